@@ -1,0 +1,132 @@
+//! The identity of an incident: a hash of its pattern and scope.
+//!
+//! Nobody hands identities out, so every replica, and the same replica after a restart, gives the same failure the same
+//! one. A failure that ends and comes back is the same incident, opened again.
+
+use std::fmt;
+
+use meshprobe_core::dark::Pattern;
+use meshprobe_core::ids::NodeName;
+use serde::{Deserialize, Serialize};
+
+/// Sixteen hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IncidentId(String);
+
+/// Why a text is no incident identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an incident's id is 16 hexadecimal digits in lower case, not {0:?}")]
+pub struct IncidentIdError(String);
+
+/// Octets of the hash that are kept: 64 bits tell 10⁶ incidents apart with a chance of 10⁻⁸ that any two are mixed up.
+const KEPT: usize = 8;
+
+impl IncidentId {
+    /// The identity of a failure of these nodes.
+    pub fn of_nodes<'a>(pattern: Pattern, nodes: impl IntoIterator<Item = &'a NodeName>) -> Self {
+        let mut names: Vec<&str> = nodes.into_iter().map(NodeName::as_str).collect();
+        names.sort_unstable();
+        Self::hash(pattern, "nodes", &names)
+    }
+
+    /// The identity of a failure of a whole zone.
+    pub fn of_zone(pattern: Pattern, zone: &str) -> Self {
+        Self::hash(pattern, "zone", &[zone])
+    }
+
+    /// The identity of a failure that has no scope but the mesh.
+    pub fn of_mesh(pattern: Pattern) -> Self {
+        Self::hash(pattern, "mesh", &[])
+    }
+
+    /// Scopes are joined by a line feed, which neither node names nor zones can contain.
+    fn hash(pattern: Pattern, scope: &str, names: &[&str]) -> Self {
+        let mut text = format!("{pattern}\n{scope}");
+        for name in names {
+            text.push('\n');
+            text.push_str(name);
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let hex = digest.as_ref()[..KEPT]
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect();
+        Self(hex)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for IncidentId {
+    type Error = IncidentIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if digits && text.len() == 2 * KEPT {
+            Ok(Self(text))
+        } else {
+            Err(IncidentIdError(text))
+        }
+    }
+}
+
+impl From<IncidentId> for String {
+    fn from(id: IncidentId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> NodeName {
+        NodeName::try_from(text).unwrap()
+    }
+
+    #[test]
+    fn the_identity_of_a_failure_never_changes_between_versions() {
+        let id = IncidentId::of_nodes(Pattern::NodeDark, [&name("mesh-3")]);
+        assert_eq!(id.as_str(), "6b3a5d3e6a5f6f7a");
+    }
+
+    #[test]
+    fn the_order_of_the_nodes_does_not_matter() {
+        let (a, b) = (name("a"), name("b"));
+        assert_eq!(
+            IncidentId::of_nodes(Pattern::NodeDark, [&a, &b]),
+            IncidentId::of_nodes(Pattern::NodeDark, [&b, &a])
+        );
+    }
+
+    #[test]
+    fn another_pattern_or_scope_is_another_incident() {
+        let a = name("a");
+        let ids = [
+            IncidentId::of_nodes(Pattern::NodeDark, [&a]),
+            IncidentId::of_nodes(Pattern::Isolated, [&a]),
+            IncidentId::of_nodes(Pattern::NodeDark, [&name("b")]),
+            IncidentId::of_zone(Pattern::NodeDark, "a"),
+            IncidentId::of_mesh(Pattern::NodeDark),
+        ];
+        let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+    }
+
+    #[test]
+    fn only_sixteen_small_hexadecimal_digits_are_an_identity() {
+        assert!(IncidentId::try_from("0123456789abcdef".to_owned()).is_ok());
+        assert!(IncidentId::try_from("0123456789ABCDEF".to_owned()).is_err());
+        assert!(IncidentId::try_from("0123".to_owned()).is_err());
+    }
+}
