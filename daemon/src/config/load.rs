@@ -7,9 +7,8 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_saphyr::{RenderOptions, UserMessageFormatter};
 
-use super::ConfigProblems;
+use super::{ConfigProblems, snippet};
 
 /// A configuration is written by people; what is larger than this is some other file.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -81,11 +80,10 @@ pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigEr
         let place = error
             .location()
             .map(|location| (location.line(), location.column()));
-        let name = path.display().to_string();
-        let mut render = RenderOptions::default();
-        render.formatter = &UserMessageFormatter;
-        render.source_name = Some(&name);
-        let message = error.render_with_options(render);
+        let mut message = snippet::message(&error);
+        if let Some(place) = place {
+            message.push_str(&snippet::snippet(text, place));
+        }
         ConfigError::Parse {
             path: path.to_owned(),
             place,
@@ -122,11 +120,9 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        let error = parse::<Settings>(text, Path::new("settings.yaml"))
+        parse::<Settings>(text, Path::new("settings.yaml"))
             .unwrap_err()
-            .to_string();
-        eprintln!("----\n{error}");
-        error
+            .to_string()
     }
 
     #[test]
@@ -138,6 +134,18 @@ mod tests {
         .unwrap();
         assert_eq!(settings.probe.interval, HumanDuration::from_secs(10));
         assert_eq!(settings.probe.count, 3);
+    }
+
+    #[test]
+    fn the_whole_error_reads_like_a_compiler_message() {
+        assert_eq!(
+            refused("probe:\n  interval: 10s\n  intervall: 5s\n"),
+            "settings.yaml:3:3: unknown field `intervall`, expected one of interval, enabled, count\n  \
+             1 | probe:\n  \
+             2 |   interval: 10s\n  \
+             3 |   intervall: 5s\n    \
+             |   ^"
+        );
     }
 
     #[test]
@@ -157,7 +165,12 @@ mod tests {
         assert!(error.contains("count: many"), "{error}");
         let error = refused("probe:\n  enabled: yes\n");
         assert!(error.starts_with("settings.yaml:2:12: "), "{error}");
+        assert!(error.contains("true or false"), "{error}");
         let error = refused("probe:\n  count: 70000\n");
+        assert!(
+            error.contains("expected a whole number from 0 to 65535"),
+            "{error}"
+        );
         assert!(error.starts_with("settings.yaml:2:10: "), "{error}");
     }
 

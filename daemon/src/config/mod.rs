@@ -1,6 +1,6 @@
 //! Configuration: YAML files, with errors that show the place and say what to write.
 //!
-//! - [`load`] reads a file into a type. The types refuse unknown keys (`#[serde(deny_unknown_fields)]`)
+//! - [`load()`] reads a file into a type. The types refuse unknown keys (`#[serde(deny_unknown_fields)]`)
 //!   and parse values into what they mean ([`HumanDuration`], addresses, `NonZero…`), so a loaded
 //!   configuration cannot be half valid. The error names file, line and column, shows the line, and says
 //!   what is allowed there.
@@ -16,6 +16,7 @@
 mod duration;
 mod load;
 mod problems;
+mod snippet;
 
 pub use duration::{HumanDuration, ParseDurationError};
 pub use load::{ConfigError, dump, load, parse};
