@@ -1,0 +1,387 @@
+//! The state of one path in the matrix: 40 octets, from which its verdict follows.
+//!
+//! A cell takes one [`Summary`] after the other and keeps just what the rules of DETECTION.md §1 need: two slots of ten
+//! seconds for the fast window, the row of losses at its end, a CUSUM for small loss, baselines for slowness.
+//! It has no clock; `now` is a [`Moment`], kept as tenths of a second since the driver's origin.
+
+use crate::outcome::OutcomeClass;
+use crate::rtt::RttCode;
+use crate::time::Moment;
+use crate::verdict::{CUSUM_LOSS, CUSUM_SUCCESS, Thresholds, Verdict, wilson_bounds};
+use crate::window::Summary;
+
+/// Length of a slot of the fast window in tenths of a second.
+const SLOT: u32 = 100;
+/// Octaves of 1/8 that make a factor of three: log2(3) × 8, in 1/256 steps.
+const THREE_TIMES: u32 = 3_246;
+/// Octaves of 1/8 that make a factor of five, in 1/256 steps.
+const FIVE_TIMES: u32 = 4_755;
+/// Windows that a baseline needs before it is a measure.
+const BASELINE_WINDOWS: u8 = 6;
+/// Successes in a row that refute a loss of p1 = 5 %: 0 of 73 has an upper Wilson bound of 0.05.
+const REFUTES_LOSS: u8 = 73;
+/// Windows with an outlier, of the last six (60 s), that make a tail: one alone may be chance.
+const TAIL_WINDOWS: u32 = 2;
+/// An outlier is never below 5 ms.
+const TAIL_FLOOR_NANOS: u64 = 5_000_000;
+/// Slower by less than 1 ms is never slow.
+const SLOW_FLOOR_NANOS: u64 = 1_000_000;
+
+/// Has the path lost enough, lately, to be lossy? Kept until refuted.
+const LOSSY: u8 = 0b0000_1000;
+/// It answers again after an outage, and has too few samples since then.
+const RECOVERING: u8 = 0b0001_0000;
+const VERDICT_BITS: u8 = 0b0000_0111;
+const WARM_SHIFT: u8 = 5;
+
+/// One path in the matrix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PathCell {
+    /// End of the newest window, tenths of a second since the origin, plus one; zero: never.
+    updated: u32,
+    /// When the target last reported what it received, as `updated`.
+    received_updated: u32,
+    slot: u32,
+    cusum: f32,
+    sent: [u16; 2],
+    lost: [u16; 2],
+    received: [u16; 2],
+    /// Median and tail in 1/256 of a code; zero: none.
+    baseline: u16,
+    tail_baseline: u16,
+    rtt_min: u8,
+    rtt_median: u8,
+    rtt_max: u8,
+    tail_bits: u8,
+    consecutive_losses: u8,
+    consecutive_replies: u8,
+    last_failure: u8,
+    /// Verdict (3 bits), LOSSY, RECOVERING, windows seen by the baseline (3 bits).
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<PathCell>() <= 40);
+
+/// What the fast window holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FastWindow {
+    /// Valid probes.
+    pub sent: u32,
+    /// Of those, not answered in time.
+    pub lost: u32,
+    /// Probes that the target says arrived; `None`: it did not say.
+    pub received: Option<u32>,
+    /// Lower Wilson bound of the loss ratio.
+    pub loss_lower: f64,
+    /// Upper Wilson bound of the loss ratio.
+    pub loss_upper: f64,
+}
+
+impl Default for PathCell {
+    fn default() -> Self {
+        Self::NOT_SAMPLED
+    }
+}
+
+impl PathCell {
+    /// A path that the plan does not probe.
+    pub const NOT_SAMPLED: Self = Self {
+        updated: 0,
+        received_updated: 0,
+        slot: 0,
+        cusum: 0.0,
+        sent: [0; 2],
+        lost: [0; 2],
+        received: [0; 2],
+        baseline: 0,
+        tail_baseline: 0,
+        rtt_min: 0,
+        rtt_median: 0,
+        rtt_max: 0,
+        tail_bits: 0,
+        consecutive_losses: 0,
+        consecutive_replies: 0,
+        last_failure: 0,
+        flags: Verdict::NotSampled as u8,
+    };
+
+    /// A path that the plan probes, before its first window.
+    pub const EMPTY: Self = Self {
+        flags: Verdict::NoData as u8,
+        ..Self::NOT_SAMPLED
+    };
+
+    /// Takes what one window saw. Returns the verdict before and after if it changed.
+    #[inline]
+    pub fn apply(
+        &mut self,
+        summary: &Summary,
+        now: Moment,
+        thresholds: &Thresholds,
+    ) -> Option<(Verdict, Verdict)> {
+        let now = tenths(now);
+        let before = self.judged();
+        let was_down = self.consecutive_losses >= thresholds.down_after;
+        let recovered = was_down && summary.replied > 0 && summary.consecutive_losses == 0;
+        if recovered {
+            self.start_over();
+        }
+        self.turn_slots(now);
+        self.updated = now + 1;
+        if summary.sent > 0 {
+            self.count(summary, recovered, thresholds);
+        }
+        if !summary.rtt_median.is_none() {
+            self.learn_rtt(summary);
+        }
+        let after = self.judge(now, thresholds);
+        self.flags = (self.flags & !VERDICT_BITS) | after as u8;
+        (before != after).then_some((before, after))
+    }
+
+    /// Takes the number of probes that the target received of this path's source in a window.
+    #[inline]
+    pub fn apply_received(&mut self, received: u32, now: Moment) {
+        let now = tenths(now);
+        self.turn_slots(now);
+        self.received_updated = now + 1;
+        self.received[0] = add(self.received[0], received);
+    }
+
+    /// The verdict at `now`: as judged at the last window, unless that is too long ago.
+    #[inline]
+    pub fn verdict(&self, now: Moment, thresholds: &Thresholds) -> Verdict {
+        match self.judged() {
+            Verdict::NotSampled => Verdict::NotSampled,
+            _ if self.is_stale(tenths(now), thresholds) => Verdict::NoData,
+            verdict => verdict,
+        }
+    }
+
+    /// The counts of the fast window at `now`.
+    pub fn fast_window(&self, now: Moment) -> FastWindow {
+        let mut turned = *self;
+        turned.turn_slots(tenths(now));
+        let (sent, lost) = turned.weighted(tenths(now));
+        let (loss_lower, loss_upper) = wilson_bounds(lost, sent);
+        let received_fresh = self.received_updated > 0
+            && tenths(now).saturating_sub(self.received_updated - 1) < 2 * SLOT;
+        FastWindow {
+            sent,
+            lost,
+            received: received_fresh.then(|| {
+                let rest = SLOT - tenths(now) % SLOT;
+                u32::from(turned.received[0]) + u32::from(turned.received[1]) * rest / SLOT
+            }),
+            loss_lower,
+            loss_upper,
+        }
+    }
+
+    /// Losses in a row at the end of the newest window.
+    pub const fn consecutive_losses(&self) -> u8 {
+        self.consecutive_losses
+    }
+
+    /// Smallest, median and largest round-trip time of the newest window that had one.
+    pub const fn rtt(&self) -> (RttCode, RttCode, RttCode) {
+        (
+            RttCode::from_octet(self.rtt_min),
+            RttCode::from_octet(self.rtt_median),
+            RttCode::from_octet(self.rtt_max),
+        )
+    }
+
+    /// The median that counts as normal here; none before it is learnt.
+    pub fn rtt_baseline(&self) -> RttCode {
+        if self.warm() < BASELINE_WINDOWS {
+            return RttCode::from_octet(0);
+        }
+        RttCode::from_octet(((u32::from(self.baseline) + 128) / 256).min(255) as u8)
+    }
+
+    /// How the last failed probe ended.
+    pub fn last_failure(&self) -> Option<OutcomeClass> {
+        OutcomeClass::from_number(self.last_failure)
+    }
+
+    /// End of the newest window; `None`: there was none.
+    pub fn updated_at(&self) -> Option<Moment> {
+        Some(Moment::from_millis(
+            u64::from(self.updated.checked_sub(1)?) * 100,
+        ))
+    }
+
+    fn judged(&self) -> Verdict {
+        Verdict::from_number(self.flags & VERDICT_BITS).unwrap_or(Verdict::NoData)
+    }
+
+    fn warm(&self) -> u8 {
+        self.flags >> WARM_SHIFT
+    }
+
+    fn is_stale(&self, now: u32, thresholds: &Thresholds) -> bool {
+        let Some(updated) = self.updated.checked_sub(1) else {
+            return true;
+        };
+        now.saturating_sub(updated) as f32 > thresholds.stale_after_seconds * 10.0
+    }
+
+    /// An outage is over: what was lost in it says nothing about the loss from now on.
+    fn start_over(&mut self) {
+        self.sent = [0; 2];
+        self.lost = [0; 2];
+        self.cusum = 0.0;
+        self.flags = (self.flags | RECOVERING) & !LOSSY;
+    }
+
+    fn turn_slots(&mut self, now: u32) {
+        let slot = now / SLOT;
+        if slot <= self.slot {
+            return;
+        }
+        for counter in [&mut self.sent, &mut self.lost, &mut self.received] {
+            counter[1] = if slot == self.slot + 1 { counter[0] } else { 0 };
+            counter[0] = 0;
+        }
+        self.slot = slot;
+    }
+
+    fn count(&mut self, summary: &Summary, recovered: bool, thresholds: &Thresholds) {
+        let lost = if recovered { 0 } else { summary.lost() };
+        let sent = if recovered {
+            summary.replied
+        } else {
+            summary.sent
+        };
+        self.sent[0] = add(self.sent[0], sent);
+        self.lost[0] = add(self.lost[0], lost);
+        self.consecutive_losses = if lost == 0 {
+            0
+        } else {
+            summary.consecutive_losses
+        };
+        if let Some(class) = summary.last_failure {
+            self.last_failure = class as u8;
+        }
+        // A burst of losses inside one second is one event; independent loss is what the CUSUM looks for.
+        let events = lost.min(summary.window_millis.div_ceil(1_000));
+        self.consecutive_replies = if lost == 0 {
+            self.consecutive_replies
+                .saturating_add(summary.replied.min(255) as u8)
+        } else {
+            0
+        };
+        let step = events as f32 * CUSUM_LOSS + summary.replied as f32 * CUSUM_SUCCESS;
+        self.cusum = (self.cusum + step).clamp(0.0, thresholds.cusum_alarm);
+        if self.cusum >= thresholds.cusum_alarm {
+            self.flags |= LOSSY;
+        } else if self.consecutive_replies >= REFUTES_LOSS
+            || self.cusum < thresholds.cusum_alarm / 2.0
+        {
+            self.flags &= !LOSSY;
+            if self.consecutive_replies >= REFUTES_LOSS {
+                self.cusum = 0.0;
+            }
+        }
+    }
+
+    fn learn_rtt(&mut self, summary: &Summary) {
+        self.rtt_min = summary.rtt_min.as_octet();
+        self.rtt_median = summary.rtt_median.as_octet();
+        self.rtt_max = summary.rtt_max.as_octet();
+        let warm = self.warm() >= BASELINE_WINDOWS;
+        let tail = warm && self.tail_is_long();
+        self.tail_bits = ((self.tail_bits << 1) | u8::from(tail)) & 0b0011_1111;
+        if warm && self.median_is_slow() {
+            // Slow must not become the new normal: the baseline follows at a tenth of its usual pace.
+            self.baseline = follow(self.baseline, self.rtt_median, 640);
+            return;
+        }
+        let pace = if warm { 64 } else { 3 };
+        self.baseline = follow(self.baseline, self.rtt_median, pace);
+        if !tail {
+            self.tail_baseline = follow(self.tail_baseline, self.rtt_max, pace);
+        }
+        if !warm {
+            self.flags += 1 << WARM_SHIFT;
+        }
+    }
+
+    fn median_is_slow(&self) -> bool {
+        let factor = u32::from(self.rtt_median) * 256 > u32::from(self.baseline) + THREE_TIMES;
+        factor && nanos(self.rtt_median) > nanos((self.baseline / 256) as u8) + SLOW_FLOOR_NANOS
+    }
+
+    fn tail_is_long(&self) -> bool {
+        let factor = u32::from(self.rtt_max) * 256 > u32::from(self.tail_baseline) + FIVE_TIMES;
+        factor && nanos(self.rtt_max) > TAIL_FLOOR_NANOS
+    }
+
+    /// Valid and lost probes of the last ten seconds: the current slot, and of the one before what still counts.
+    fn weighted(&self, now: u32) -> (u32, u32) {
+        let rest = SLOT - now % SLOT;
+        let weigh = |c: [u16; 2]| u32::from(c[0]) + (u32::from(c[1]) * rest).div_ceil(SLOT);
+        (weigh(self.sent), weigh(self.lost))
+    }
+
+    fn judge(&mut self, now: u32, thresholds: &Thresholds) -> Verdict {
+        if self.consecutive_losses >= thresholds.down_after {
+            return Verdict::Down;
+        }
+        if self.consecutive_losses > 0 {
+            return Verdict::Suspect;
+        }
+        let (sent, lost) = self.weighted(now);
+        if sent < thresholds.min_samples {
+            return if self.flags & RECOVERING == 0 {
+                Verdict::NoData
+            } else {
+                Verdict::Suspect
+            };
+        }
+        self.flags &= !RECOVERING;
+        if lost * 2 > sent && wilson_bounds(lost, sent).0 > 0.5 {
+            return Verdict::Down;
+        }
+        if self.flags & LOSSY != 0 {
+            return Verdict::Lossy;
+        }
+        let warm = self.warm() >= BASELINE_WINDOWS;
+        if warm && (self.median_is_slow() || self.tail_bits.count_ones() >= TAIL_WINDOWS) {
+            return Verdict::Slow;
+        }
+        Verdict::Healthy
+    }
+}
+
+fn tenths(now: Moment) -> u32 {
+    u32::try_from(now.as_millis() / 100).unwrap_or(u32::MAX - 1)
+}
+
+fn add(counter: u16, n: u32) -> u16 {
+    u16::try_from(u32::from(counter) + n.min(u32::from(u16::MAX))).unwrap_or(u16::MAX)
+}
+
+/// Moves a mean (in 1/256 of a code) towards a code; the first value is taken as it is.
+fn follow(mean: u16, code: u8, pace: i32) -> u16 {
+    let value = i32::from(code) * 256;
+    if mean == 0 {
+        return value as u16;
+    }
+    let difference = value - i32::from(mean);
+    // Rounded away from zero, so that a small difference still moves it.
+    let step = if difference == 0 {
+        0
+    } else {
+        difference / pace + difference.signum()
+    };
+    (i32::from(mean) + step).clamp(1, i32::from(u16::MAX)) as u16
+}
+
+fn nanos(code: u8) -> u64 {
+    RttCode::from_octet(code).to_nanos().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! Compiles `meshprobe/v1/*.proto` without an installed protoc.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=meshprobe");
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files([
+        "meshprobe/v1/types.proto",
+        "meshprobe/v1/prober.proto",
+        "meshprobe/v1/mesh.proto",
+    ])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(
+        out.join("meshprobe.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
+    tonic_prost_build::configure()
+        .bytes(".meshprobe.v1.Block")
+        .bytes(".meshprobe.v1.Matrix")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
