@@ -17,6 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         compiler.encode_file_descriptor_set(),
     )?;
     tonic_prost_build::configure()
+        // A client constructor of that name would collide with the rpc `Connect`; clients are made from a channel.
+        .build_transport(false)
         .bytes(".meshprobe.v1.Block")
         .bytes(".meshprobe.v1.Matrix")
         .compile_fds(compiler.file_descriptor_set())?;
