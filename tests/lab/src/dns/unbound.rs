@@ -1,0 +1,49 @@
+//! Unbound's configuration.
+
+use super::{DnsRole, TTL_SECONDS};
+
+pub(super) fn config(role: &DnsRole) -> String {
+    // No user to change to (a user namespace may have only one), no chroot, no files outside of our own.
+    // The times that a dead upstream is remembered are cut to seconds: a healed fault must show as healed.
+    let mut config = format!(
+        "server:\n\
+         \x20 interface: {address}\n\
+         \x20 port: 53\n\
+         \x20 access-control: 0.0.0.0/0 allow\n\
+         \x20 do-ip6: no\n\
+         \x20 do-daemonize: no\n\
+         \x20 username: \"\"\n\
+         \x20 chroot: \"\"\n\
+         \x20 directory: \"\"\n\
+         \x20 pidfile: \"\"\n\
+         \x20 use-syslog: no\n\
+         \x20 logfile: \"\"\n\
+         \x20 log-time-ascii: yes\n\
+         \x20 verbosity: 1\n\
+         \x20 num-threads: 1\n\
+         \x20 outgoing-range: 128\n\
+         \x20 num-queries-per-thread: 512\n\
+         \x20 so-sndbuf: 0\n\
+         \x20 so-reuseport: no\n\
+         \x20 module-config: \"iterator\"\n\
+         \x20 hide-identity: yes\n\
+         \x20 hide-version: yes\n\
+         \x20 cache-max-ttl: {TTL_SECONDS}\n\
+         \x20 cache-max-negative-ttl: 1\n\
+         \x20 infra-host-ttl: 2\n\
+         \x20 infra-keep-probing: yes\n\
+         \x20 infra-cache-max-rtt: 1000\n\
+         \x20 local-zone: \"{zone}\" static\n\
+         \x20 local-data: \"{zone} {TTL_SECONDS} IN SOA {zone} {zone} 1 7200 1800 86400 {TTL_SECONDS}\"\n",
+        address = role.address,
+        zone = role.zone,
+    );
+    for (name, address) in &role.names {
+        config += &format!("  local-data: \"{name}. {TTL_SECONDS} IN A {address}\"\n");
+    }
+    if let Some(forward) = role.forward {
+        config += &format!("forward-zone:\n  name: \".\"\n  forward-addr: {forward}\n");
+    }
+    config += "remote-control:\n  control-enable: no\n";
+    config
+}

@@ -1,0 +1,81 @@
+//! Address translation on a node, as Flannel and kube-proxy write it.
+
+use std::fmt::Write as _;
+
+use super::{LabNode, Plan};
+use crate::addressing as at;
+
+/// kube-proxy's mark for "give it my address on the way out".
+const MASQUERADE_MARK: &str = "0x4000";
+
+/// `nft -f` in the node's namespace: both tables.
+pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
+    format!(
+        "table ip flannel {{\n\
+           chain postrouting {{\n\
+             type nat hook postrouting priority srcnat; policy accept;\n\
+             ip saddr {pods} ip daddr {pods} return\n\
+             ip saddr {pods} ip daddr != 224.0.0.0/4 masquerade\n\
+             ip saddr != {pods} ip daddr {own} return\n\
+             ip saddr != {pods} ip daddr {pods} masquerade\n\
+           }}\n\
+         }}\n\
+         table ip kube-proxy {{\n\
+           chain services {{\n\
+           }}\n\
+           chain prerouting {{\n\
+             type nat hook prerouting priority dstnat; policy accept;\n\
+             jump services\n\
+           }}\n\
+           chain output {{\n\
+             type nat hook output priority -100; policy accept;\n\
+             jump services\n\
+           }}\n\
+           chain postrouting {{\n\
+             type nat hook postrouting priority srcnat - 1; policy accept;\n\
+             meta mark & {MASQUERADE_MARK} == {MASQUERADE_MARK} masquerade\n\
+           }}\n\
+         }}\n\
+         {services}",
+        pods = at::POD_NETWORK,
+        own = node.pod_cidr,
+        services = services(plan, node),
+    )
+}
+
+/// `nft -f` in the node's namespace: removes the virtual IPs, as if kube-proxy had never run.
+pub(crate) fn no_services() -> String {
+    "flush chain ip kube-proxy services\n".to_owned()
+}
+
+/// `nft -f` in the node's namespace: the virtual IPs and the node port.
+pub(crate) fn services(plan: &Plan, node: &LabNode) -> String {
+    let count = plan.dns.len();
+    let mut backends = String::new();
+    for (place, dns) in plan.dns.iter().enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        write!(backends, "{comma}{place} : {}", dns.address.ip())
+            .unwrap_or_else(|_| unreachable!("writing to a string cannot fail"));
+    }
+    let aggregator = plan.aggregator.pod_address;
+    let mut rules = String::new();
+    for protocol in ["udp", "tcp"] {
+        rules += &format!(
+            "add rule ip kube-proxy services ip daddr {} {protocol} dport {} dnat to numgen random mod {count} map {{ {backends} }}\n",
+            at::DNS_VIP,
+            at::DNS_PORT
+        );
+    }
+    rules += &format!(
+        "add rule ip kube-proxy services ip daddr {} tcp dport {} dnat to {aggregator}\n",
+        at::AGGREGATOR_VIP,
+        at::AGGREGATOR_PORT
+    );
+    // Masqueraded, so that the answer comes back through this node wherever the aggregator's pod is.
+    rules += &format!(
+        "add rule ip kube-proxy services ip daddr {} tcp dport {} meta mark set meta mark | {MASQUERADE_MARK} dnat to {aggregator}\n",
+        node.host_ip,
+        at::AGGREGATOR_NODE_PORT
+    );
+    rules
+}
