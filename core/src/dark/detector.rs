@@ -291,6 +291,13 @@ impl Detector {
     /// Judges all that is known at `now`.
     pub fn evaluate(&mut self, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
+        if now >= self.quiet_at {
+            // A path that still fails is reported again in every window: what nobody repeats is not true any more.
+            let floor = now - self.config.report_fresh;
+            for case in self.cases.values_mut() {
+                case.votes.retain(|_, vote| vote.spoke_since(floor));
+            }
+        }
         self.cases.retain(|_, case| case.is_alive());
         let electorate = Electorate::elect(self, now);
         self.ask(&electorate, now, &mut actions);

@@ -450,6 +450,16 @@ fn words_out_of_a_spool_are_history() {
 }
 
 #[test]
+fn an_accusation_that_nobody_repeats_fades() {
+    let mut mesh = Mesh::new(6, 2);
+    mesh.sees(0, 3, DEAD);
+    mesh.run(10_000);
+    assert!(mesh.detector.has_suspicion());
+    mesh.run(20_000);
+    assert!(!mesh.detector.has_suspicion());
+}
+
+#[test]
 fn accusers_of_one_zone_do_not_make_a_node_dark() {
     // Zone 1 is cut off from zone 2: nodes 0, 2, 4 lose 1, 3, 5 and the other way round; all of them report.
     let mut mesh = Mesh::new(6, 2);
