@@ -109,6 +109,16 @@ allow-registry = ["https://example.org/index"]
     }
 
     #[test]
+    fn the_rules_of_this_repository_are_read() {
+        let rules = Rules::parse(include_str!("../../../deny.toml")).unwrap();
+        assert!(rules.licences.contains(&"Apache-2.0 WITH LLVM-exception".to_owned()));
+        assert!(rules.banned.contains(&"aws-lc-rs".to_owned()));
+        let is_exact = |skip: &String| skip.contains('@');
+        assert!(rules.duplicates.iter().all(is_exact), "{:?}", rules.duplicates);
+        assert_eq!(rules.registries, ["https://github.com/rust-lang/crates.io-index"]);
+    }
+
+    #[test]
     fn a_file_without_a_list_is_refused_by_its_name() {
         let error = Rules::parse(&SMALL.replace("skip", "skipp")).unwrap_err();
         assert_eq!(format!("{error:#}"), "[bans] skip: not found in deny.toml");
