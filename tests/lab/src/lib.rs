@@ -49,6 +49,7 @@ mod enter;
 pub mod fault;
 mod lab;
 mod lookup;
+pub mod mesh;
 mod namespace;
 mod process;
 mod raw;

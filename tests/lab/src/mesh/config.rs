@@ -1,0 +1,139 @@
+//! The daemons' configuration files for a lab.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::addressing as at;
+use crate::{Lab, LabNode};
+
+/// Where notifications go.
+pub const WEBHOOK_URL: &str = "http://203.0.113.20:8080/meshprobe";
+/// Port in [`WEBHOOK_URL`].
+pub(super) const WEBHOOK_PORT: u16 = 8080;
+
+/// What the DNS servers are asked: a name of the cluster, one of the internet, and one that must not exist.
+const NAMES: [(&str, &str); 3] = [
+    ("kubernetes.default.svc.cluster.local.", "NOERROR"),
+    ("www.example.com.", "NOERROR"),
+    ("absent.default.svc.cluster.local.", "NXDOMAIN"),
+];
+
+/// A cluster in a lab is all new: nobody wants to wait two minutes until its nodes count.
+const WARM_UP: &str = "2s";
+
+pub(super) fn aggregator(lab: &Lab, log_level: &str, external_url: Option<&str>) -> Value {
+    let directory = lab.state_directory();
+    let mut config = json!({
+        "listen": {
+            "grpc": [format!("0.0.0.0:{}", at::AGGREGATOR_PORT)],
+            "http": ["0.0.0.0:4861"],
+            "admin": format!("0.0.0.0:{}", super::AGGREGATOR_ADMIN_PORT),
+        },
+        "zones": lab.zones().iter().map(|zone| json!({"name": zone.name})).collect::<Vec<_>>(),
+        "dns": dns(lab),
+        "aggregators": ways_home(lab),
+        "detection": {"warm_up": WARM_UP},
+        "store": {"path": directory.join("aggregator.db")},
+        "webhooks": [{"name": "lab", "url": WEBHOOK_URL}],
+        "log": {"level": log_level},
+    });
+    if let Some(url) = external_url {
+        config["external_url"] = json!(url);
+    }
+    config
+}
+
+fn dns(lab: &Lab) -> Vec<Value> {
+    let names: Vec<Value> = NAMES
+        .iter()
+        .map(|(name, expect)| json!({"name": name, "expect": expect}))
+        .collect();
+    let server = |name: &str, address: String, plane: &str| json!({"server": name, "address": address, "plane": plane, "names": names});
+    let instances = lab
+        .dns_instances()
+        .iter()
+        .map(|dns| server(&dns.name, dns.address.to_string(), "pod"));
+    instances
+        .chain([server("vip", at::dns_service().to_string(), "service")])
+        .collect()
+}
+
+fn ways_home(lab: &Lab) -> Value {
+    let aggregator = lab.aggregator();
+    json!([
+        {"address": aggregator.service.to_string(), "way": "overlay"},
+        {"address": aggregator.node_port.to_string(), "way": "underlay"},
+    ])
+}
+
+pub(super) fn prober(lab: &Lab, node: &LabNode, log_level: &str) -> Value {
+    json!({
+        "node": node.name,
+        "zone": node.zone,
+        "plane": "pod",
+        "addresses": [
+            {"plane": "pod", "ip": node.pod_ip.to_string()},
+            {"plane": "host", "ip": node.host_ip.to_string()},
+        ],
+        "aggregators": ways_home(lab),
+        "admin": {"listen": format!("0.0.0.0:{}", super::PROBER_ADMIN_PORT)},
+        "log": {"level": log_level},
+    })
+}
+
+/// Lays `over` over `under`: objects key by key, anything else replaces. `null` at the top changes nothing; inside an object it
+/// removes the key.
+pub(super) fn overlay(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (_, Value::Null) => {}
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                if value.is_null() {
+                    under.remove(key);
+                } else {
+                    overlay(under.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (under, over) => *under = over.clone(),
+    }
+}
+
+/// Writes a configuration as YAML.
+pub(super) fn write(path: &Path, config: &Value) -> Result<(), super::MeshError> {
+    let yaml = serde_saphyr::to_string(config)
+        .map_err(|error| super::MeshError::Yaml(error.to_string()))?;
+    std::fs::write(path, yaml).map_err(|source| super::MeshError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_changes_what_it_names_and_nothing_else() {
+        let mut config = json!({"a": {"b": 1, "c": [1, 2]}, "d": 1, "e": 2});
+        overlay(
+            &mut config,
+            &json!({"a": {"c": [3], "f": {"g": 1}}, "d": null}),
+        );
+        assert_eq!(
+            config,
+            json!({"a": {"b": 1, "c": [3], "f": {"g": 1}}, "e": 2})
+        );
+        overlay(&mut config, &Value::Null);
+        assert_eq!(config["e"], 2);
+    }
+
+    #[test]
+    fn the_address_of_the_receiver_is_the_one_of_the_lab() {
+        assert_eq!(
+            WEBHOOK_URL,
+            format!("http://{}:{WEBHOOK_PORT}/meshprobe", at::WEBHOOK_IP)
+        );
+    }
+}
