@@ -1,7 +1,8 @@
 //! Exponential backoff with full jitter: how long to wait before trying again.
 //!
-//! Each failure doubles the ceiling, up to the cap; the delay is drawn evenly from zero to the ceiling, so that a thousand clients that
-//! lost the same server do not come back in one wave. Pure: the random numbers and the time are handed in.
+//! Each failure doubles the ceiling, up to the cap; the delay is drawn evenly from zero to the
+//! ceiling, so that a thousand clients that lost the same server do not come back in one wave.
+//! Pure: the random numbers and the time are handed in.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `first` is the longest delay after the first failure, `cap` the longest after any number of them.
+    /// `first` is the longest delay after the first failure, `cap` the longest after any number of
+    /// them.
     ///
     /// A `cap` below `first` counts as `first`.
     pub fn new(first: Duration, cap: Duration) -> Self {

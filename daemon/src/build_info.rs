@@ -1,4 +1,5 @@
-//! What runs here: the version and the platform, for `--version`, the log's first line and the metric `meshprobe_build_info`.
+//! What runs here: the version and the platform, for `--version`, the log's first line and the
+//! metric `meshprobe_build_info`.
 
 use std::fmt;
 

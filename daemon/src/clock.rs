@@ -1,19 +1,21 @@
 //! The one place that reads a clock.
 //!
-//! Decisions take `now` as an argument. The tasks around them call [`now`] once for each event that they handle and pass it down, so
-//! that everything inside one step agrees on the time. [`now`] follows tokio's clock: a test that pauses or advances the runtime's
-//! time moves it too.
+//! Decisions take `now` as an argument. The tasks around them call [`now`] once for each event that
+//! they handle and pass it down, so that everything inside one step agrees on the time. [`now`]
+//! follows tokio's clock: a test that pauses or advances the runtime's time moves it too.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The monotonic clock: for intervals, deadlines and ages. It never goes back and says nothing about the date.
+/// The monotonic clock: for intervals, deadlines and ages. It never goes back and says nothing
+/// about the date.
 ///
 /// Works inside and outside of a runtime.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// The wall clock: for what people and other machines read. It may be stepped at any moment, so no interval is computed from it.
+/// The wall clock: for what people and other machines read. It may be stepped at any moment, so no
+/// interval is computed from it.
 pub fn wall() -> SystemTime {
     #[expect(
         clippy::disallowed_methods,
@@ -45,7 +47,8 @@ mod tests {
     fn both_clocks_work_without_a_runtime() {
         let before = now();
         assert!(now() >= before);
-        // 2020-01-01: a machine whose clock is older than this program cannot be told apart from a broken reader.
+        // 2020-01-01: a machine whose clock is older than this program cannot be told apart from a
+        // broken reader.
         assert!(since_epoch() > Duration::from_secs(1_577_836_800));
     }
 }

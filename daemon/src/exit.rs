@@ -13,6 +13,8 @@ use std::{fmt, process::ExitCode};
 
 use tracing::error;
 
+use crate::logging;
+
 /// Why the process ends other than by request.
 #[derive(Debug)]
 pub enum Failure {
@@ -63,11 +65,15 @@ impl From<anyhow::Error> for Failure {
 
 /// Runs a process' `main`: prints its failure, if any, and turns the result into the exit code.
 ///
-/// A configuration error is for the person at the terminal (it shows lines of a file) and goes to stderr as it is. A runtime error goes
-/// through the log if there is one, so that it has the log's format and time.
+/// A configuration error is for the person at the terminal (it shows lines of a file) and goes to
+/// stderr as it is. A runtime error goes through the log if there is one, so that it has the log's
+/// format and time.
 pub fn main(name: &str, run: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::flush();
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             let log_is_ready = tracing::dispatcher::has_been_set();
             match &failure {
@@ -76,6 +82,7 @@ pub fn main(name: &str, run: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
                 }
                 _ => eprintln!("{name}: {failure}"),
             }
+            logging::flush();
             ExitCode::from(failure.code())
         }
     }

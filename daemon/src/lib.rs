@@ -16,8 +16,9 @@
 //! | [`clock`] | the one place that reads a clock |
 //! | [`build_info`], [`process_metrics`] | what runs here, and what it uses |
 //!
-//! The order in a `main`: parse the flags, [`logging::init`], load the configuration, bind the [`listeners`], build, log every bound
-//! address, spawn into [`tasks::Tasks`], [`tasks::Tasks::run`] until a signal, drain, exit. Nothing here needs more than tokio's
+//! The order in a `main`: parse the flags, [`logging::init`], load the configuration, bind the
+//! [`listeners`], build, log every bound address, spawn into [`tasks::Tasks`],
+//! [`tasks::Tasks::run`] until a signal, drain, exit. Nothing here needs more than tokio's
 //! current-thread runtime.
 
 pub mod admin;

@@ -1,8 +1,9 @@
 //! What the process uses, under the names that Prometheus gives to these figures in every language:
-//! `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_threads`,
-//! `process_start_time_seconds`.
+//! `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`,
+//! `process_threads`, `process_start_time_seconds`.
 //!
-//! Read from the kernel at each scrape. A figure that cannot be read is left out, never shown as zero.
+//! Read from the kernel at each scrape. A figure that cannot be read is left out, never shown as
+//! zero.
 
 use std::{fmt, fs, time::Duration};
 
@@ -14,10 +15,11 @@ use prometheus_client::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::clock;
+use crate::{clock, logging};
 
-/// Registers the figures of this process, which counts as started now.
+/// Registers the figures of this process, which counts as started now, and the log's lost lines.
 pub fn register(registry: &mut Registry) {
+    logging::register(registry);
     registry.register_collector(Box::new(ProcessCollector {
         started: clock::since_epoch(),
     }));
@@ -132,6 +134,7 @@ mod tests {
         };
         assert!(value("process_cpu_seconds_total") > 0.0);
         assert!(value("process_resident_memory_bytes") > 1e5);
+        assert!(value("meshprobe_log_lines_dropped_total") >= 0.0);
         assert!(value("process_threads") >= 1.0);
         assert!(value("process_open_fds") >= 3.0);
         assert!(value("process_start_time_seconds") > 1.5e9);

@@ -1,7 +1,9 @@
-//! One queue for "read your configuration again", fed by SIGHUP, the admin port and whoever else asks.
+//! One queue for "read your configuration again", fed by SIGHUP, the admin port and whoever else
+//! asks.
 //!
-//! The owner of the configuration holds [`ReloadRequests`] and answers each request with what came of it. Requests that arrive while
-//! one is worked on wait in a short queue; when that is full the asker is told so instead of waiting for ever.
+//! The owner of the configuration holds [`ReloadRequests`] and answers each request with what came
+//! of it. Requests that arrive while one is worked on wait in a short queue; when that is full the
+//! asker is told so instead of waiting for ever.
 
 use std::io;
 
@@ -13,7 +15,8 @@ use tracing::{info, warn};
 
 use crate::shutdown::Shutdown;
 
-/// A reload reads the whole configuration again, so more than a few waiting ones would all do the same.
+/// A reload reads the whole configuration again, so more than a few waiting ones would all do the
+/// same.
 const QUEUE_DEPTH: usize = 4;
 
 /// Why a reload did not happen. The configuration in force is unchanged.
@@ -94,7 +97,8 @@ pub struct ReloadRequest {
 }
 
 impl ReloadRequest {
-    /// Answers with what changed (`Ok`) or why nothing did (`Err`). An asker that went away is not an error.
+    /// Answers with what changed (`Ok`) or why nothing did (`Err`). An asker that went away is not
+    /// an error.
     pub fn answer(self, result: Result<String, String>) {
         self.answer_tx
             .send(result.map_err(ReloadError::Refused))

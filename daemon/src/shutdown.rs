@@ -1,13 +1,16 @@
-//! The end of a process: one token that everybody watches, signals that trigger it, and a drain with a deadline.
+//! The end of a process: one token that everybody watches, signals that trigger it, and a drain
+//! with a deadline.
 //!
-//! The library takes a [`Shutdown`], the binary makes it. SIGTERM and SIGINT trigger it; a second one of them ends the process at once,
-//! because a person who presses Ctrl-C twice means it.
+//! The library takes a [`Shutdown`], the binary makes it. SIGTERM and SIGINT trigger it; a second
+//! one of them ends the process at once, because a person who presses Ctrl-C twice means it.
 
 use std::{future::Future, io, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use crate::logging;
 
 /// Asks tasks to stop. Cheap to clone; all clones are one signal.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +24,8 @@ impl Shutdown {
         Self::default()
     }
 
-    /// A signal that follows this one and can be triggered alone: for a part that ends before the whole does.
+    /// A signal that follows this one and can be triggered alone: for a part that ends before the
+    /// whole does.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
@@ -44,7 +48,8 @@ impl Shutdown {
         self.token.cancelled().await;
     }
 
-    /// Like [`Self::signaled`], but owns its clone of the signal, for futures that outlive the borrow.
+    /// Like [`Self::signaled`], but owns its clone of the signal, for futures that outlive the
+    /// borrow.
     pub fn signaled_owned(&self) -> impl Future<Output = ()> + Send + 'static {
         self.token.clone().cancelled_owned()
     }
@@ -63,7 +68,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over SIGTERM and SIGINT. Call it before anything that must be cleaned up exists. Needs a running runtime.
+    /// Takes over SIGTERM and SIGINT. Call it before anything that must be cleaned up exists. Needs
+    /// a running runtime.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -71,8 +77,8 @@ impl Signals {
         })
     }
 
-    /// A task for [`crate::tasks::Tasks::spawn_helper`]: the first signal triggers `shutdown`, the second ends the process at once with
-    /// 128 + its number.
+    /// A task for [`crate::tasks::Tasks::spawn_helper`]: the first signal triggers `shutdown`, the
+    /// second ends the process at once with 128 + its number.
     pub async fn watch(mut self, shutdown: Shutdown) {
         let first = self.next().await;
         info!(
@@ -85,6 +91,7 @@ impl Signals {
             signal = second.name(),
             "Second signal: ending without a drain"
         );
+        logging::flush();
         std::process::exit(second.exit_code());
     }
 

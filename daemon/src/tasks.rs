@@ -1,16 +1,17 @@
-//! The tracked spawner: every task has a name and an owner, and a death that matters ends the process
-//! in order.
+//! The tracked spawner: every task has a name and an owner, and a death that matters ends the
+//! process in order.
 //!
 //! Two kinds of task:
 //!
 //! - **critical**: has to run until shutdown is asked for. Ending earlier, returning an error or
-//!   panicking is a failure: it triggers the shutdown, the others drain, and [`Tasks::run`] returns the
-//!   failure.
-//! - **helper**: may end whenever it is done, but a panic is a failure all the same. It is cut off when
-//!   the critical tasks have ended (the watcher of signals has to live that long).
+//!   panicking is a failure: it triggers the shutdown, the others drain, and [`Tasks::run`] returns
+//!   the failure.
+//! - **helper**: may end whenever it is done, but a panic is a failure all the same. It is cut off
+//!   when the critical tasks have ended (the watcher of signals has to live that long).
 //!
-//! Tasks that come and go (a connection, a request) belong to the task that made them: it keeps them in
-//! its own [`tokio::task::JoinSet`] and joins them before it ends. Nothing is fire-and-forget.
+//! Tasks that come and go (a connection, a request) belong to the task that made them: it keeps
+//! them in its own [`tokio::task::JoinSet`] and joins them before it ends. Nothing is
+//! fire-and-forget.
 
 use std::{borrow::Cow, collections::HashMap, future::Future, time::Duration};
 
@@ -97,8 +98,8 @@ impl Tasks {
             .insert(task.id(), (name.into(), Role::Critical));
     }
 
-    /// Spawns critical work that blocks its thread (a database, say). It cannot be cut off: it has to
-    /// watch for the shutdown, or for its channel to close, by itself.
+    /// Spawns critical work that blocks its thread (a database, say). It cannot be cut off: it has
+    /// to watch for the shutdown, or for its channel to close, by itself.
     pub fn spawn_blocking<R: IntoTaskResult>(
         &mut self,
         name: impl Into<Name>,
@@ -122,11 +123,11 @@ impl Tasks {
         self.entries.insert(task.id(), (name.into(), Role::Helper));
     }
 
-    /// Runs until `shutdown` is triggered or a task fails (which triggers it), then waits at most `drain`
-    /// for the critical tasks.
+    /// Runs until `shutdown` is triggered or a task fails (which triggers it), then waits at most
+    /// `drain` for the critical tasks.
     ///
-    /// Returns the first failure. A missed drain is logged with the names of the tasks that were cut off,
-    /// and is not a failure: what was asked for, the end, happens.
+    /// Returns the first failure. A missed drain is logged with the names of the tasks that were
+    /// cut off, and is not a failure: what was asked for, the end, happens.
     pub async fn run(mut self, shutdown: &Shutdown, drain: Duration) -> Result<(), TaskFailure> {
         let mut first_failure = None;
         while let Some(Some(end)) = shutdown.or_signaled(self.next_end()).await {

@@ -107,8 +107,8 @@ impl AdminServer {
         self.server.local_addr()
     }
 
-    /// A task: answers until `shutdown`. From the shutdown on `/readyz` says that the process is stopping,
-    /// so give this task a signal of its own that comes last, if the drain is long.
+    /// A task: answers until `shutdown`. From the shutdown on `/readyz` says that the process is
+    /// stopping, so give this task a signal of its own that comes last, if the drain is long.
     pub async fn serve(self, shutdown: Shutdown) {
         let Self { server, admin } = self;
         server.serve(admin.router(), shutdown).await;

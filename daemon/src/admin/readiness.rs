@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 
 /// The conditions of one process. Cheap to clone; all clones are one set.
 ///
-/// A process declares its conditions before it serves, each as missing, and marks them as met when they
-/// come true. Without any condition it is ready from the start.
+/// A process declares its conditions before it serves, each as missing, and marks them as met when
+/// they come true. Without any condition it is ready from the start.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     missing: Arc<Mutex<BTreeMap<&'static str, String>>>,

@@ -181,8 +181,8 @@ impl<'de> Deserialize<'de> for HumanDuration {
             }
         }
 
-        // As a string: YAML would hand over an unquoted `10` as a number, and the missing unit is the
-        // thing to say about it.
+        // As a string: YAML would hand over an unquoted `10` as a number, and the missing unit is
+        // the thing to say about it.
         deserializer.deserialize_str(Text)
     }
 }

@@ -31,8 +31,8 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
-    /// The text is not YAML or does not fit the type. The message holds line, column, the lines around
-    /// the place and what is allowed.
+    /// The text is not YAML or does not fit the type. The message holds line, column, the lines
+    /// around the place and what is allowed.
     #[error("{}{}: {message}", path.display(), place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default())]
     Parse {
         /// The file.
@@ -52,7 +52,8 @@ pub enum ConfigError {
     },
 }
 
-/// Reads the YAML file at `path`. An empty file gives the type's defaults if all its fields have them.
+/// Reads the YAML file at `path`. An empty file gives the type's defaults if all its fields have
+/// them.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let read = |source| ConfigError::Read {
         path: path.to_owned(),

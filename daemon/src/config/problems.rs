@@ -25,7 +25,8 @@ impl ConfigProblems {
         Self::default()
     }
 
-    /// Adds a problem of `field` (written as a path, `probes[2].interval`); `text` says what to write.
+    /// Adds a problem of `field` (written as a path, `probes[2].interval`); `text` says what to
+    /// write.
     pub fn add(&mut self, field: impl Into<String>, text: impl Into<String>) {
         self.push(None, field.into(), text.into());
     }

@@ -1,5 +1,5 @@
-//! What a parse error says to the person who wrote the file: the message in plain words and the lines
-//! around the place.
+//! What a parse error says to the person who wrote the file: the message in plain words and the
+//! lines around the place.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -34,7 +34,8 @@ fn expected(ty: &str) -> Cow<'static, str> {
     })
 }
 
-/// The line `line` of `text` with the ones before it, numbered, and a caret under `column` (both from 1).
+/// The line `line` of `text` with the ones before it, numbered, and a caret under `column` (both
+/// from 1).
 pub(super) fn snippet(text: &str, (line, column): (u64, u64)) -> String {
     let width = line.to_string().len();
     let mut shown = String::new();

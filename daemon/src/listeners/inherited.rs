@@ -83,8 +83,8 @@ struct InheritedSocket {
 }
 
 impl Inherited {
-    /// Takes over what the environment announces. Empty when nothing is announced, when it is meant for
-    /// another process, and from the second call on.
+    /// Takes over what the environment announces. Empty when nothing is announced, when it is meant
+    /// for another process, and from the second call on.
     ///
     /// Call it first thing in `main`, before anything else opens a descriptor.
     pub fn from_env() -> Result<Self, InheritError> {
@@ -246,8 +246,8 @@ fn adopt_fd(fd: RawFd) -> io::Result<OwnedFd> {
         // A child process must not keep our port open after us.
         socket.set_cloexec(true)?;
     }
-    // SAFETY: the descriptor is open (checked above), the protocol hands its ownership to this process,
-    // and `Inherited::from_env` runs once, so nobody else owns it.
+    // SAFETY: the descriptor is open (checked above), the protocol hands its ownership to this
+    // process, and `Inherited::from_env` runs once, so nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -365,8 +365,8 @@ mod tests {
         );
     }
 
-    /// Runs twice: as itself it opens a socket and starts itself again as the child, which is told by the
-    /// protocol's variables to serve it.
+    /// Runs twice: as itself it opens a socket and starts itself again as the child, which is told
+    /// by the protocol's variables to serve it.
     #[test]
     fn a_child_serves_the_socket_that_it_was_handed() {
         if std::env::var_os("LISTEN_FDNAMES").is_some_and(|names| names == "greeter") {

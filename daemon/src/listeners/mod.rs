@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn the_unspecified_v6_address_serves_v4_too() {
         let Ok(listener) = listen_tcp("listen", "[::]:0".parse().unwrap()) else {
-            // A kernel without IPv6 says so for any use of it; nothing about dual stack can be promised.
+            // A kernel without IPv6 says so for any use of it; nothing about dual stack can be
+            // promised.
             assert!(Socket::new(Domain::IPV6, Type::STREAM, None).is_err());
             return;
         };

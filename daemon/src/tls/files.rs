@@ -24,7 +24,8 @@ pub enum ClientAuth {
     /// Every client has to show a certificate of `client_ca`.
     #[default]
     Required,
-    /// A client may come without one (a browser on the same port); a bad one is refused all the same.
+    /// A client may come without one (a browser on the same port); a bad one is refused all the
+    /// same.
     Optional,
 }
 
@@ -36,7 +37,8 @@ pub struct ServerTlsFiles {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The authorities whose clients are let in; without it clients are not asked for a certificate.
+    /// The authorities whose clients are let in; without it clients are not asked for a
+    /// certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<PathBuf>,
     /// With `client_ca`: whether a certificate is `required` (default) or `optional`.
@@ -246,7 +248,8 @@ impl ClientTlsFiles {
     }
 }
 
-/// rustls parses the chain only at the first handshake; a file that can never serve one is refused here.
+/// rustls parses the chain only at the first handshake; a file that can never serve one is refused
+/// here.
 fn check_end_entity(chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
     chain
         .first()

@@ -1,12 +1,14 @@
 //! TLS from PEM files, reloaded when their content changes.
 //!
-//! Certificates are renewed under a running process (cert-manager, a Kubernetes secret volume). Files are
-//! polled by content, because neither notification nor modification time is reliable over symlink swaps
-//! and network file systems. A reload replaces the whole rustls configuration: certificate, key and
-//! trusted authorities change together, connections in progress keep the one that they began with. On
-//! any error (a half-written pair, a missing file) the configuration in force stays.
+//! Certificates are renewed under a running process (cert-manager, a Kubernetes secret volume).
+//! Files are polled by content, because neither notification nor modification time is reliable over
+//! symlink swaps and network file systems. A reload replaces the whole rustls configuration:
+//! certificate, key and trusted authorities change together, connections in progress keep the one
+//! that they began with. On any error (a half-written pair, a missing file) the configuration in
+//! force stays.
 //!
-//! The provider is ring, everywhere in the process: call [`install_crypto_provider`] first in `main`.
+//! The provider is ring, everywhere in the process: call [`install_crypto_provider`] first in
+//! `main`.
 
 mod files;
 mod reloading;
@@ -72,5 +74,7 @@ fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
         .collect()
 }
 
+#[cfg(test)]
+pub(crate) mod test_certificates;
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,8 @@ struct Inner<T> {
     paths: Vec<PathBuf>,
     build: Build<T>,
     current: RwLock<Arc<T>>,
-    /// What the last look saw, good or bad, so that each change is judged (and complained about) once.
+    /// What the last look saw, good or bad, so that each change is judged (and complained about)
+    /// once.
     last_seen: Mutex<Result<FileSet, String>>,
 }
 

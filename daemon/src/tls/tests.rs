@@ -1,12 +1,7 @@
 //! Real handshakes over loopback with certificates made for the test.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{fs, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,81 +9,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::*;
-
-/// A directory of its own for each test, removed at the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "daemon-tls-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn write(&self, name: &str, content: &str) -> PathBuf {
-        fs::write(self.file(name), content).unwrap();
-        self.file(name)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
-
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate and its key for `name`.
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()])
-            .unwrap()
-            .signed_by(&key, &self.0)
-            .unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-}
-
-fn server_files(directory: &Directory, authority: &Authority) -> ServerTlsFiles {
-    let (cert, key) = authority.issue("localhost");
-    ServerTlsFiles {
-        cert: directory.write("tls.crt", &cert),
-        key: directory.write("tls.key", &key),
-        client_ca: None,
-        client_auth: ClientAuth::Required,
-    }
-}
-
-fn client_files(directory: &Directory, authority: &Authority) -> ClientTlsFiles {
-    ClientTlsFiles {
-        ca: directory.write("ca.crt", &authority.pem()),
-        cert: None,
-        key: None,
-    }
-}
+use super::{
+    test_certificates::{Authority, Directory, client_files, server_files},
+    *,
+};
 
 /// One handshake and one byte each way; the certificate that the server showed.
 async fn handshake(server: &ServerTls, client: &ClientTls) -> std::io::Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! The dependency arrows of the workspace.
 //!
-//! `core` knows the domain and nothing else, `daemon` knows no domain, and prober and aggregator never
-//! see each other: what they share goes over the wire. All kinds of dependencies count, also those of
-//! tests and of build scripts.
+//! `core` knows the domain and nothing else, `daemon` knows no domain, and prober and aggregator
+//! never see each other: what they share goes over the wire. All kinds of dependencies count, also
+//! those of tests and of build scripts.
 
 use std::collections::BTreeSet;
 

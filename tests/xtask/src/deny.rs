@@ -1,8 +1,8 @@
 //! `deny.toml`, as far as our own check reads it.
 //!
-//! The file is `cargo deny`'s; reading it here keeps one list for both. The reader knows just the shapes
-//! that the file uses (sections, arrays with one entry a line, a name in the first quotes of an entry)
-//! and refuses a file in which it does not find what it looks for.
+//! The file is `cargo deny`'s; reading it here keeps one list for both. The reader knows just the
+//! shapes that the file uses (sections, arrays with one entry a line, a name in the first quotes of
+//! an entry) and refuses a file in which it does not find what it looks for.
 
 use anyhow::{Context as _, ensure};
 
@@ -111,11 +111,22 @@ allow-registry = ["https://example.org/index"]
     #[test]
     fn the_rules_of_this_repository_are_read() {
         let rules = Rules::parse(include_str!("../../../deny.toml")).unwrap();
-        assert!(rules.licences.contains(&"Apache-2.0 WITH LLVM-exception".to_owned()));
+        assert!(
+            rules
+                .licences
+                .contains(&"Apache-2.0 WITH LLVM-exception".to_owned())
+        );
         assert!(rules.banned.contains(&"aws-lc-rs".to_owned()));
         let is_exact = |skip: &String| skip.contains('@');
-        assert!(rules.duplicates.iter().all(is_exact), "{:?}", rules.duplicates);
-        assert_eq!(rules.registries, ["https://github.com/rust-lang/crates.io-index"]);
+        assert!(
+            rules.duplicates.iter().all(is_exact),
+            "{:?}",
+            rules.duplicates
+        );
+        assert_eq!(
+            rules.registries,
+            ["https://github.com/rust-lang/crates.io-index"]
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 /// Whether `expression` can be satisfied with the licences in `allowed`.
 ///
-/// `OR` is our choice, `AND` needs both, `WITH` belongs to the licence before it; `/` is the old way to
-/// write `OR`. An expression that cannot be read is not satisfied.
+/// `OR` is our choice, `AND` needs both, `WITH` belongs to the licence before it; `/` is the old
+/// way to write `OR`. An expression that cannot be read is not satisfied.
 pub(crate) fn is_satisfied(expression: &str, allowed: &[String]) -> bool {
     let tokens = tokens(expression);
     let mut parser = Parser {

@@ -1,7 +1,7 @@
 //! The work commands of this repository: `cargo xtask …`.
 //!
-//! The same commands serve people and CI. Each one says what it does, and names what is missing instead
-//! of failing somewhere inside.
+//! The same commands serve people and CI. Each one says what it does, and names what is missing
+//! instead of failing somewhere inside.
 
 mod arrows;
 mod binaries;

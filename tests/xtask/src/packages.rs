@@ -63,8 +63,8 @@ const PACKAGES: [DebianPackage; 5] = [
 /// Where Debian keeps administration tools; an ordinary user's `PATH` lacks them.
 const ADMIN_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Makes sure that everything for `purpose` is installed: installs what is missing as root, names it
-/// otherwise.
+/// Makes sure that everything for `purpose` is installed: installs what is missing as root, names
+/// it otherwise.
 pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     let missing = missing(purpose, is_installed);
     if missing.is_empty() {
@@ -153,8 +153,9 @@ fn install(names: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps Debian from starting what it installs: we want the program `unbound`, not a resolver on port 53
-/// of this machine. The switch is `/usr/sbin/policy-rc.d`; one that is there already is respected.
+/// Keeps Debian from starting what it installs: we want the program `unbound`, not a resolver on
+/// port 53 of this machine. The switch is `/usr/sbin/policy-rc.d`; one that is there already is
+/// respected.
 struct NoServices {
     written: bool,
 }

@@ -1,4 +1,5 @@
-//! What we build on, against the rules of `deny.toml`: licences, banned crates, second versions, sources.
+//! What we build on, against the rules of `deny.toml`: licences, banned crates, second versions,
+//! sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,11 +1,26 @@
 //! Logging to stderr: text or one JSON object a line, with a level that can change at run time.
 //!
-//! The level is an `EnvFilter` directive: `info`, `debug,h2=warn`, `info,meshprobe_prober::reporter=trace`.
-//! A bad directive is refused where it is written (configuration, flag, admin port), never ignored.
-//! Panics go through the log as well, so that they have its format and time.
+//! The level is an `EnvFilter` directive: `info`, `debug,h2=warn`,
+//! `info,meshprobe_prober::reporter=trace`. A bad directive is refused where it is written
+//! (configuration, flag, admin port), never ignored. Lines are written by a thread of their own, so
+//! a pipe that nobody reads cannot stop the process. Panics go through the log as well, so that
+//! they have its format and time.
 
-use std::{fmt, io::IsTerminal as _, str::FromStr};
+mod writer;
 
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+    str::FromStr,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::counter::ConstCounter,
+};
 use serde::{Deserialize, Serialize};
 use tracing::{Subscriber, error};
 use tracing_subscriber::{
@@ -15,6 +30,8 @@ use tracing_subscriber::{
     reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
+
+use writer::LineQueue;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -144,6 +161,9 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The thread that writes the lines cannot be started.
+    #[error("start the log's thread")]
+    Thread(#[source] io::Error),
     /// Something else has installed a logger before.
     #[error("install the logger")]
     Install(#[source] TryInitError),
@@ -174,11 +194,44 @@ impl LogHandle {
     }
 }
 
+/// The queue of the installed logger, for those that end the process.
+static QUEUE: OnceLock<LineQueue> = OnceLock::new();
+
+/// How long the end of the process waits for standard error.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Writes out what is queued, within half a second. [`crate::exit::main`] calls it; so has to
+/// whoever ends the process by other means.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(FLUSH_PATIENCE);
+    }
+}
+
+/// Registers `meshprobe_log_lines_dropped_total`: lines lost because nobody read standard error.
+pub(crate) fn register(registry: &mut prometheus_client::registry::Registry) {
+    registry.register_collector(Box::new(DroppedLines));
+}
+
+#[derive(Debug)]
+struct DroppedLines;
+
+impl Collector for DroppedLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let dropped = ConstCounter::new(QUEUE.get().map_or(0, LineQueue::dropped));
+        let help = "Log lines lost because nobody read standard error in time";
+        let name = "meshprobe_log_lines_dropped";
+        dropped.encode(encoder.encode_descriptor(name, help, None, dropped.metric_type())?)
+    }
+}
+
 /// Installs the process' logger and the panic hook. Call it once, first thing in `main`.
 pub fn init(config: &LogConfig) -> Result<LogHandle, LogError> {
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (subscriber, handle) = subscriber(config, std::io::stderr, colours);
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let queue = LineQueue::start(io::stderr(), config.format).map_err(LogError::Thread)?;
+    let (subscriber, handle) = subscriber(config, queue.clone(), colours);
     subscriber.try_init().map_err(LogError::Install)?;
+    QUEUE.get_or_init(|| queue);
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
@@ -245,12 +298,12 @@ mod tests {
     }
 
     impl Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }

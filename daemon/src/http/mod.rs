@@ -1,12 +1,12 @@
 //! A server loop for HTTP/1 and HTTP/2, with or without TLS, that a stranger cannot wedge.
 //!
-//! `axum::serve` has no time-outs and no limit; this loop has: time for the TLS handshake and for the
-//! headers, an idle limit, a number of connections, optionally a largest age (an HTTP/2 connection behind
-//! a load balancer would stick to one server for ever). A connection over the limit waits in the kernel's
-//! queue.
+//! `axum::serve` has no time-outs and no limit; this loop has: time for the TLS handshake and for
+//! the headers, an idle limit, a number of connections, optionally a largest age (an HTTP/2
+//! connection behind a load balancer would stick to one server for ever). A connection over the
+//! limit waits in the kernel's queue.
 //!
-//! The loop owns its connections in a `JoinSet`. On shutdown it stops accepting, asks every connection to
-//! finish what is in flight, and cuts off what is left after [`Limits::grace`].
+//! The loop owns its connections in a `JoinSet`. On shutdown it stops accepting, asks every
+//! connection to finish what is in flight, and cuts off what is left after [`Limits::grace`].
 
 use std::{
     io,
@@ -41,7 +41,8 @@ use crate::{
     tls::ServerTls,
 };
 
-/// How long to pause when `accept` fails for want of descriptors or memory: the queue keeps the clients.
+/// How long to pause when `accept` fails for want of descriptors or memory: the queue keeps the
+/// clients.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What one server grants its clients.
@@ -51,8 +52,8 @@ pub struct Limits {
     pub connections: usize,
     /// For a TLS handshake.
     pub handshake: Duration,
-    /// For the first request to arrive and for the headers of each HTTP/1 request; also how long an idle
-    /// HTTP/1 connection is kept.
+    /// For the first request to arrive and for the headers of each HTTP/1 request; also how long an
+    /// idle HTTP/1 connection is kept.
     pub headers: Duration,
     /// How often a silent HTTP/2 peer is asked whether it is there.
     pub keep_alive: Duration,
@@ -83,7 +84,8 @@ impl Default for Limits {
 pub struct Peer {
     /// The other end of the connection.
     pub addr: SocketAddr,
-    /// The verified certificate chain that it showed, its own first; `None` without TLS or without one.
+    /// The verified certificate chain that it showed, its own first; `None` without TLS or without
+    /// one.
     pub certificates: Option<Arc<[CertificateDer<'static>]>>,
 }
 
@@ -272,9 +274,13 @@ async fn exchange(
         () = too_old => {}
     }
     serving.as_mut().graceful_shutdown();
-    // An old connection has to end some time as well; the shutdown's own deadline is kept by `serve`.
+    // An old connection has to end some time as well; the shutdown's own deadline is kept by
+    // `serve`.
     match timeout(limits.grace, serving).await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("still busy after its grace".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;
