@@ -4,7 +4,16 @@
 //! Data flows one way: `ingest → matrix → judge → incident → notification, API, metrics`. The only arrow back to the
 //! probers is `plan`: configuration, never measurements.
 
+pub mod api;
+pub mod config;
+pub mod http;
 pub mod incident;
+pub mod json;
 pub mod membership;
+pub mod metrics;
+pub mod notify;
+pub mod outbox;
 pub mod pipeline;
 pub mod snapshot;
+pub mod store;
+pub mod webhook;

@@ -1,0 +1,136 @@
+//! The public API: one set of answers, served over gRPC ([`grpc`]) and as JSON ([`crate::http`]).
+//!
+//! It reads what others own: snapshots of the mesh, the list of incidents, the state of the store. It holds no lock
+//! while it waits and keeps nothing alive: when the mesh task ends, answers become [`ApiError::Stopping`].
+
+mod error;
+mod grpc;
+mod page;
+mod views;
+mod watch;
+mod watchers;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
+use meshprobe_daemon::shutdown::Shutdown;
+use meshprobe_proto::{convert, v1};
+use tokio::sync::watch as tokio_watch;
+
+pub use error::ApiError;
+pub use grpc::MeshApiService;
+pub use watchers::{Watchers, Watching};
+
+use crate::{
+    incident::IncidentId,
+    notify::{Audience, Incidents, Place},
+    outbox::Pending,
+    pipeline::MeshHandle,
+    store::StoreState,
+};
+
+/// Answers questions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Nodes and paths.
+    pub mesh: MeshHandle,
+    /// Incidents.
+    pub incidents: Incidents,
+    /// Whether the store can be written.
+    pub store: tokio_watch::Receiver<StoreState>,
+    /// Messages that wait for delivery.
+    pub pending: Pending,
+    /// Where links lead.
+    pub audience: tokio_watch::Receiver<Arc<Audience>>,
+    /// Streams to clients.
+    pub watchers: Watchers,
+    /// When this process started.
+    pub started_at: Timestamp,
+    /// Ends the streams.
+    pub shutdown: Shutdown,
+}
+
+impl Api {
+    /// How the mesh and the aggregator are doing.
+    pub fn status(&self) -> v1::Status {
+        let snapshot = self.mesh.snapshot();
+        v1::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: Some(views::timestamp(self.started_at)),
+            judging: snapshot.judging.is_active(),
+            not_judging_reason: snapshot.judging.reason().to_owned(),
+            nodes: snapshot.nodes.len() as u32,
+            nodes_reporting: snapshot.nodes_reporting() as u32,
+            open_incidents: self.incidents.open_count() as u32,
+            paths: views::verdict_counts(snapshot.paths()),
+            layers: snapshot.layers.iter().map(|census| census.layer.into()).collect(),
+            notifications_pending: self.pending.count(),
+            store_writable: self.store.borrow().is_writable(),
+        }
+    }
+
+    /// Every node that is known.
+    pub fn nodes(&self) -> v1::ListNodesResponse {
+        v1::ListNodesResponse { nodes: self.mesh.snapshot().nodes.iter().map(views::node).collect() }
+    }
+
+    /// The matrix of one layer; without data it is empty, and says which layer it would be.
+    pub async fn matrix(&self, layer: Layer) -> Result<v1::Matrix, ApiError> {
+        match self.mesh.layer(layer).await? {
+            Some(snapshot) => Ok(views::matrix(&snapshot)),
+            None => Ok(v1::Matrix {
+                layer: Some(layer.into()),
+                at: Some(views::timestamp(self.mesh.snapshot().at)),
+                ..v1::Matrix::default()
+            }),
+        }
+    }
+
+    /// Everything that is known between two ends.
+    pub async fn path(&self, source: &str, target: &str) -> Result<v1::PathDetail, ApiError> {
+        for (field, value) in [("source", source), ("target", target)] {
+            if value.is_empty() {
+                return Err(ApiError::Invalid(format!("{field} is missing: write the name of a node")));
+            }
+        }
+        Ok(views::path(&self.mesh.path(source, target).await?))
+    }
+
+    /// A page of incidents, newest first.
+    pub fn list_incidents(&self, request: &v1::ListIncidentsRequest) -> Result<v1::ListIncidentsResponse, ApiError> {
+        let v1::ListIncidentsRequest { include_resolved, page_size, page_token } = request;
+        let (size, after) = (page::size(*page_size), page::place(page_token)?);
+        // One more than asked for tells whether there is a next page.
+        let mut found = self.incidents.page(after.as_ref(), *include_resolved, size + 1);
+        let more = found.len() > size;
+        found.truncate(size);
+        let next_page_token = match found.last() {
+            Some(last) if more => page::token(&Place { opened_at: last.opened_at, id: last.id.clone() }),
+            _ => String::new(),
+        };
+        let links = self.audience.borrow().links.clone();
+        Ok(v1::ListIncidentsResponse {
+            incidents: found.iter().map(|incident| views::incident(incident, &links)).collect(),
+            next_page_token,
+        })
+    }
+
+    /// One incident.
+    pub fn incident(&self, id: &str) -> Result<v1::Incident, ApiError> {
+        let id = IncidentId::try_from(id.to_owned()).map_err(|error| ApiError::Invalid(error.to_string()))?;
+        let found = self.incidents.one(&id).ok_or_else(|| ApiError::NotFound(format!("no incident has the id {id}")))?;
+        Ok(views::incident(&found, &self.audience.borrow().links))
+    }
+}
+
+/// The layer that a request means; what it does not say is UDP, pod, IPv4.
+pub fn wanted_layer(request: &v1::GetMatrixRequest) -> Result<Layer, ApiError> {
+    let v1::GetMatrixRequest { kind, plane, family } = *request;
+    let invalid = |error: convert::UnknownNumber| ApiError::Invalid(error.to_string());
+    Ok(Layer {
+        kind: if kind == 0 { ProbeKind::Udp } else { convert::probe_kind(kind).map_err(invalid)? },
+        plane: if plane == 0 { Plane::Pod } else { convert::plane(plane).map_err(invalid)? },
+        family: if family == 0 { Family::V4 } else { convert::family(family).map_err(invalid)? },
+    })
+}

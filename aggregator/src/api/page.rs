@@ -1,0 +1,60 @@
+//! Page tokens: an opaque form of the last place of a page, so that a page stays right while incidents come and go.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+
+use super::ApiError;
+use crate::{incident::IncidentId, notify::Place};
+
+/// Without a wish.
+const DEFAULT_SIZE: u32 = 100;
+/// At most; a larger wish gets this.
+const MAX_SIZE: u32 = 1_000;
+
+pub(super) fn size(wished: u32) -> usize {
+    (if wished == 0 { DEFAULT_SIZE } else { wished.min(MAX_SIZE) }) as usize
+}
+
+pub(super) fn token(place: &Place) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}/{}", place.opened_at.as_nanosecond(), place.id))
+}
+
+pub(super) fn place(token: &str) -> Result<Option<Place>, ApiError> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let parsed = || {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+        let (nanos, id) = text.split_once('/')?;
+        let opened_at = Timestamp::from_nanosecond(nanos.parse().ok()?).ok()?;
+        Some(Place { opened_at, id: IncidentId::try_from(id.to_owned()).ok()? })
+    };
+    parsed().map(Some).ok_or_else(|| {
+        ApiError::Invalid("page_token is not one that this API gave; leave it empty for the first page".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use meshprobe_core::dark::Pattern;
+
+    use super::*;
+
+    #[test]
+    fn a_token_leads_back_to_its_place() {
+        let there = Place {
+            opened_at: "2026-01-01T00:00:00.123456789Z".parse().unwrap(),
+            id: IncidentId::of_mesh(Pattern::NodeDark),
+        };
+        assert_eq!(place(&token(&there)), Ok(Some(there)));
+        assert_eq!(place(""), Ok(None));
+        for bad in ["x", "!!!!", "AAAA"] {
+            assert!(matches!(place(bad), Err(ApiError::Invalid(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_default_and_a_limit() {
+        assert_eq!((size(0), size(7), size(5_000)), (100, 7, 1_000));
+    }
+}

@@ -1,0 +1,91 @@
+//! Secrets out of files: shown nowhere, compared nowhere.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+/// Shorter secrets can be guessed.
+const MIN_BYTES: usize = 16;
+/// A larger file is not a secret.
+const MAX_FILE_BYTES: u64 = 4096;
+/// How Standard Webhooks marks a secret that is written in base64.
+const BASE64_PREFIX: &str = "whsec_";
+
+/// The bytes of a secret. Its debug form hides them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+/// Why a file gives no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It cannot be read.
+    #[error("read the secret file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is larger than any secret.
+    #[error("{}: larger than {MAX_FILE_BYTES} bytes; this is not a secret", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It can be guessed.
+    #[error("{}: the secret has {found} bytes, write at least {MIN_BYTES} (for example: openssl rand -base64 32)", path.display())]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        found: usize,
+    },
+    /// What follows `whsec_` is not base64.
+    #[error("{}: what follows {BASE64_PREFIX} is not base64", path.display())]
+    NotBase64 {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Secret {
+    /// A secret out of bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Reads `path`: the text without white space around it; `whsec_…` is base64 as Standard Webhooks has it.
+    pub fn read(path: &Path) -> Result<Self, SecretError> {
+        let read = |source| SecretError::Read { path: path.to_owned(), source };
+        if fs::metadata(path).map_err(read)?.len() > MAX_FILE_BYTES {
+            return Err(SecretError::TooLarge { path: path.to_owned() });
+        }
+        let raw = fs::read(path).map_err(read)?;
+        let trimmed = raw.trim_ascii();
+        let bytes = match trimmed.strip_prefix(BASE64_PREFIX.as_bytes()) {
+            Some(encoded) => {
+                STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64 { path: path.to_owned() })?
+            }
+            None => trimmed.to_owned(),
+        };
+        if bytes.len() < MIN_BYTES {
+            return Err(SecretError::TooShort { path: path.to_owned(), found: bytes.len() });
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The bytes, for a MAC.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}

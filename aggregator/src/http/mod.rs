@@ -1,0 +1,158 @@
+//! The HTTP port: the API as JSON under `/api/v1`, and a page that says so.
+//!
+//! The answers are the messages of the gRPC API in protobuf's JSON mapping ([`crate::json`]); errors are
+//! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read-only.
+
+mod page;
+mod query;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Path, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use meshprobe_proto::v1;
+use serde_json::{Value, json};
+use tracing::error;
+
+use self::query::Query;
+use crate::{
+    api::{Api, ApiError, wanted_layer},
+    json::JsonWriter,
+};
+
+/// No question has a body.
+const MAX_BODY_BYTES: usize = 1024;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Shared {
+    api: Api,
+    json: Arc<JsonWriter>,
+}
+
+/// The routes of the HTTP port.
+pub fn router(api: Api, json: JsonWriter) -> Router {
+    let shared = Shared { api, json: Arc::new(json) };
+    Router::new()
+        .route("/", get(index))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/nodes", get(nodes))
+        .route("/api/v1/matrix", get(matrix))
+        .route("/api/v1/path", get(path))
+        .route("/api/v1/incidents", get(incidents))
+        .route("/api/v1/incidents/{id}", get(incident))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(headers))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(shared)
+}
+
+async fn index(State(shared): State<Shared>) -> Html<String> {
+    Html(page::render(&shared.api))
+}
+
+async fn status(State(shared): State<Shared>, query: Query) -> Response {
+    shared.answer("Status", query.finish().map(|()| shared.api.status()))
+}
+
+async fn nodes(State(shared): State<Shared>, query: Query) -> Response {
+    shared.answer("ListNodesResponse", query.finish().map(|()| shared.api.nodes()))
+}
+
+async fn matrix(State(shared): State<Shared>, mut query: Query) -> Response {
+    let found = async {
+        let request = v1::GetMatrixRequest {
+            kind: query.number("kind", "PROBE_KIND_", |name| v1::ProbeKind::from_str_name(name).map(i32::from))?,
+            plane: query.number("plane", "PLANE_", |name| v1::Plane::from_str_name(name).map(i32::from))?,
+            family: query.number("family", "FAMILY_", |name| v1::Family::from_str_name(name).map(i32::from))?,
+        };
+        query.finish()?;
+        shared.api.matrix(wanted_layer(&request)?).await
+    }
+    .await;
+    shared.answer("Matrix", found)
+}
+
+async fn path(State(shared): State<Shared>, mut query: Query) -> Response {
+    let found = async {
+        let (source, target) = (query.text("source"), query.text("target"));
+        query.finish()?;
+        shared.api.path(&source, &target).await
+    }
+    .await;
+    shared.answer("PathDetail", found)
+}
+
+async fn incidents(State(shared): State<Shared>, mut query: Query) -> Response {
+    let found = async {
+        let request = v1::ListIncidentsRequest {
+            include_resolved: query.flag("includeResolved")?,
+            page_size: query.count("pageSize")?,
+            page_token: query.text("pageToken"),
+        };
+        query.finish()?;
+        shared.api.list_incidents(&request)
+    }
+    .await;
+    shared.answer("ListIncidentsResponse", found)
+}
+
+async fn incident(State(shared): State<Shared>, Path(id): Path<String>, query: Query) -> Response {
+    shared.answer("Incident", query.finish().and_then(|()| shared.api.incident(&id)))
+}
+
+async fn unknown(request: Request) -> Response {
+    refuse(&ApiError::NotFound(format!("there is no {}; GET / lists what there is", request.uri().path())))
+}
+
+async fn wrong_method(method: Method, request: Request) -> Response {
+    refuse(&ApiError::MethodNotAllowed(format!("{method} {} does not exist; the API is read with GET", request.uri().path())))
+}
+
+impl Shared {
+    fn answer(&self, message: &str, found: Result<impl prost::Message, ApiError>) -> Response {
+        match found {
+            Ok(found) => match self.json.write(&format!("meshprobe.v1.{message}"), &found) {
+                Some(value) => axum::Json(value).into_response(),
+                None => {
+                    error!(message, "A message does not fit the embedded descriptors");
+                    let text = "this answer has no JSON form; please report it".to_owned();
+                    body(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text)
+                }
+            },
+            Err(error) => refuse(&error),
+        }
+    }
+}
+
+fn refuse(error: &ApiError) -> Response {
+    body(error.status(), error.reason(), error.to_string())
+}
+
+fn body(status: StatusCode, reason: &str, message: String) -> Response {
+    let error: Value = json!({"error": {"code": status.as_u16(), "reason": reason, "message": message}});
+    (status, axum::Json(error)).into_response()
+}
+
+/// What a browser must not do with the answers: keep them, guess their type, run anything in them.
+async fn headers(request: Request, next: Next) -> Response {
+    const FIXED: [(HeaderName, HeaderValue); 4] = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"),
+        ),
+    ];
+    let mut response = next.run(request).await;
+    response.headers_mut().extend(FIXED);
+    response
+}

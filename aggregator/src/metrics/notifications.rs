@@ -1,0 +1,92 @@
+//! Counters of the way to the receivers.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::webhook::Attempt;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReceiver {
+    receiver: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    receiver: String,
+    result: &'static str,
+}
+
+/// 10 ms to a day: from a good day to an outage of the receiver.
+const DELIVERY_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 600.0, 3_600.0, 86_400.0];
+
+/// What happens to notifications. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct NotificationMetrics {
+    attempts: Family<ByResult, Counter>,
+    pending: Family<ByReceiver, Gauge>,
+    dead_letters: Gauge,
+    delivery: Histogram,
+}
+
+impl NotificationMetrics {
+    /// Registers them. `dead_letters` are those that the store holds already.
+    pub fn register(registry: &mut Registry, dead_letters: u64) -> Self {
+        let metrics = Self {
+            attempts: Family::default(),
+            pending: Family::default(),
+            dead_letters: Gauge::default(),
+            delivery: Histogram::new(DELIVERY_SECONDS),
+        };
+        let Self { attempts, pending, dead_letters: dead, delivery } = metrics.clone();
+        registry.register(
+            "meshprobe_aggregator_notification_attempts",
+            "Attempts to deliver a notification; result is delivered, failed or refused",
+            attempts,
+        );
+        registry.register("meshprobe_aggregator_notifications_pending", "Notifications that are not delivered yet", pending);
+        registry.register(
+            "meshprobe_aggregator_notifications_dead",
+            "Notifications that were given up and are kept in the store",
+            dead,
+        );
+        registry.register(
+            "meshprobe_aggregator_notification_delivery_seconds",
+            "From the making of a notification to the receiver's acceptance",
+            delivery,
+        );
+        metrics.dead_letters.set(i64::try_from(dead_letters).unwrap_or(i64::MAX));
+        metrics
+    }
+
+    /// A receiver's series exist before anything happens.
+    pub(crate) fn create(&self, receiver: &str) {
+        for result in ["delivered", "failed", "refused"] {
+            drop(self.attempts.get_or_create(&ByResult { receiver: receiver.to_owned(), result }));
+        }
+    }
+
+    pub(crate) fn attempt(&self, receiver: &str, attempt: &Attempt) {
+        let result = match attempt {
+            Attempt::Delivered => "delivered",
+            Attempt::Later { .. } => "failed",
+            Attempt::Refused { .. } => "refused",
+        };
+        self.attempts.get_or_create(&ByResult { receiver: receiver.to_owned(), result }).inc();
+    }
+
+    pub(crate) fn delivered(&self, after_millis: i64) {
+        self.delivery.observe(after_millis.max(0) as f64 / 1_000.0);
+    }
+
+    pub(crate) fn pending(&self, receiver: &str, count: u64) {
+        let gauge = self.pending.get_or_create(&ByReceiver { receiver: receiver.to_owned() });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn dead(&self) {
+        self.dead_letters.inc();
+    }
+}

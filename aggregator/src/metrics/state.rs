@@ -1,0 +1,127 @@
+//! States, read at the moment of a scrape.
+
+use std::{collections::BTreeMap, fmt};
+
+use meshprobe_core::dark::NodeState;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::gauge::ConstGauge,
+};
+use tokio::sync::watch;
+
+use crate::{api::Watchers, notify::Incidents, pipeline::MeshHandle, store::StoreState};
+
+/// Reads what the API reads.
+#[derive(Debug)]
+pub struct StateCollector {
+    /// Nodes and paths.
+    pub mesh: MeshHandle,
+    /// Open incidents.
+    pub incidents: Incidents,
+    /// Whether the store can be written.
+    pub store: watch::Receiver<StoreState>,
+    /// Streams to clients.
+    pub watchers: Watchers,
+}
+
+/// As label.
+pub(crate) const fn node_state(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Ok => "ok",
+        NodeState::Suspect => "suspect",
+        NodeState::Unknown => "unknown",
+        NodeState::Leaving => "leaving",
+        NodeState::Failed(pattern) => pattern.as_str(),
+    }
+}
+
+impl StateCollector {
+    fn encode_all(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = self.mesh.snapshot();
+        let mut nodes: BTreeMap<&'static str, i64> = BTreeMap::new();
+        for state in [NodeState::Ok, NodeState::Suspect, NodeState::Unknown, NodeState::Leaving] {
+            nodes.insert(node_state(state), 0);
+        }
+        for row in snapshot.nodes.iter() {
+            *nodes.entry(node_state(row.state)).or_default() += 1;
+        }
+        labelled(encoder, "meshprobe_aggregator_nodes", "Nodes by judged state", "state", nodes)?;
+
+        let cells = snapshot.paths().iter().map(|(verdict, count)| (verdict.as_str(), clamp(count))).collect();
+        labelled(encoder, "meshprobe_aggregator_cells", "Paths by verdict, over all layers", "verdict", cells)?;
+
+        let open = self.incidents.open_by_pattern();
+        let open = open.into_iter().map(|(pattern, count)| (pattern.as_str(), clamp(count))).collect();
+        labelled(encoder, "meshprobe_aggregator_incidents_open", "Open incidents by pattern", "pattern", open)?;
+
+        let store = self.store.borrow().clone();
+        single(
+            encoder,
+            "meshprobe_aggregator_nodes_reporting",
+            "Nodes whose reports are fresh",
+            clamp(snapshot.nodes_reporting() as u64),
+        )?;
+        single(
+            encoder,
+            "meshprobe_aggregator_judging",
+            "1 when failures open incidents, 0 during the warm-up",
+            i64::from(snapshot.judging.is_active()),
+        )?;
+        single(
+            encoder,
+            "meshprobe_aggregator_store_writable",
+            "1 when the store takes writes, 0 while changes are only kept in memory",
+            i64::from(store.is_writable()),
+        )?;
+        single(
+            encoder,
+            "meshprobe_aggregator_store_backlog",
+            "Changes that wait in memory for the store",
+            clamp(store.backlog as u64),
+        )?;
+        single(
+            encoder,
+            "meshprobe_aggregator_store_dropped",
+            "Changes that were given up because too many waited for the store, since the start",
+            clamp(store.dropped),
+        )?;
+        single(
+            encoder,
+            "meshprobe_aggregator_watchers",
+            "Clients that watch the matrix or the incidents",
+            clamp(self.watchers.open() as u64),
+        )
+    }
+}
+
+impl Collector for StateCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_all(&mut encoder)
+    }
+}
+
+fn clamp(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> fmt::Result {
+    let gauge = ConstGauge::new(value);
+    let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+    gauge.encode(metric)
+}
+
+fn labelled(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: BTreeMap<&'static str, i64>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+    for (value, count) in values {
+        let labels = [(label, value)];
+        ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! SQL: opening, loading, writing. No policy; the writer decides what an error means.
+
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
+
+use super::{Loaded, Notification, NotificationState, Operation, StoreError, schema};
+use crate::{
+    incident::{Incident, IncidentChange},
+    membership::{NodeRecord, Progress, StoreChange},
+};
+
+/// Resolved incidents that are kept in memory for the API.
+const MAX_LOADED_RESOLVED: u32 = 10_000;
+/// A lock of somebody else (a person with sqlite3) is waited for; longer, and the batch goes to the backlog.
+const BUSY_MILLIS: u64 = 200;
+
+/// How a connection may treat the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// As usual.
+    Shared,
+    /// Without the `-shm` file: works where no file can be created.
+    Exclusive,
+}
+
+/// Opens the file, without looking into it.
+pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MILLIS))?;
+    if access == Access::Exclusive {
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    }
+    // A new file only: it has to be set before the first table.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+/// Opens the file again after the disk refused; it was looked at when it was opened first.
+pub(super) fn reconnect(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = connect(path, Access::Shared)?;
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Refuses what cannot be trusted, then brings the tables up to date.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let sqlite = |source| classify(path, source);
+    let found = schema::version(connection).map_err(sqlite)?;
+    if found > schema::NEWEST {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: schema::NEWEST });
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
+    if verdict != "ok" {
+        return Err(StoreError::Damaged { path: path.to_owned(), reason: verdict });
+    }
+    schema::migrate(connection).map_err(sqlite)
+}
+
+/// Tells damage from everything else.
+pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Damaged { path: path.to_owned(), reason: source.to_string() }
+        }
+        _ => StoreError::Sqlite { path: path.to_owned(), source },
+    }
+}
+
+/// Is it the disk that refuses (and not the content)?
+pub(super) fn is_refused_write(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+        )
+    )
+}
+
+/// Reads everything that a start needs.
+pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, StoreError> {
+    let sqlite = |source| classify(path, source);
+    let nodes: Vec<NodeRecord> = bodies(connection, path, "SELECT body FROM nodes ORDER BY name")?;
+    let progress: Vec<Progress> = bodies(connection, path, "SELECT body FROM progress ORDER BY node, plane")?;
+    let incidents: Vec<Incident> = bodies(
+        connection,
+        path,
+        &format!(
+            "SELECT body FROM (SELECT body, opened_at FROM incidents WHERE state = 'open' UNION ALL
+             SELECT body, opened_at FROM (SELECT body, opened_at FROM incidents WHERE state != 'open'
+                 ORDER BY opened_at DESC LIMIT {MAX_LOADED_RESOLVED}))
+             ORDER BY opened_at DESC"
+        ),
+    )?;
+    let outbox = load_outbox(connection, path)?;
+    let dead_letters: i64 = connection
+        .query_row("SELECT count(*) FROM outbox WHERE state = 'dead'", [], |row| row.get(0))
+        .map_err(sqlite)?;
+    Ok(Loaded { nodes, progress, incidents, outbox, dead_letters: dead_letters.unsigned_abs() })
+}
+
+/// Rows whose one column is JSON.
+fn bodies<T: serde::de::DeserializeOwned>(connection: &Connection, path: &Path, sql: &str) -> Result<Vec<T>, StoreError> {
+    let texts: Vec<String> = rows(connection, sql, |row| row.get(0)).map_err(|source| classify(path, source))?;
+    texts
+        .iter()
+        .map(|text| serde_json::from_str(text))
+        .collect::<Result<_, _>>()
+        .map_err(|error| StoreError::Damaged { path: path.to_owned(), reason: format!("a row cannot be read: {error}") })
+}
+
+fn load_outbox(connection: &Connection, path: &Path) -> Result<Vec<Notification>, StoreError> {
+    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+    let raw = rows(
+        connection,
+        "SELECT id, receiver, incident, transition, body, created_at, attempts, next_attempt_at, last_error
+         FROM outbox WHERE state = 'pending' ORDER BY number",
+        |row| {
+            let keys: (String, String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            let rest: (Vec<u8>, i64, u32, i64, Option<String>) =
+                (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
+            Ok((keys, rest))
+        },
+    )
+    .map_err(|source| classify(path, source))?;
+    raw.into_iter()
+        .map(|((id, receiver, incident, transition), rest)| {
+            let (body, created_at_millis, attempts, next_attempt_millis, last_error) = rest;
+            Ok(Notification {
+                incident: incident.try_into().map_err(|error| damaged(format!("notification {id}: {error}")))?,
+                transition: serde_json::from_value(serde_json::Value::String(transition))
+                    .map_err(|error| damaged(format!("notification {id}: {error}")))?,
+                id,
+                receiver,
+                body,
+                created_at_millis,
+                attempts,
+                next_attempt_millis,
+                last_error,
+            })
+        })
+        .collect()
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare(sql)?.query_map([], read)?.collect()
+}
+
+/// Writes operations in one transaction: all or nothing.
+pub(super) fn write<'a>(
+    connection: &mut Connection,
+    operations: impl IntoIterator<Item = &'a Operation>,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for operation in operations {
+        apply(&transaction, operation)?;
+    }
+    transaction.commit()
+}
+
+fn apply(transaction: &Transaction<'_>, operation: &Operation) -> rusqlite::Result<()> {
+    match operation {
+        Operation::Incident(change) => put_incident(transaction, change),
+        Operation::Notify(notification) => put_notification(transaction, notification),
+        Operation::Progress { receiver, id, state, attempts, next_attempt_millis, last_error, at_millis } => {
+            let finished_at = (*state != NotificationState::Pending).then_some(*at_millis);
+            transaction
+                .prepare_cached(
+                    "UPDATE outbox SET state = ?3, attempts = ?4, next_attempt_at = ?5, last_error = ?6, finished_at = ?7
+                     WHERE receiver = ?1 AND id = ?2",
+                )?
+                .execute(params![receiver, id, state.as_str(), attempts, next_attempt_millis, last_error, finished_at])?;
+            Ok(())
+        }
+        Operation::Mesh(change) => apply_mesh(transaction, change),
+    }
+}
+
+fn apply_mesh(transaction: &Transaction<'_>, change: &StoreChange) -> rusqlite::Result<()> {
+    match change {
+        StoreChange::Node(record) => {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO nodes (name, body) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                )?
+                .execute(params![record.name.as_str(), json(record)?])?;
+        }
+        StoreChange::Forget(name) => {
+            for sql in ["DELETE FROM nodes WHERE name = ?1", "DELETE FROM progress WHERE node = ?1"] {
+                transaction.prepare_cached(sql)?.execute(params![name.as_str()])?;
+            }
+        }
+        StoreChange::Progress(progress) => {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO progress (node, plane, body) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (node, plane) DO UPDATE SET body = excluded.body",
+                )?
+                .execute(params![progress.node.as_str(), progress.plane.to_string(), json(progress)?])?;
+        }
+    }
+    Ok(())
+}
+
+fn put_incident(transaction: &Transaction<'_>, change: &IncidentChange) -> rusqlite::Result<()> {
+    let IncidentChange { transition, incident } = change;
+    let body = json(incident)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO incidents (id, pattern, state, severity, summary, opened_at, updated_at, resolved_at, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (id) DO UPDATE SET pattern = excluded.pattern, state = excluded.state,
+                 severity = excluded.severity, summary = excluded.summary, opened_at = excluded.opened_at,
+                 updated_at = excluded.updated_at, resolved_at = excluded.resolved_at, body = excluded.body",
+        )?
+        .execute(params![
+            incident.id.as_str(),
+            incident.pattern.as_str(),
+            incident.state.as_str(),
+            incident.severity.as_str(),
+            incident.summary,
+            incident.opened_at.as_millisecond(),
+            incident.updated_at.as_millisecond(),
+            incident.resolved_at.map(jiff::Timestamp::as_millisecond),
+            body,
+        ])?;
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO incident_events (incident, at, transition, summary, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            incident.id.as_str(),
+            incident.updated_at.as_millisecond(),
+            transition.as_str(),
+            incident.summary,
+            json(&incident.evidence)?,
+        ])?;
+    Ok(())
+}
+
+fn put_notification(transaction: &Transaction<'_>, notification: &Notification) -> rusqlite::Result<()> {
+    // A message that is there already keeps its place and its progress.
+    transaction
+        .prepare_cached(
+            "INSERT INTO outbox (receiver, id, incident, transition, state, attempts, next_attempt_at, last_error, created_at, body)
+             VALUES (?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9) ON CONFLICT (receiver, id) DO NOTHING",
+        )?
+        .execute(params![
+            notification.receiver,
+            notification.id,
+            notification.incident.as_str(),
+            notification.transition.as_str(),
+            notification.attempts,
+            notification.next_attempt_millis,
+            notification.last_error,
+            notification.created_at_millis,
+            notification.body,
+        ])?;
+    Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// Deletes what is older than `before` and finished, some at a time so that no write waits long. Says how many rows.
+pub(super) fn prune(connection: &mut Connection, before_millis: i64) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction()?;
+    let mut deleted = transaction.execute(
+        "DELETE FROM outbox WHERE number IN
+             (SELECT number FROM outbox WHERE state != 'pending' AND finished_at < ?1 LIMIT 1000)",
+        params![before_millis],
+    )?;
+    deleted += transaction.execute(
+        "DELETE FROM incident_events WHERE incident IN
+             (SELECT id FROM incidents WHERE state != 'open' AND updated_at < ?1 LIMIT 1000)",
+        params![before_millis],
+    )?;
+    deleted += transaction.execute(
+        "DELETE FROM incidents WHERE id IN
+             (SELECT id FROM incidents WHERE state != 'open' AND updated_at < ?1 LIMIT 1000)",
+        params![before_millis],
+    )?;
+    transaction.commit()?;
+    connection.query_row("PRAGMA incremental_vacuum(256)", [], |_| Ok(())).optional()?;
+    Ok(deleted)
+}
