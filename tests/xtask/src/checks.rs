@@ -10,8 +10,9 @@ use anyhow::{Context as _, bail};
 use crate::{
     arrows,
     deny::Rules,
-    file_length,
+    file_length, leftovers,
     metadata::{Metadata, cargo},
+    sources,
     steps::command,
     supply_chain,
 };
@@ -26,18 +27,13 @@ pub(crate) fn arrows(workspace: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The length of source files.
-pub(crate) fn file_length(workspace: &Metadata) -> anyhow::Result<()> {
-    let lengths =
-        file_length::measure(&workspace.workspace_root).context("walk over the sources")?;
-    none(
-        &lengths
-            .too_long
-            .iter()
-            .map(file_length::TooLong::describe)
-            .collect::<Vec<_>>(),
-    )?;
-    println!("{} source files", lengths.files);
+/// The length of source files, and what was left over in them.
+pub(crate) fn sources(workspace: &Metadata) -> anyhow::Result<()> {
+    let sources = sources::read(&workspace.workspace_root).context("read the sources")?;
+    let mut violations = file_length::violations(&sources);
+    violations.extend(leftovers::violations(&sources));
+    none(&violations)?;
+    println!("{} source files", sources.len());
     Ok(())
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn run(fast: bool) -> anyhow::Result<()> {
         command(cargo().args(["fmt", "--all", "--check"]))
     })?;
     steps.run("dependency arrows", || checks::arrows(&workspace))?;
-    steps.run("file length", || checks::file_length(&workspace))?;
+    steps.run("length of files, leftovers", || checks::sources(&workspace))?;
     steps.run("licences, bans and sources", || {
         checks::supply_chain(&workspace)
     })?;
