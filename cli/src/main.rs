@@ -1,1 +1,7 @@
-fn main() {}
+//! The `meshprobe` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meshprobe::run(std::env::args_os())
+}

@@ -72,7 +72,7 @@ impl Notification {
             .flat_map(|labels| labels.values())
             .filter_map(Value::as_str)
             .any(|value| value.split([',', ' ']).any(|word| word == node));
-        let own = self.body["meshprobe"]["nodes"]
+        let own = self.body["meshprobe"]["scope"]["nodes"]
             .as_array()
             .map(Vec::as_slice)
             .unwrap_or_default();
@@ -275,11 +275,11 @@ mod tests {
         let receiver = receiver();
         post(
             &receiver,
-            r#"{"status": "firing", "meshprobe": {"pattern": "node-dark", "nodes": ["mesh-2", "mesh-3"]}}"#,
+            r#"{"status": "firing", "meshprobe": {"pattern": "node-dark", "scope": {"nodes": ["mesh-2", "mesh-3"]}}}"#,
         );
         post(
             &receiver,
-            r#"{"status": "firing", "alerts": [{"labels": {"pattern": "node-dark", "nodes": "mesh-2,mesh-3"}}]}"#,
+            r#"{"status": "firing", "alerts": [{"labels": {"pattern": "node-dark", "node": "mesh-2,mesh-3"}}]}"#,
         );
         for notification in receiver.notifications() {
             assert!(

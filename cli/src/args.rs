@@ -1,0 +1,360 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
+
+use crate::exit;
+
+/// Does the network work, and if not, where and why not?
+///
+/// meshprobe asks the aggregator, which knows for every pair of nodes and every layer between them whether packets get
+/// through. Start with `meshprobe status` and `meshprobe matrix`; without a cluster at hand, with `meshprobe demo`.
+#[derive(Debug, Parser)]
+#[command(name = "meshprobe", version, after_long_help = exit::HELP, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = false)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where the aggregator's gRPC API listens.
+    #[arg(
+        long,
+        short = 's',
+        global = true,
+        env = "MESHPROBE_SERVER",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:4860"
+    )]
+    pub server: String,
+    /// Speak TLS and trust this CA certificate (PEM file).
+    #[arg(long, global = true, env = "MESHPROBE_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Present this client certificate (PEM file).
+    #[arg(long, global = true, env = "MESHPROBE_TLS_CERT", value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the client certificate (PEM file).
+    #[arg(
+        long,
+        global = true,
+        env = "MESHPROBE_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Name that the aggregator's certificate must have, if it is not the host of --server.
+    #[arg(
+        long,
+        global = true,
+        env = "MESHPROBE_TLS_SERVER_NAME",
+        value_name = "NAME",
+        requires = "tls_ca"
+    )]
+    pub tls_server_name: Option<String>,
+    /// How to print the answer. JSON and YAML are the protobuf JSON mapping, as under /api/v1.
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// When to use colours. `NO_COLOR` is respected.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// How long to wait for an answer, for example 500ms, 5s, 1m.
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// The shape of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people, fitted to the terminal.
+    Table,
+    /// For people, everything, however wide.
+    Wide,
+    /// One JSON document; `watch` prints one a line.
+    Json,
+    /// One YAML document; `watch` prints a stream of documents.
+    Yaml,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Also into a pipe.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How the mesh and the aggregator are doing, in a few lines.
+    #[command(after_long_help = "Examples:
+  meshprobe status
+  meshprobe status -o json | jq .openIncidents
+  until meshprobe status; do sleep 1; done")]
+    Status,
+    /// Every known node: state, last report, failing paths.
+    #[command(
+        visible_alias = "node",
+        after_long_help = "Examples:
+  meshprobe nodes
+  meshprobe nodes -o wide"
+    )]
+    Nodes,
+    /// Who reaches whom: the heat table of one layer, sources in rows, targets in columns.
+    #[command(after_long_help = "Examples:
+  meshprobe matrix                             UDP on the pod network
+  meshprobe matrix --plane host                TCP on the nodes' own addresses
+  meshprobe matrix --kind dns-udp              every DNS server instance from every node
+  meshprobe matrix --plane service             DNS through its virtual IP
+  meshprobe matrix -o wide | less -S           every cell with its round-trip time")]
+    Matrix(LayerArgs),
+    /// Everything that is known between two nodes: each layer, both directions.
+    #[command(after_long_help = "Examples:
+  meshprobe path mesh-1 mesh-3")]
+    Path {
+        /// Node that sends.
+        source: String,
+        /// Node that answers.
+        target: String,
+    },
+    /// What is broken and why: open incidents, newest first.
+    #[command(
+        visible_alias = "incident",
+        args_conflicts_with_subcommands = true,
+        after_long_help = "Examples:
+  meshprobe incidents
+  meshprobe incidents --all
+  meshprobe incidents show 7c1f"
+    )]
+    Incidents {
+        /// Also the resolved ones.
+        #[arg(long, short = 'a')]
+        all: bool,
+        /// One of them.
+        #[command(subcommand)]
+        command: Option<IncidentsCommand>,
+    },
+    /// Follow incidents as they open and resolve, or the matrix as it changes. Ends with Ctrl-C.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = "Examples:
+  meshprobe watch                              one line each time an incident opens or resolves
+  meshprobe watch -o json | my-script          the same, one JSON object a line
+  meshprobe watch matrix                       the heat table, redrawn when it changes"
+    )]
+    Watch {
+        /// What to follow; incidents when it is left out.
+        #[command(subcommand)]
+        command: Option<WatchCommand>,
+    },
+    /// Print the completion script of a shell.
+    #[command(after_long_help = "Examples:
+  meshprobe completion bash > /etc/bash_completion.d/meshprobe
+  meshprobe completion zsh  > \"${fpath[1]}/_meshprobe\"
+  meshprobe completion fish > ~/.config/fish/completions/meshprobe.fish")]
+    Completion {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `meshprobe incidents …`
+#[derive(Debug, Subcommand)]
+pub enum IncidentsCommand {
+    /// Everything about one incident: since when, its evidence, its runbook page.
+    Show {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
+}
+
+/// `meshprobe watch …`
+#[derive(Debug, Subcommand)]
+pub enum WatchCommand {
+    /// Incidents as they open, change and resolve.
+    Incidents,
+    /// The heat table of one layer, redrawn when it changes.
+    Matrix(LayerArgs),
+}
+
+/// Which layer.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LayerArgs {
+    /// What is sent. Default: udp on the pod plane, tcp on the host plane, dns-udp on the service plane.
+    #[arg(long, short, value_enum)]
+    pub kind: Option<KindArg>,
+    /// Where the packets run: the pod network, the nodes' own addresses, or a virtual IP.
+    #[arg(long, short, value_enum, default_value_t = PlaneArg::Pod)]
+    pub plane: PlaneArg,
+    /// Address family.
+    #[arg(long, short, value_enum, default_value_t = FamilyArg::V4)]
+    pub family: FamilyArg,
+}
+
+impl LayerArgs {
+    /// The layer that is meant.
+    pub fn layer(self) -> Layer {
+        let plane = match self.plane {
+            PlaneArg::Pod => Plane::Pod,
+            PlaneArg::Host => Plane::Host,
+            PlaneArg::Service => Plane::Service,
+        };
+        let kind = match (self.kind, plane) {
+            (Some(KindArg::Udp), _) | (None, Plane::Pod) => ProbeKind::Udp,
+            (Some(KindArg::Tcp), _) | (None, Plane::Host) => ProbeKind::Tcp,
+            (Some(KindArg::DnsUdp), _) | (None, Plane::Service) => ProbeKind::DnsUdp,
+            (Some(KindArg::DnsTcp), _) => ProbeKind::DnsTcp,
+        };
+        let family = match self.family {
+            FamilyArg::V4 => Family::V4,
+            FamilyArg::V6 => Family::V6,
+        };
+        Layer {
+            kind,
+            plane,
+            family,
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindArg {
+    /// STAMP packets over UDP.
+    Udp,
+    /// A TCP connection and an echo.
+    Tcp,
+    /// DNS queries over UDP.
+    DnsUdp,
+    /// DNS queries over TCP.
+    DnsTcp,
+}
+
+/// Where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlaneArg {
+    /// The pod network (overlay).
+    Pod,
+    /// The nodes' own addresses (underlay).
+    Host,
+    /// A virtual IP.
+    Service,
+}
+
+/// Address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FamilyArg {
+    /// IPv4.
+    #[value(alias = "4", alias = "ipv4")]
+    V4,
+    /// IPv6.
+    #[value(alias = "6", alias = "ipv6")]
+    V6,
+}
+
+/// A time with its unit: `500ms`, `5s`, `1m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let advice = || format!("write a number and a unit, for example 500ms, 5s or 1m, not {text:?}");
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(advice)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| advice())?;
+    let duration = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err(advice()),
+    };
+    if duration.is_zero() {
+        return Err("nothing can be answered in no time".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_kind_follows_the_plane_unless_it_is_given() {
+        for (line, expected) in [
+            ("meshprobe matrix", "udp/pod/v4"),
+            ("meshprobe matrix --plane host", "tcp/host/v4"),
+            ("meshprobe matrix --plane service", "dns-udp/service/v4"),
+            (
+                "meshprobe matrix --kind dns-tcp --family v6",
+                "dns-tcp/pod/v6",
+            ),
+            (
+                "meshprobe matrix --kind udp --plane host --family 6",
+                "udp/host/v6",
+            ),
+        ] {
+            let Command::Matrix(layer) = parse(line).expect(line).command else {
+                panic!("{line} is not a matrix");
+            };
+            assert_eq!(layer.layer().to_string(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            "meshprobe -o json -s a:1 nodes",
+            "meshprobe nodes -o json --server a:1",
+        ] {
+            let global = parse(line).expect(line).global;
+            assert_eq!(
+                (global.output, global.server.as_str()),
+                (Format::Json, "a:1")
+            );
+        }
+    }
+
+    #[test]
+    fn a_timeout_needs_a_unit() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["5", "s", "-1s", "0s", "5 s", "1h", ""] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_key_and_a_ca() {
+        assert!(parse("meshprobe status --tls-cert c.pem").is_err());
+        assert!(parse("meshprobe status --tls-ca a --tls-cert c --tls-key k").is_ok());
+    }
+
+    #[test]
+    fn the_long_help_has_examples_and_the_exit_codes() {
+        insta::assert_snapshot!(Cli::command().term_width(100).render_long_help());
+    }
+}

@@ -1,0 +1,93 @@
+//! `meshprobe incidents` and `meshprobe incidents show`.
+
+use anyhow::bail;
+use meshprobe_proto::v1;
+
+use crate::client::Client;
+use crate::console::Console;
+use crate::exit::Health;
+use crate::json::{IncidentView, IncidentsView};
+use crate::render::incident;
+
+pub(super) async fn list(client: &Client, all: bool, console: &Console) -> anyhow::Result<Health> {
+    let incidents = client.incidents(all).await?;
+    console.answer(
+        || incident::render(&incidents, console.now()),
+        &IncidentsView::from(incidents.as_slice()),
+    )?;
+    Ok(Health::unless(incidents.iter().any(incident::is_open)))
+}
+
+pub(super) async fn show(client: &Client, id: &str, console: &Console) -> anyhow::Result<Health> {
+    let incidents = client.incidents(true).await?;
+    let found = find(&incidents, id)?;
+    console.answer(
+        || incident::detail(found, console.now()),
+        &IncidentView::from(found),
+    )?;
+    Ok(Health::unless(incident::is_open(found)))
+}
+
+/// The incident with this id, or the only one whose id begins so.
+fn find<'a>(incidents: &'a [v1::Incident], id: &str) -> anyhow::Result<&'a v1::Incident> {
+    if let Some(exact) = incidents.iter().find(|incident| incident.id == id) {
+        return Ok(exact);
+    }
+    let candidates: Vec<&v1::Incident> = incidents
+        .iter()
+        .filter(|incident| incident.id.starts_with(id))
+        .collect();
+    match candidates.as_slice() {
+        [only] => Ok(only),
+        [] => bail!(
+            "no incident has an id that begins with {id:?}. `meshprobe incidents --all` lists them"
+        ),
+        several => {
+            let ids: Vec<&str> = several
+                .iter()
+                .map(|incident| incident.id.as_str())
+                .collect();
+            bail!(
+                "{} incidents have an id that begins with {id:?}: {}",
+                ids.len(),
+                ids.join(", ")
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incident(id: &str) -> v1::Incident {
+        v1::Incident {
+            id: id.to_owned(),
+            ..v1::Incident::default()
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_an_id_is_enough_if_it_is_the_only_one() {
+        let incidents = [
+            incident("abc"),
+            incident("abd"),
+            incident("ab"),
+            incident("x1"),
+        ];
+        assert_eq!(find(&incidents, "x").unwrap().id, "x1");
+        assert_eq!(find(&incidents, "ab").unwrap().id, "ab", "an exact id wins");
+        assert!(
+            find(&incidents, "a")
+                .unwrap_err()
+                .to_string()
+                .contains("abc, abd")
+        );
+        assert!(
+            find(&incidents, "z")
+                .unwrap_err()
+                .to_string()
+                .contains("incidents --all")
+        );
+    }
+}

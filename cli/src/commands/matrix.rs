@@ -1,0 +1,45 @@
+//! `meshprobe matrix`.
+
+use meshprobe_core::path::Layer;
+use meshprobe_proto::v1;
+
+use crate::args::Format;
+use crate::client::Client;
+use crate::console::Console;
+use crate::exit::Health;
+use crate::json::MatrixView;
+use crate::render::matrix::{HeatTable, Surroundings, health, render};
+
+pub(super) async fn run(
+    client: &Client,
+    layer: Layer,
+    console: &Console,
+) -> anyhow::Result<Health> {
+    let (matrix, facts) = tokio::try_join!(client.matrix(layer), Facts::ask(client))?;
+    let heat = HeatTable::try_from(&matrix)?;
+    let around = facts.around(console);
+    console.answer(|| render(&heat, &around), &MatrixView::from(&matrix))?;
+    Ok(health(&heat, &around))
+}
+
+/// What the conclusion needs beside the matrix.
+pub(super) struct Facts {
+    status: v1::Status,
+    open: Vec<v1::Incident>,
+}
+
+impl Facts {
+    pub(super) async fn ask(client: &Client) -> Result<Self, crate::client::ClientError> {
+        let (status, open) = tokio::try_join!(client.status(), client.incidents(false))?;
+        Ok(Self { status, open })
+    }
+
+    pub(super) fn around(&self, console: &Console) -> Surroundings<'_> {
+        Surroundings {
+            width: (console.format != Format::Wide).then_some(console.width),
+            open_incidents: &self.open,
+            not_judging: (!self.status.judging).then_some(self.status.not_judging_reason.as_str()),
+            now: console.now(),
+        }
+    }
+}

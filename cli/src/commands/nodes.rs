@@ -1,0 +1,18 @@
+//! `meshprobe nodes`.
+
+use crate::args::Format;
+use crate::client::Client;
+use crate::console::Console;
+use crate::exit::Health;
+use crate::json::NodesView;
+use crate::render;
+
+pub(super) async fn run(client: &Client, console: &Console) -> anyhow::Result<Health> {
+    let response = client.nodes().await?;
+    let wide = console.format == Format::Wide;
+    console.answer(
+        || render::node::render(&response.nodes, wide, console.now()),
+        &NodesView::from(&response),
+    )?;
+    Ok(render::node::health(&response.nodes))
+}

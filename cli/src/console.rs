@@ -1,0 +1,135 @@
+//! Standard output: how wide it is, whether it shows colours, and what happens when its reader goes away.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anstream::{AutoStream, ColorChoice};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::args::{Color, Format, Global};
+
+/// Columns that are assumed when standard output is not a terminal. Wide enough for a hundred nodes.
+const PIPE_WIDTH: usize = 220;
+
+/// Where a command writes.
+#[derive(Debug)]
+pub struct Console {
+    /// Shape of the output.
+    pub format: Format,
+    /// Columns to fit into.
+    pub width: usize,
+    /// Can the screen be redrawn?
+    pub is_terminal: bool,
+    color: ColorChoice,
+}
+
+/// Is there still somebody who reads?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Yes, as far as known.
+    Present,
+    /// No: the pipe is closed. Not an error, and nothing more needs to be written.
+    Gone,
+}
+
+impl Console {
+    /// Looks at standard output once.
+    pub fn for_standard_output(global: &Global) -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        Self {
+            format: global.output,
+            width: terminal_width(),
+            is_terminal,
+            color: match global.color {
+                Color::Auto => ColorChoice::Auto,
+                Color::Always => ColorChoice::Always,
+                Color::Never => ColorChoice::Never,
+            },
+        }
+    }
+
+    /// The time that ages are counted back from.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Writes text; takes the colours out where they are not wanted.
+    pub fn print(&self, text: &str) -> io::Result<Reader> {
+        let mut out = AutoStream::new(io::stdout(), self.color).lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(Reader::Present),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Clears the screen and writes text from its top.
+    pub fn redraw(&self, text: &str) -> io::Result<Reader> {
+        // Home, then erase to the end of each line and of the screen: no flicker, unlike erasing first.
+        let body = text.replace('\n', "\x1b[K\n");
+        let mut out = io::stdout().lock();
+        let text = match AutoStream::choice(&io::stdout()) {
+            _ if self.color == ColorChoice::Never => {
+                anstream::adapter::strip_str(&body).to_string()
+            }
+            ColorChoice::Never if self.color == ColorChoice::Auto => {
+                anstream::adapter::strip_str(&body).to_string()
+            }
+            _ => body,
+        };
+        match out
+            .write_all(format!("\x1b[H{text}\x1b[J").as_bytes())
+            .and_then(|()| out.flush())
+        {
+            Ok(()) => Ok(Reader::Present),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a command's answer: the text for people, or the document as JSON or YAML.
+    pub fn answer(
+        &self,
+        text: impl FnOnce() -> String,
+        document: &impl Serialize,
+    ) -> anyhow::Result<()> {
+        let text = match self.format {
+            Format::Table | Format::Wide => text(),
+            Format::Yaml => serde_saphyr::to_string(document)?,
+            Format::Json => serde_json::to_string_pretty(document)? + "\n",
+        };
+        self.print(&text)?;
+        Ok(())
+    }
+
+    /// Writes one document of a stream: a line of JSON, or a YAML document with its `---`.
+    pub fn print_stream_item(&self, document: &impl Serialize) -> anyhow::Result<Reader> {
+        let text = if self.format == Format::Yaml {
+            format!("---\n{}", serde_saphyr::to_string(document)?)
+        } else {
+            serde_json::to_string(document)? + "\n"
+        };
+        Ok(self.print(&text)?)
+    }
+
+    /// Are people the readers?
+    pub fn is_for_people(&self) -> bool {
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+}
+
+/// `COLUMNS` if it is set, else the terminal's width, else that of a pipe.
+fn terminal_width() -> usize {
+    let from_environment = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    let from_terminal = || {
+        rustix::termios::tcgetwinsize(io::stdout())
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+    };
+    from_environment
+        .or_else(from_terminal)
+        .filter(|columns| *columns > 0)
+        .unwrap_or(PIPE_WIDTH)
+}

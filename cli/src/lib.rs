@@ -1,0 +1,46 @@
+//! The `meshprobe` command: a client of the aggregator's public API, and `meshprobe demo`.
+//!
+//! A command asks the API ([`client`]), turns the answer into text ([`render`]) or into the protobuf JSON mapping
+//! ([`json`]), writes it once ([`console`]) and ends with an [`exit`] code that a script can use. Rendering is pure:
+//! it takes messages, a width and the time, and returns a string with colours in it; what the terminal cannot show is
+//! taken out at the very edge.
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod console;
+pub mod exit;
+pub mod json;
+pub mod render;
+
+#[cfg(test)]
+#[path = "../tests/samples/mod.rs"]
+#[expect(unreachable_pub, reason = "shared with the tests in tests/")]
+mod samples;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::console::Console;
+use crate::exit::Health;
+
+/// Parses the arguments, runs the command, prints its error if it has one.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(answer) => return exit::usage(&answer),
+    };
+    let console = Console::for_standard_output(&cli.global);
+    exit::code(dispatch(cli, &console))
+}
+
+fn dispatch(cli: Cli, console: &Console) -> anyhow::Result<Health> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Completion { shell } => commands::completion::run(shell, console),
+        command => commands::run(&global, command, console),
+    }
+}

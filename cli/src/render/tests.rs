@@ -1,0 +1,119 @@
+//! The texts of the commands other than `matrix`, without colours.
+
+use jiff::Timestamp;
+use meshprobe_proto::v1;
+
+use super::*;
+use crate::exit::Health;
+use crate::samples::{self, NOW};
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW).unwrap()
+}
+
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[test]
+fn a_healthy_status() {
+    let status = samples::status();
+    assert_eq!(status::health(&status), Health::Healthy);
+    insta::assert_snapshot!(plain(&status::render(&status, "127.0.0.1:4860", now())));
+}
+
+#[test]
+fn a_status_with_an_incident_names_the_next_step() {
+    let status = v1::Status {
+        open_incidents: 1,
+        notifications_pending: 2,
+        ..samples::status()
+    };
+    assert_eq!(status::health(&status), Health::Unhealthy);
+    insta::assert_snapshot!(plain(&status::render(&status, "127.0.0.1:4860", now())));
+}
+
+#[test]
+fn an_aggregator_that_does_not_judge_is_not_called_healthy() {
+    let status = v1::Status {
+        judging: false,
+        not_judging_reason: "1 of 3 probers reported".to_owned(),
+        ..samples::status()
+    };
+    assert_eq!(status::health(&status), Health::Unhealthy);
+    let text = plain(&status::render(&status, "a:1", now()));
+    assert!(
+        text.starts_with(
+            "Not healthy: the aggregator does not judge yet: 1 of 3 probers reported."
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn nodes_by_zone_and_number() {
+    let nodes = samples::nodes();
+    assert_eq!(node::health(&nodes), Health::Unhealthy);
+    insta::assert_snapshot!("nodes", plain(&node::render(&nodes, false, now())));
+    insta::assert_snapshot!("nodes_wide", plain(&node::render(&nodes, true, now())));
+}
+
+#[test]
+fn a_node_that_leaves_on_purpose_is_not_unhealthy() {
+    let nodes: Vec<v1::Node> = samples::nodes()
+        .into_iter()
+        .filter(|node| node.name != "mesh-3")
+        .collect();
+    assert_eq!(node::health(&nodes), Health::Healthy);
+    assert_eq!(
+        node::health(&[]),
+        Health::Unhealthy,
+        "nothing is known of an empty mesh"
+    );
+}
+
+#[test]
+fn a_path_in_both_directions() {
+    let detail = samples::path();
+    assert_eq!(path::health(&detail), Health::Unhealthy);
+    insta::assert_snapshot!(
+        "path",
+        plain(&path::render(&detail, "mesh-1", "mesh-3", false, now()))
+    );
+    insta::assert_snapshot!(
+        "path_wide",
+        plain(&path::render(&detail, "mesh-1", "mesh-3", true, now()))
+    );
+}
+
+#[test]
+fn a_path_that_nobody_probes_is_not_healthy() {
+    let detail = v1::PathDetail::default();
+    assert_eq!(path::health(&detail), Health::Unhealthy);
+    insta::assert_snapshot!(plain(&path::render(&detail, "a", "b", false, now())));
+}
+
+#[test]
+fn incidents_with_the_open_ones_in_the_conclusion() {
+    let incidents = [samples::node_dark("mesh-3"), samples::resolved("mesh-5")];
+    insta::assert_snapshot!("incidents", plain(&incident::render(&incidents, now())));
+    insta::assert_snapshot!("no_incidents", plain(&incident::render(&[], now())));
+    insta::assert_snapshot!("incident", plain(&incident::detail(&incidents[0], now())));
+    let lines = incidents
+        .map(|each| plain(&incident::watch_line(&each, now())))
+        .join("\n");
+    insta::assert_snapshot!("watch_lines", lines);
+}
+
+#[test]
+fn many_open_incidents_are_counted_and_not_all_named() {
+    let open: Vec<v1::Incident> = (1..=8)
+        .map(|n| samples::node_dark(&format!("mesh-{n}")))
+        .collect();
+    let text = incident::conclusion(&open.iter().collect::<Vec<_>>());
+    assert!(
+        text.starts_with("8 open incidents: node-dark mesh-1; "),
+        "{text}"
+    );
+    assert!(text.ends_with("node-dark mesh-5 and 3 more"), "{text}");
+}

@@ -1,0 +1,339 @@
+//! The program as its users run it: output, exit codes and errors, against an aggregator's API on a loopback port.
+
+#[expect(unreachable_pub, reason = "a module of this test program alone")]
+mod fake;
+#[expect(unreachable_pub, reason = "shared with the unit tests")]
+mod samples;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use fake::{Answers, FakeAggregator};
+use meshprobe_proto::v1;
+
+fn healthy() -> Answers {
+    Answers {
+        status: samples::status(),
+        nodes: samples::nodes()
+            .into_iter()
+            .filter(|node| node.name != "mesh-3")
+            .collect(),
+        matrix: samples::mesh(5, 2).build(),
+        incidents: vec![samples::resolved("mesh-5")],
+        path: Some(v1::PathDetail {
+            forward: samples::path().forward.split_off(1),
+            reverse: Vec::new(),
+        }),
+        delay: Duration::ZERO,
+    }
+}
+
+fn broken() -> Answers {
+    Answers {
+        status: v1::Status {
+            open_incidents: 1,
+            ..samples::status()
+        },
+        nodes: samples::nodes(),
+        matrix: samples::mesh(5, 2).dark(2).build(),
+        incidents: vec![samples::node_dark("mesh-3"), samples::resolved("mesh-5")],
+        path: Some(samples::path()),
+        delay: Duration::ZERO,
+    }
+}
+
+fn command(aggregator: &FakeAggregator, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshprobe"));
+    command
+        .args(line.split_whitespace())
+        .env("MESHPROBE_SERVER", aggregator.address.to_string())
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .env("COLUMNS", "120");
+    command
+}
+
+fn run(aggregator: &FakeAggregator, line: &str) -> Output {
+    command(aggregator, line).output().expect("runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+const JUDGING: [&str; 6] = [
+    "status",
+    "nodes",
+    "matrix",
+    "path mesh-1 mesh-3",
+    "incidents",
+    "incidents --all",
+];
+
+#[test]
+fn a_healthy_mesh_ends_every_command_with_0() {
+    let aggregator = FakeAggregator::start(healthy());
+    for line in JUDGING {
+        let output = run(&aggregator, line);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{line}: {}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+        assert_eq!(stderr(&output), "", "{line}");
+    }
+}
+
+#[test]
+fn a_broken_mesh_ends_every_command_with_2_in_every_format() {
+    let aggregator = FakeAggregator::start(broken());
+    for line in JUDGING {
+        for format in ["table", "wide", "json", "yaml"] {
+            let output = run(&aggregator, &format!("{line} -o {format}"));
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{line} -o {format}: {}",
+                stderr(&output)
+            );
+            assert_eq!(stderr(&output), "", "{line} -o {format}");
+        }
+    }
+}
+
+#[test]
+fn the_first_line_of_the_matrix_is_the_conclusion() {
+    let aggregator = FakeAggregator::start(broken());
+    let text = stdout(&run(&aggregator, "matrix"));
+    let first = text.lines().next().unwrap();
+    assert_eq!(
+        first,
+        "5 nodes, 20 paths: 12 healthy, 4 down, 4 without data. 1 open incident: node-dark mesh-3"
+    );
+}
+
+#[test]
+fn json_and_yaml_say_the_same() {
+    let aggregator = FakeAggregator::start(broken());
+    for line in JUDGING {
+        let json: serde_json::Value =
+            serde_json::from_str(&stdout(&run(&aggregator, &format!("{line} -o json")))).unwrap();
+        let yaml: serde_json::Value =
+            serde_saphyr::from_str(&stdout(&run(&aggregator, &format!("{line} -o yaml")))).unwrap();
+        assert_eq!(json, yaml, "{line}");
+    }
+}
+
+#[test]
+fn colours_appear_only_when_they_are_asked_for_in_a_pipe() {
+    let aggregator = FakeAggregator::start(broken());
+    let plain = stdout(&run(&aggregator, "matrix"));
+    assert!(!plain.contains('\x1b'), "{plain}");
+    let coloured = stdout(&run(&aggregator, "matrix --color always"));
+    assert!(coloured.contains("\x1b["), "{coloured}");
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain);
+    let refused = command(&aggregator, "matrix")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    assert!(!stdout(&refused).contains('\x1b'));
+}
+
+#[test]
+fn an_aggregator_that_is_not_there_is_named_with_advice() {
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_meshprobe"))
+        .args(["status", "--server", &free.to_string()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "meshprobe: cannot reach the aggregator at {free}: connection refused. Is it running there? \
+             Set --server host:port or MESHPROBE_SERVER\n"
+        )
+    );
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn something_else_on_the_port_is_no_aggregator() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let silent = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Takes everything, answers nothing.
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap_or(0)
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_meshprobe"))
+        .args([
+            "status",
+            "--timeout",
+            "300ms",
+            "--server",
+            &address.to_string(),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("did not answer within 300ms"),
+        "{}",
+        stderr(&output)
+    );
+    silent.join().unwrap();
+}
+
+#[test]
+fn a_slow_aggregator_is_not_waited_for_beyond_the_timeout() {
+    let aggregator = FakeAggregator::start(Answers {
+        delay: Duration::from_secs(60),
+        ..healthy()
+    });
+    let output = run(&aggregator, "matrix --timeout 200ms");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("Set --timeout"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn an_unknown_node_is_refused_in_the_aggregators_words() {
+    let aggregator = FakeAggregator::start(Answers {
+        path: None,
+        ..healthy()
+    });
+    let output = run(&aggregator, "path mesh-1 mesh-9");
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(1), "meshprobe: there is no node \"mesh-9\"\n")
+    );
+}
+
+#[test]
+fn bad_arguments_end_with_1_because_2_means_unhealthy() {
+    for arguments in [
+        &["--bogus"][..],
+        &["matrix", "--plane", "moon"],
+        &[],
+        &["status", "--timeout", "5"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_meshprobe"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(!stderr(&output).is_empty());
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_meshprobe"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    assert_eq!(help.status.code(), Some(0));
+}
+
+#[test]
+fn an_incident_is_found_by_the_beginning_of_its_id_on_any_page() {
+    let aggregator = FakeAggregator::start(broken());
+    let open = run(&aggregator, "incidents show 7c1f");
+    assert_eq!(open.status.code(), Some(2));
+    assert!(stdout(&open).contains("its last report arrived 13 s ago"));
+    let resolved = run(&aggregator, "incidents show 11aa");
+    assert_eq!(resolved.status.code(), Some(0));
+    let unknown = run(&aggregator, "incidents show ffff");
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("incidents --all"));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly() {
+    let aggregator = FakeAggregator::start(broken());
+    for line in ["matrix", "completion bash", "--help", "status -o json"] {
+        let mut child = command(&aggregator, line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut errors = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut errors)
+            .unwrap();
+        let code = child.wait().unwrap().code();
+        assert_eq!(errors, "", "{line}");
+        assert!(matches!(code, Some(0 | 2)), "{line}: {code:?}");
+    }
+}
+
+#[test]
+fn watch_prints_a_line_for_each_change_and_ends_with_its_reader() {
+    let aggregator = FakeAggregator::start(Answers {
+        incidents: vec![samples::node_dark("mesh-3")],
+        ..broken()
+    });
+    let mut child = command(&aggregator, "watch")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert!(next().contains("OPEN     node-dark mesh-3"));
+    let mut incident = samples::node_dark("mesh-3");
+    // An update of what is known is no line.
+    aggregator.incidents.send(incident.clone()).unwrap();
+    incident.state = v1::IncidentState::Resolved.into();
+    incident.resolved_at = incident.updated_at;
+    aggregator.incidents.send(incident.clone()).unwrap();
+    assert!(next().contains("RESOLVED node-dark mesh-3 after 10s"));
+    drop(lines);
+    incident.reopened = 1;
+    aggregator.incidents.send(incident).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn watch_matrix_into_a_pipe_prints_whole_tables_without_codes() {
+    let aggregator = FakeAggregator::start(broken());
+    let mut child = command(&aggregator, "watch matrix")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let table: Vec<String> = lines
+        .map(Result::unwrap)
+        .take_while(|line| !line.contains("itself"))
+        .collect();
+    assert!(table[0].starts_with("5 nodes, 20 paths"), "{table:?}");
+    assert!(table.iter().all(|line| !line.contains('\x1b')));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn the_completion_script_of_every_shell_knows_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_meshprobe"))
+            .args(["completion", shell])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert!(stdout(&output).contains("incidents"), "{shell}");
+    }
+}

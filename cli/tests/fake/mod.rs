@@ -1,0 +1,171 @@
+//! An aggregator's public API that answers what a test wants, on a loopback port.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshprobe_proto::v1;
+use meshprobe_proto::v1::mesh_service_server::{MeshService, MeshServiceServer};
+use tokio::sync::broadcast;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+/// What the aggregator answers.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    pub status: v1::Status,
+    pub nodes: Vec<v1::Node>,
+    pub matrix: v1::Matrix,
+    pub incidents: Vec<v1::Incident>,
+    pub path: Option<v1::PathDetail>,
+    /// How long every answer takes.
+    pub delay: Duration,
+}
+
+/// A running one; ends when dropped.
+pub struct FakeAggregator {
+    pub address: SocketAddr,
+    pub incidents: broadcast::Sender<v1::Incident>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl FakeAggregator {
+    pub fn start(answers: Answers) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("non-blocking");
+        let address = listener.local_addr().expect("an address");
+        let (incidents, _) = broadcast::channel(64);
+        let service = Fake {
+            answers: Arc::new(answers),
+            incidents: incidents.clone(),
+        };
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("in a runtime");
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+            tonic::transport::Server::builder()
+                .add_service(MeshServiceServer::new(service))
+                .serve_with_incoming(incoming)
+                .await
+                .expect("serves");
+        });
+        Self {
+            address,
+            incidents,
+            _runtime: runtime,
+        }
+    }
+}
+
+struct Fake {
+    answers: Arc<Answers>,
+    incidents: broadcast::Sender<v1::Incident>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Fake {
+    async fn answer<T>(&self, message: T) -> Answer<T> {
+        tokio::time::sleep(self.answers.delay).await;
+        Ok(Response::new(message))
+    }
+}
+
+#[tonic::async_trait]
+impl MeshService for Fake {
+    type WatchMatrixStream = Messages<v1::Matrix>;
+    type WatchIncidentsStream = Messages<v1::Incident>;
+
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::Status> {
+        self.answer(self.answers.status.clone()).await
+    }
+
+    async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {
+        let nodes = self.answers.nodes.clone();
+        self.answer(v1::ListNodesResponse { nodes }).await
+    }
+
+    async fn get_matrix(&self, request: Request<v1::GetMatrixRequest>) -> Answer<v1::Matrix> {
+        let v1::GetMatrixRequest {
+            kind,
+            plane,
+            family,
+        } = request.into_inner();
+        let layer = Some(v1::Layer {
+            kind,
+            plane,
+            family,
+        });
+        self.answer(v1::Matrix {
+            layer,
+            ..self.answers.matrix.clone()
+        })
+        .await
+    }
+
+    async fn watch_matrix(
+        &self,
+        request: Request<v1::WatchMatrixRequest>,
+    ) -> Answer<Self::WatchMatrixStream> {
+        assert!(request.get_ref().min_interval_millis >= 100);
+        let one = tokio_stream::once(Ok(self.answers.matrix.clone()));
+        Ok(Response::new(Box::pin(one.chain(tokio_stream::pending()))))
+    }
+
+    async fn get_path(&self, request: Request<v1::GetPathRequest>) -> Answer<v1::PathDetail> {
+        match &self.answers.path {
+            Some(path) => self.answer(path.clone()).await,
+            None => Err(Status::not_found(format!(
+                "there is no node {:?}",
+                request.get_ref().target
+            ))),
+        }
+    }
+
+    /// One incident a page: the client must turn pages.
+    async fn list_incidents(
+        &self,
+        request: Request<v1::ListIncidentsRequest>,
+    ) -> Answer<v1::ListIncidentsResponse> {
+        let request = request.into_inner();
+        let open = v1::IncidentState::Open;
+        let wanted =
+            |incident: &&v1::Incident| request.include_resolved || incident.state() == open;
+        let matching: Vec<v1::Incident> = self
+            .answers
+            .incidents
+            .iter()
+            .filter(wanted)
+            .cloned()
+            .collect();
+        let page: usize = request.page_token.parse().unwrap_or(0);
+        let is_last = page + 1 >= matching.len();
+        self.answer(v1::ListIncidentsResponse {
+            incidents: matching.into_iter().skip(page).take(1).collect(),
+            next_page_token: if is_last {
+                String::new()
+            } else {
+                (page + 1).to_string()
+            },
+        })
+        .await
+    }
+
+    async fn watch_incidents(
+        &self,
+        _: Request<v1::WatchIncidentsRequest>,
+    ) -> Answer<Self::WatchIncidentsStream> {
+        let changes = tokio_stream::wrappers::BroadcastStream::new(self.incidents.subscribe());
+        let open: Vec<_> = self.answers.incidents.iter().cloned().map(Ok).collect();
+        let changes = changes.map(|change| change.map_err(|_| Status::data_loss("lagged")));
+        Ok(Response::new(Box::pin(
+            tokio_stream::iter(open).chain(changes),
+        )))
+    }
+}

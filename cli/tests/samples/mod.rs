@@ -1,0 +1,247 @@
+//! Answers of an aggregator for tests: a healthy mesh, and what a dark node looks like.
+
+use meshprobe_core::rtt::RttCode;
+use meshprobe_core::verdict::Verdict;
+use meshprobe_proto::v1;
+use prost_types::Timestamp;
+
+/// 2026-11-21 03:12:45 UTC, the time at which everything here was asked.
+pub const NOW: i64 = 1_795_230_765;
+
+fn at(seconds_ago: i64) -> Timestamp {
+    Timestamp {
+        seconds: NOW - seconds_ago,
+        nanos: 0,
+    }
+}
+
+/// UDP between the pods of `mesh-1` … `mesh-N`, dealt to `zones` zones in blocks.
+pub struct MeshBuilder {
+    matrix: v1::Matrix,
+    verdicts: Vec<u8>,
+    rtts: Vec<u8>,
+    losses: Vec<u8>,
+}
+
+/// A healthy mesh.
+pub fn mesh(nodes: usize, zones: usize) -> MeshBuilder {
+    let names: Vec<String> = (1..=nodes).map(|number| format!("mesh-{number}")).collect();
+    let zone_of =
+        |index: usize| format!("zone-{}", char::from(b'a' + (index * zones / nodes) as u8));
+    let zone_names: Vec<String> = (0..nodes).map(zone_of).collect();
+    let mut builder = MeshBuilder {
+        matrix: v1::Matrix {
+            layer: Some(layer(v1::ProbeKind::Udp, v1::Plane::Pod)),
+            at: Some(at(0)),
+            version: 7,
+            sources: names.clone(),
+            targets: names,
+            source_zones: zone_names.clone(),
+            target_zones: zone_names.clone(),
+            ..v1::Matrix::default()
+        },
+        verdicts: vec![Verdict::NotSampled as u8; nodes * nodes],
+        rtts: vec![0; nodes * nodes],
+        losses: vec![255; nodes * nodes],
+    };
+    for row in 0..nodes {
+        for column in (0..nodes).filter(|column| *column != row) {
+            // Farther in the table is slower, and so is another zone: the numbers differ from each other.
+            let zone_cost = if zone_names[row] == zone_names[column] {
+                0
+            } else {
+                600
+            };
+            let micros = 180 + 13 * row.abs_diff(column) as u64 + zone_cost;
+            builder.set_cell(row, column, Verdict::Healthy, Some(micros), Some(0));
+        }
+    }
+    builder
+}
+
+impl MeshBuilder {
+    /// Sets one cell; rows and columns are counted from 0.
+    pub fn set_cell(
+        &mut self,
+        row: usize,
+        column: usize,
+        verdict: Verdict,
+        rtt_micros: Option<u64>,
+        loss: Option<u8>,
+    ) -> &mut Self {
+        let cell = row * self.matrix.targets.len() + column;
+        self.verdicts[cell] = verdict as u8;
+        self.rtts[cell] =
+            rtt_micros.map_or(0, |micros| RttCode::from_nanos(micros * 1000).as_octet());
+        self.losses[cell] = loss.unwrap_or(255);
+        self
+    }
+
+    /// Nobody reaches the node, and it reports nothing.
+    pub fn dark(&mut self, node: usize) -> &mut Self {
+        for other in (0..self.matrix.sources.len()).filter(|other| *other != node) {
+            self.set_cell(other, node, Verdict::Down, None, Some(100));
+            self.set_cell(node, other, Verdict::NoData, None, None);
+        }
+        self
+    }
+
+    /// The message.
+    pub fn build(&self) -> v1::Matrix {
+        v1::Matrix {
+            verdicts: self.verdicts.clone().into(),
+            rtt_median: self.rtts.clone().into(),
+            loss_percent: self.losses.clone().into(),
+            ..self.matrix.clone()
+        }
+    }
+}
+
+/// An IPv4 layer.
+pub fn layer(kind: v1::ProbeKind, plane: v1::Plane) -> v1::Layer {
+    v1::Layer {
+        kind: kind.into(),
+        plane: plane.into(),
+        family: v1::Family::V4.into(),
+    }
+}
+
+/// A mesh of three where all is well.
+pub fn status() -> v1::Status {
+    let count = |verdict: v1::Verdict, count| v1::VerdictCount {
+        verdict: verdict.into(),
+        count,
+    };
+    v1::Status {
+        version: "0.1.0".to_owned(),
+        started_at: Some(at(3725)),
+        judging: true,
+        nodes: 3,
+        nodes_reporting: 3,
+        paths: vec![count(v1::Verdict::Healthy, 12), count(v1::Verdict::Down, 0)],
+        layers: vec![
+            layer(v1::ProbeKind::Udp, v1::Plane::Pod),
+            layer(v1::ProbeKind::Tcp, v1::Plane::Host),
+        ],
+        store_writable: true,
+        ..v1::Status::default()
+    }
+}
+
+/// An incident that opened 12 s ago.
+pub fn node_dark(node: &str) -> v1::Incident {
+    v1::Incident {
+        id: "7c1f0a94e2b86d35".to_owned(),
+        pattern: "node-dark".to_owned(),
+        nodes: vec![node.to_owned()],
+        zones: vec!["zone-a".to_owned()],
+        state: v1::IncidentState::Open.into(),
+        severity: v1::Severity::Critical.into(),
+        summary: format!("{node} is dark: no peer reaches it, none hears it, it does not report"),
+        evidence: vec![
+            "5 of 5 peers in 2 zones lost every probe to it since 03:12:32".to_owned(),
+            "its last report arrived 13 s ago".to_owned(),
+        ],
+        started_at: Some(at(13)),
+        opened_at: Some(at(12)),
+        updated_at: Some(at(2)),
+        runbook_url: "https://docs.example/runbook/node-dark".to_owned(),
+        ..v1::Incident::default()
+    }
+}
+
+/// An incident that lasted 35 s and is over.
+pub fn resolved(node: &str) -> v1::Incident {
+    v1::Incident {
+        id: "11aa22bb33cc44dd".to_owned(),
+        pattern: "reports-cut".to_owned(),
+        severity: v1::Severity::Warning.into(),
+        state: v1::IncidentState::Resolved.into(),
+        summary: format!("{node} reports nothing; its network is fine"),
+        opened_at: Some(at(7000)),
+        resolved_at: Some(at(6965)),
+        ..node_dark(node)
+    }
+}
+
+/// A healthy one, a dark one and one that leaves.
+pub fn nodes() -> Vec<v1::Node> {
+    let node = |name: &str, zone: &str| v1::Node {
+        name: name.to_owned(),
+        zone: zone.to_owned(),
+        region: "here".to_owned(),
+        lifecycle: v1::Lifecycle::Active.into(),
+        state: v1::NodeState::Ok.into(),
+        last_report_at: Some(at(3)),
+        last_report_way: v1::WayHome::Overlay.into(),
+        prober_version: "0.1.0".to_owned(),
+        addresses: vec!["10.244.1.2".to_owned(), "172.30.1.11".to_owned()],
+        labels: [("kubernetes.io/arch", "amd64"), ("a", "b")]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        ..v1::Node::default()
+    };
+    vec![
+        v1::Node {
+            state: v1::NodeState::Leaving.into(),
+            lifecycle: v1::Lifecycle::Leaving.into(),
+            state_reason: "its prober said goodbye".to_owned(),
+            ..node("mesh-10", "zone-b")
+        },
+        v1::Node {
+            state: v1::NodeState::Dark.into(),
+            state_reason: "no peer reaches it, none hears it, it does not report".to_owned(),
+            last_report_at: Some(at(13)),
+            last_report_way: v1::WayHome::Underlay.into(),
+            failing_in: 2,
+            ..node("mesh-3", "zone-b")
+        },
+        node("mesh-1", "zone-a"),
+    ]
+}
+
+/// One layer that fails one way only, and one without data.
+pub fn path() -> v1::PathDetail {
+    let cell = |kind, verdict: v1::Verdict| v1::Cell {
+        layer: Some(layer(kind, v1::Plane::Pod)),
+        verdict: verdict.into(),
+        sent: 10,
+        replied: 10,
+        received: Some(10),
+        rtt_min_seconds: 0.000_21,
+        rtt_median_seconds: 0.000_31,
+        rtt_max_seconds: 0.0042,
+        rtt_baseline_seconds: 0.0003,
+        updated_at: Some(at(2)),
+        loss_upper: 0.278,
+        ..v1::Cell::default()
+    };
+    v1::PathDetail {
+        forward: vec![
+            v1::Cell {
+                replied: 0,
+                received: Some(0),
+                consecutive_losses: 10,
+                rtt_min_seconds: 0.0,
+                rtt_median_seconds: 0.0,
+                rtt_max_seconds: 0.0,
+                last_failure: v1::OutcomeClass::Timeout.into(),
+                loss_lower: 0.722,
+                loss_upper: 1.0,
+                ..cell(v1::ProbeKind::Udp, v1::Verdict::Down)
+            },
+            cell(v1::ProbeKind::Tcp, v1::Verdict::Healthy),
+        ],
+        reverse: vec![v1::Cell {
+            sent: 0,
+            replied: 0,
+            received: None,
+            rtt_min_seconds: 0.0,
+            rtt_median_seconds: 0.0,
+            rtt_max_seconds: 0.0,
+            updated_at: None,
+            ..cell(v1::ProbeKind::Udp, v1::Verdict::NoData)
+        }],
+    }
+}
