@@ -24,15 +24,25 @@ pub enum CommandError {
 
 /// `ip -batch` in a namespace, or in the lab's own when none is named.
 pub(crate) fn ip(ip: &Path, namespace: Option<&str>, script: &str) -> Result<(), CommandError> {
-    iproute(ip, namespace, script)
+    iproute(ip, namespace, &["-batch", "-"], script)
+}
+
+/// `ip -batch` in the lab's own namespace, going on after a failure.
+pub(crate) fn ip_forced(ip: &Path, script: &str) -> Result<(), CommandError> {
+    iproute(ip, None, &["-force", "-batch", "-"], script)
 }
 
 /// `bridge -batch` in a namespace.
 pub(crate) fn bridge(bridge: &Path, namespace: &str, script: &str) -> Result<(), CommandError> {
-    iproute(bridge, Some(namespace), script)
+    iproute(bridge, Some(namespace), &["-batch", "-"], script)
 }
 
-fn iproute(program: &Path, namespace: Option<&str>, script: &str) -> Result<(), CommandError> {
+fn iproute(
+    program: &Path,
+    namespace: Option<&str>,
+    mode: &[&str],
+    script: &str,
+) -> Result<(), CommandError> {
     if script.is_empty() {
         return Ok(());
     }
@@ -40,7 +50,7 @@ fn iproute(program: &Path, namespace: Option<&str>, script: &str) -> Result<(), 
     if let Some(namespace) = namespace {
         command.args(["-n", namespace]);
     }
-    command.args(["-batch", "-"]);
+    command.args(mode);
     run(command, script).map(drop)
 }
 

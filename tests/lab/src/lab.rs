@@ -283,7 +283,8 @@ impl Drop for Shared {
         for slot in self.dns_servers.values() {
             drop(lock(&slot.process).take());
         }
-        if let Err(error) = batch::ip(&self.tools.ip, None, &self.plan.namespace_script("delete")) {
+        if let Err(error) = batch::ip_forced(&self.tools.ip, &self.plan.namespace_script("delete"))
+        {
             tracing::warn!(%error, "Could not remove the namespaces; they go with the process");
         }
     }

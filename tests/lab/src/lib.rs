@@ -32,7 +32,7 @@
 //!
 //! # Clean-up that cannot be forgotten
 //!
-//! [`enter`] moves the caller's program into fresh network, mount and process namespaces (and a user namespace where it is not
+//! [`enter()`] moves the caller's program into fresh network, mount and process namespaces (and a user namespace where it is not
 //! root). `/run` is private there, so `/run/netns` and all that hangs on it exist only in that world; the first process of the
 //! process namespace watches a pipe from the outside. Whoever dies, by whatever signal, the kernel removes the rest.
 //!
@@ -53,6 +53,7 @@ pub mod mesh;
 mod namespace;
 mod process;
 mod raw;
+mod script;
 mod spec;
 mod tools;
 mod wiring;

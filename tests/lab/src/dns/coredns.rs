@@ -1,8 +1,9 @@
-//! CoreDNS's configuration: a zone file for what exists, a forward for the rest.
+//! The configuration of `coredns`: a zone file for what exists, a forward for the rest.
 
 use std::path::Path;
 
 use super::{DnsRole, TTL_SECONDS};
+use crate::script::push;
 
 pub(super) fn config(role: &DnsRole, zone_file: &Path) -> String {
     let DnsRole { address, zone, .. } = role;
@@ -11,8 +12,11 @@ pub(super) fn config(role: &DnsRole, zone_file: &Path) -> String {
         zone_file.display()
     );
     if let Some(forward) = role.forward {
-        config += &format!(
-            ".:53 {{\n    bind {address}\n    errors\n    cache {TTL_SECONDS}\n    forward . {forward}\n}}\n"
+        push(
+            &mut config,
+            format_args!(
+                ".:53 {{\n    bind {address}\n    errors\n    cache {TTL_SECONDS}\n    forward . {forward}\n}}"
+            ),
         );
     }
     config
@@ -31,7 +35,10 @@ pub(super) fn zone(role: &DnsRole) -> String {
          @ {TTL_SECONDS} IN NS {origin}\n"
     );
     for (name, address) in &role.names {
-        zone += &format!("{name}. {TTL_SECONDS} IN A {address}\n");
+        push(
+            &mut zone,
+            format_args!("{name}. {TTL_SECONDS} IN A {address}"),
+        );
     }
     zone
 }

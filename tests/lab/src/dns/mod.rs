@@ -15,7 +15,7 @@ use crate::addressing as at;
 use crate::tools::DnsServer;
 use crate::wiring::LabDns;
 
-/// Answers may be cached this long: as CoreDNS does by default, but short, so that a broken upstream shows.
+/// Answers may be cached this long: as clusters do, but shorter, so that a broken upstream shows.
 const TTL_SECONDS: u32 = 5;
 
 /// What one server answers.

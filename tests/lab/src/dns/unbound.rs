@@ -1,6 +1,7 @@
 //! Unbound's configuration.
 
 use super::{DnsRole, TTL_SECONDS};
+use crate::script::push;
 
 pub(super) fn config(role: &DnsRole) -> String {
     // No user to change to (a user namespace may have only one), no chroot, no files outside of our own.
@@ -39,10 +40,16 @@ pub(super) fn config(role: &DnsRole) -> String {
         zone = role.zone,
     );
     for (name, address) in &role.names {
-        config += &format!("  local-data: \"{name}. {TTL_SECONDS} IN A {address}\"\n");
+        push(
+            &mut config,
+            format_args!("  local-data: \"{name}. {TTL_SECONDS} IN A {address}\""),
+        );
     }
     if let Some(forward) = role.forward {
-        config += &format!("forward-zone:\n  name: \".\"\n  forward-addr: {forward}\n");
+        push(
+            &mut config,
+            format_args!("forward-zone:\n  name: \".\"\n  forward-addr: {forward}"),
+        );
     }
     config += "remote-control:\n  control-enable: no\n";
     config

@@ -129,7 +129,7 @@ impl Inside {
 /// (128 + signal if a signal ended it).
 pub fn enter(sockets: impl FnOnce() -> io::Result<Vec<HostSocket>>) -> Result<Inside, EnterError> {
     match env::var(STAGE).as_deref() {
-        Err(_) => outside::run(sockets().map_err(EnterError::Sockets)?),
+        Err(_) => outside::run(&sockets().map_err(EnterError::Sockets)?),
         Ok("init") => init::run(),
         Ok(_) => come_in(),
     }

@@ -19,10 +19,10 @@ use super::{
 };
 
 /// Does not return: exits with the program's code.
-pub(super) fn run(sockets: Vec<HostSocket>) -> Result<Inside, EnterError> {
+pub(super) fn run(sockets: &[HostSocket]) -> Result<Inside, EnterError> {
     let state_directory =
         make_state_directory().map_err(doing("make a directory for the lab's logs"))?;
-    match supervise(&sockets, &state_directory) {
+    match supervise(sockets, &state_directory) {
         Err(error) => {
             remove_state_directory(&state_directory);
             Err(error)

@@ -128,7 +128,7 @@ fn reap(child: Pid) -> nix::Result<Option<i32>> {
             Ok(WaitStatus::StillAlive) => return Ok(code),
             Ok(WaitStatus::Exited(pid, status)) if pid == child => code = Some(status),
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                code = Some(128 + signal as i32)
+                code = Some(128 + signal as i32);
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(Errno::ECHILD) if code.is_some() => return Ok(code),

@@ -9,6 +9,7 @@ use super::FaultError;
 use crate::addressing as at;
 use crate::batch;
 use crate::lab::{Shared, lock};
+use crate::script::push;
 use crate::wiring::{LabNode, translation};
 
 /// Something that can be taken away.
@@ -83,14 +84,18 @@ impl Shared {
             }
             Held::Route { node, cidr } => {
                 let shown = batch::ip_output(&self.tools.ip, node, &["route", "show", cidr])?;
-                let routes = || shown.lines().map(str::trim).filter(|line| !line.is_empty());
-                let batch_of = |verb: &str| {
-                    routes()
-                        .map(|route| format!("route {verb} {route}\n"))
-                        .collect::<String>()
-                };
-                batch::ip(&self.tools.ip, Some(node), &batch_of("delete"))?;
-                return Ok(batch_of("add"));
+                let routes: Vec<&str> = shown
+                    .lines()
+                    .map(str::trim)
+                    .filter(|line| !line.is_empty())
+                    .collect();
+                let (mut removal, mut saved) = (String::new(), String::new());
+                for route in routes {
+                    push(&mut removal, format_args!("route delete {route}"));
+                    push(&mut saved, format_args!("route add {route}"));
+                }
+                batch::ip(&self.tools.ip, Some(node), &removal)?;
+                return Ok(saved);
             }
             Held::Services { node } => self.nft_in(node, &translation::no_services())?,
             Held::Dns { instance } => self

@@ -159,11 +159,16 @@ impl Rules {
     }
 
     pub(super) fn loss(namespace: &str, percent: Percent, direction: Direction) -> Self {
-        let lose = format!(
-            "numgen random mod {} < {} drop",
-            Percent::WHOLE,
-            percent.hundredths()
-        );
+        // nft refuses a comparison that is always true.
+        let lose = if percent.hundredths() == Percent::WHOLE {
+            "drop".to_owned()
+        } else {
+            format!(
+                "numgen random mod {} < {} drop",
+                Percent::WHOLE,
+                percent.hundredths()
+            )
+        };
         let arriving = (Hook::Arriving, format!("iifname eth0 {lose}"));
         let leaving = (Hook::Leaving, format!("oifname eth0 {lose}"));
         match direction {

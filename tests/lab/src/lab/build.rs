@@ -139,14 +139,14 @@ fn in_parallel(jobs: Vec<Job<'_>>) -> Result<(), LabError> {
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
+        let mut result = Ok(());
+        for worker in workers {
+            let ended = worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result = result.and(ended);
+        }
+        result
     })
 }
 

@@ -1,9 +1,8 @@
 //! The underlay: a bridge for each zone, a router between them, and the way to the internet.
 
-use std::fmt::Write as _;
-
 use super::Plan;
 use crate::addressing as at;
+use crate::script::push;
 
 /// The router's port towards the internet.
 pub(crate) const UPLINK: &str = "uplink";
@@ -61,9 +60,4 @@ pub(crate) fn internet_links() -> String {
         );
     }
     script
-}
-
-/// One or more lines.
-pub(super) fn push(script: &mut String, lines: std::fmt::Arguments<'_>) {
-    writeln!(script, "{lines}").unwrap_or_else(|_| unreachable!("writing to a string cannot fail"));
 }

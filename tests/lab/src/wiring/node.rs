@@ -1,8 +1,8 @@
 //! One node: its underlay address, its pod bridge, and the overlay as Flannel's vxlan backend writes it.
 
-use super::fabric::push;
 use super::{LabNode, Plan};
 use crate::addressing as at;
+use crate::script::push;
 
 /// `ip -batch` in the node's namespace.
 pub(crate) fn links(plan: &Plan, node: &LabNode) -> String {

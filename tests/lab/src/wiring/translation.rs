@@ -1,9 +1,8 @@
-//! Address translation on a node, as Flannel and kube-proxy write it.
-
-use std::fmt::Write as _;
+//! Address translation on a node, as Flannel and `kube-proxy` write it.
 
 use super::{LabNode, Plan};
 use crate::addressing as at;
+use crate::script::push;
 
 /// kube-proxy's mark for "give it my address on the way out".
 const MASQUERADE_MARK: &str = "0x4000";
@@ -50,32 +49,42 @@ pub(crate) fn no_services() -> String {
 
 /// `nft -f` in the node's namespace: the virtual IPs and the node port.
 pub(crate) fn services(plan: &Plan, node: &LabNode) -> String {
-    let count = plan.dns.len();
-    let mut backends = String::new();
-    for (place, dns) in plan.dns.iter().enumerate() {
-        let comma = if place == 0 { "" } else { ", " };
-        write!(backends, "{comma}{place} : {}", dns.address.ip())
-            .unwrap_or_else(|_| unreachable!("writing to a string cannot fail"));
-    }
+    let backends: Vec<String> = plan
+        .dns
+        .iter()
+        .enumerate()
+        .map(|(place, dns)| format!("{place} : {}", dns.address.ip()))
+        .collect();
+    let pick = format!(
+        "numgen random mod {} map {{ {} }}",
+        backends.len(),
+        backends.join(", ")
+    );
     let aggregator = plan.aggregator.pod_address;
     let mut rules = String::new();
+    let mut add = |rule: std::fmt::Arguments<'_>| {
+        push(
+            &mut rules,
+            format_args!("add rule ip kube-proxy services {rule}"),
+        );
+    };
     for protocol in ["udp", "tcp"] {
-        rules += &format!(
-            "add rule ip kube-proxy services ip daddr {} {protocol} dport {} dnat to numgen random mod {count} map {{ {backends} }}\n",
+        add(format_args!(
+            "ip daddr {} {protocol} dport {} dnat to {pick}",
             at::DNS_VIP,
             at::DNS_PORT
-        );
+        ));
     }
-    rules += &format!(
-        "add rule ip kube-proxy services ip daddr {} tcp dport {} dnat to {aggregator}\n",
+    add(format_args!(
+        "ip daddr {} tcp dport {} dnat to {aggregator}",
         at::AGGREGATOR_VIP,
         at::AGGREGATOR_PORT
-    );
+    ));
     // Masqueraded, so that the answer comes back through this node wherever the aggregator's pod is.
-    rules += &format!(
-        "add rule ip kube-proxy services ip daddr {} tcp dport {} meta mark set meta mark | {MASQUERADE_MARK} dnat to {aggregator}\n",
+    add(format_args!(
+        "ip daddr {} tcp dport {} meta mark set meta mark | {MASQUERADE_MARK} dnat to {aggregator}",
         node.host_ip,
         at::AGGREGATOR_NODE_PORT
-    );
+    ));
     rules
 }
