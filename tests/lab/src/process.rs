@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::enter::{CGROUP_DIRECTORY, PRIVATE_VARIABLES};
@@ -280,15 +280,14 @@ impl Process {
         self.signal(Signal::SIGCONT, "resume")
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// `kill -9`, also of what it started, and waits until it is gone.
     pub fn kill(&mut self) -> Result<ExitStatus, ProcessError> {
-        let error = |source| ProcessError::Control {
-            doing: "kill",
-            name: self.name.clone(),
-            source,
-        };
-        // Fails only for a process that was already waited for.
-        self.child.kill().map_err(error)?;
+        if let Some(status) = self.try_wait()? {
+            return Ok(status);
+        }
+        // It leads a process group of its own.
+        killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL)
+            .map_err(|errno| self.control_error("kill", errno.into()))?;
         self.wait()
     }
 

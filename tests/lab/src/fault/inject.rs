@@ -62,6 +62,8 @@ enum Undo {
 
 impl Fault {
     /// Breaks the cluster. If one step fails, the steps before it are taken back.
+    ///
+    /// Waits for the tools that it runs, some milliseconds each: in an asynchronous program, call it on a blocking thread.
     pub fn inject(&self, lab: &Lab) -> Result<Injected, FaultError> {
         let mut injected = Injected {
             lab: lab.clone(),

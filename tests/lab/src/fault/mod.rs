@@ -98,6 +98,8 @@ pub enum Direction {
 }
 
 /// How to kill and restart a prober: the processes are the caller's.
+///
+/// Called from the thread that injects or heals, which waits; a hook must not inject or heal itself.
 pub trait ProberHook: Debug + Send + Sync {
     /// Kills the prober of a node, as `kill -9` does.
     fn stop(&self, node: &str) -> io::Result<()>;
