@@ -14,12 +14,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use meshprobe_core::dark::NodeState;
 use meshprobe_core::ids::NodeName;
+use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::Layer;
 use meshprobe_core::rtt::Rtt;
 use meshprobe_core::verdict::Verdict;
 
-use crate::membership::{Lifecycle, NodeAddress, WayHome};
+use crate::membership::{NodeAddress, WayHome};
 
 /// The mesh at an instant, without its paths.
 #[derive(Clone, Debug)]

@@ -3,7 +3,11 @@
 //! Pure: the judge feeds declarations in, [`IncidentBook`] returns [`IncidentChange`]s. A change and the notification
 //! about it are written in one transaction by the notifier, so neither exists without the other.
 
+mod book;
 mod id;
+mod sentence;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -13,6 +17,7 @@ use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 use serde::{Deserialize, Serialize};
 
+pub use book::{BookConfig, Declared, DeclaredNode, IncidentBook};
 pub use id::{IncidentId, IncidentIdError};
 
 /// Is the failure still there?

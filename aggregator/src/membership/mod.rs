@@ -1,5 +1,574 @@
 //! Who belongs to the mesh.
+//!
+//! A node comes from the configuration, from the store, or by calling: the Hello of an unknown prober makes a node. It
+//! leaves only by words: its prober says goodbye and does not come back in the time that it named. **A node never leaves
+//! because it fell silent**, or the one failure that matters most would vanish from the matrix.
+//!
+//! Life of a node: `active → leaving (goodbye) → gone (time is over) → forgotten`; a Hello at any point before the last
+//! makes it active again. While it is gone it keeps its number and its session identifiers, so a node that is switched on
+//! after a weekend is the node that it was.
+//!
+//! Pure: `now` comes in, what has to be remembered is taken out with [`Membership::take_changed`].
 
+mod announcement;
 mod record;
+mod ssid;
+mod zones;
 
-pub use record::{Lifecycle, NodeAddress, NodeRecord, Progress, ProberRecord, Remembered, StoreChange, WayHome};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use meshprobe_core::ids::{NodeIndex, NodeName, Ssid, ZoneIndex};
+use meshprobe_core::lifecycle::Lifecycle;
+use meshprobe_core::path::Plane;
+
+use crate::snapshot::NodeProfile;
+use ssid::SsidPool;
+
+pub use announcement::{Announcement, AnnouncementError};
+pub use record::{
+    NodeAddress, NodeRecord, Progress, ProberRecord, Remembered, StoreChange, WayHome,
+};
+pub use zones::Zones;
+
+/// A node that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticNode {
+    /// Its name.
+    pub name: NodeName,
+    /// Failure domain, empty if unknown.
+    pub zone: String,
+    /// Larger failure domain, empty if unknown.
+    pub region: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where it can be probed.
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// Limits of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipConfig {
+    /// Nodes that exist before they call.
+    pub static_nodes: Vec<StaticNode>,
+    /// Most nodes; further ones are refused.
+    pub max_nodes: usize,
+    /// How long a node that is gone keeps its number.
+    pub forget_after: Duration,
+}
+
+impl Default for MembershipConfig {
+    fn default() -> Self {
+        Self {
+            static_nodes: Vec::new(),
+            max_nodes: 5_000,
+            forget_after: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+/// Why a node cannot join.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The mesh is full.
+    #[error("the mesh has {0} nodes, which is the limit; raise max_nodes")]
+    TooManyNodes(usize),
+    /// Every session identifier is in use.
+    #[error("all 65,535 session identifiers are in use")]
+    NoSsid,
+}
+
+/// A prober of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The plane that it runs in.
+    pub plane: Plane,
+    /// Its session identifier.
+    pub ssid: Ssid,
+    version: String,
+    addresses: Vec<NodeAddress>,
+    /// It said goodbye and is expected back until then.
+    away_until: Option<Timestamp>,
+    is_gone: bool,
+}
+
+/// A node of the mesh.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it says of itself.
+    pub profile: Arc<NodeProfile>,
+    /// Its zone's number.
+    pub zone: ZoneIndex,
+    /// What is known of its future.
+    pub lifecycle: Lifecycle,
+    /// While it is gone: since when.
+    gone_since: Option<Timestamp>,
+    seats: Vec<Seat>,
+}
+
+impl Member {
+    /// Its probers that are not gone.
+    pub fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().filter(|seat| !seat.is_gone)
+    }
+
+    /// Its prober in this plane, if that is not gone.
+    pub fn seat(&self, plane: Plane) -> Option<&Seat> {
+        self.seats().find(|seat| seat.plane == plane)
+    }
+}
+
+/// What a Hello meant for the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// A node that nobody knew.
+    New(NodeIndex),
+    /// A node that was leaving or gone is back.
+    Back(NodeIndex),
+    /// A node that is known and expected.
+    Known(NodeIndex),
+}
+
+impl Joined {
+    /// The node.
+    pub const fn node(self) -> NodeIndex {
+        match self {
+            Self::New(node) | Self::Back(node) | Self::Known(node) => node,
+        }
+    }
+}
+
+/// A change that time brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It did not come back in time.
+    Gone(NodeIndex),
+    /// One of its probers did not come back in time; another one works on.
+    SeatGone(NodeIndex),
+    /// It was gone for so long that its number is free again.
+    Forgotten(NodeIndex),
+}
+
+/// Every node of the mesh.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    config: MembershipConfig,
+    /// By node index; `None`: the number is free.
+    members: Vec<Option<Member>>,
+    by_name: HashMap<NodeName, NodeIndex>,
+    ssids: SsidPool,
+    zones: Zones,
+    changed: BTreeSet<NodeIndex>,
+    forgotten: Vec<NodeName>,
+    plan_version: u64,
+}
+
+impl Membership {
+    /// The mesh as it was remembered, and the configured nodes.
+    pub fn restore(
+        config: MembershipConfig,
+        records: Vec<NodeRecord>,
+        now: Timestamp,
+    ) -> Result<Self, JoinError> {
+        let mut this = Self {
+            config,
+            members: Vec::new(),
+            by_name: HashMap::new(),
+            ssids: SsidPool::default(),
+            zones: Zones::default(),
+            changed: BTreeSet::new(),
+            forgotten: Vec::new(),
+            plan_version: 1,
+        };
+        for record in records {
+            this.take_record(record, now);
+        }
+        for node in std::mem::take(&mut this.config.static_nodes) {
+            this.take_static(&node)?;
+            this.config.static_nodes.push(node);
+        }
+        Ok(this)
+    }
+
+    /// The node with this number.
+    pub fn get(&self, node: NodeIndex) -> Option<&Member> {
+        self.members.get(node.index())?.as_ref()
+    }
+
+    /// The number of the node with this name.
+    pub fn index_of(&self, name: &NodeName) -> Option<NodeIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Every node that is not forgotten, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Member)> {
+        let members = self.members.iter().enumerate();
+        members.filter_map(|(i, member)| Some((NodeIndex(i as u32), member.as_ref()?)))
+    }
+
+    /// Every node that is not gone, by number.
+    pub fn present(&self) -> impl Iterator<Item = (NodeIndex, &Member)> {
+        self.iter()
+            .filter(|(_, member)| member.lifecycle != Lifecycle::Gone)
+    }
+
+    /// All node numbers are below this one.
+    pub fn index_bound(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The zones.
+    pub fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// Grows with each change that concerns the plan: who is there, and where.
+    pub fn plan_version(&self) -> u64 {
+        self.plan_version
+    }
+
+    /// A prober called, and its session was admitted.
+    pub fn handle_hello(&mut self, hello: &Announcement) -> Result<Joined, JoinError> {
+        let known = self.index_of(&hello.node);
+        let node = match known {
+            Some(node) => node,
+            None => self.add(hello.node.clone())?,
+        };
+        self.take_seat(node, hello.plane)?;
+        let member = self.members[node.index()]
+            .as_mut()
+            .ok_or(JoinError::TooManyNodes(self.config.max_nodes))?;
+        let before = (member.lifecycle, member.seats.clone(), Arc::clone(&member.profile));
+        if let Some(seat) = member.seats.iter_mut().find(|s| s.plane == hello.plane) {
+            seat.version.clone_from(&hello.version);
+            seat.away_until = None;
+            seat.is_gone = false;
+            if !hello.addresses.is_empty() {
+                seat.addresses.clone_from(&hello.addresses);
+            }
+        }
+        let mut profile = NodeProfile::clone(&member.profile);
+        if !hello.zone.is_empty() {
+            profile.zone.clone_from(&hello.zone);
+        }
+        if !hello.region.is_empty() {
+            profile.region.clone_from(&hello.region);
+        }
+        if !hello.labels.is_empty() {
+            profile.labels.clone_from(&hello.labels);
+        }
+        let away = member.seats.iter().any(|seat| seat.away_until.is_some());
+        member.lifecycle = if away { Lifecycle::Leaving } else { Lifecycle::Active };
+        member.gone_since = None;
+        member.refresh(profile, &mut self.zones);
+        let (lifecycle, seats, profile) = before;
+        let is_plan_news = lifecycle == Lifecycle::Gone
+            || !same_for_plan(&seats, &member.seats)
+            || profile.addresses != member.profile.addresses;
+        let is_news = is_plan_news
+            || lifecycle != member.lifecycle
+            || seats != member.seats
+            || profile != member.profile;
+        let is_back = lifecycle != Lifecycle::Active && member.lifecycle == Lifecycle::Active;
+        if is_news || known.is_none() {
+            self.changed.insert(node);
+        }
+        if is_plan_news || known.is_none() {
+            self.plan_version += 1;
+        }
+        Ok(match (known, is_back) {
+            (None, _) => Joined::New(node),
+            (Some(_), true) => Joined::Back(node),
+            (Some(_), false) => Joined::Known(node),
+        })
+    }
+
+    /// A prober said goodbye: it is expected back within `back_within`.
+    pub fn handle_goodbye(
+        &mut self,
+        node: NodeIndex,
+        plane: Plane,
+        back_within: Duration,
+        now: Timestamp,
+    ) {
+        let Some(Some(member)) = self.members.get_mut(node.index()) else {
+            return;
+        };
+        let Some(seat) = member.seats.iter_mut().find(|seat| seat.plane == plane) else {
+            return;
+        };
+        seat.away_until = Some(now.saturating_add(back_within).unwrap_or(Timestamp::MAX));
+        member.lifecycle = Lifecycle::Leaving;
+        self.changed.insert(node);
+    }
+
+    /// When [`Self::poll`] has something to do.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let forget_after = self.config.forget_after;
+        self.iter()
+            .flat_map(|(_, member)| {
+                let away = member.seats.iter().filter_map(|seat| seat.away_until);
+                let forgotten = member.gone_since.map(|since| later(since, forget_after));
+                away.chain(forgotten)
+            })
+            .min()
+    }
+
+    /// Lets those go whose time is over.
+    pub fn poll(&mut self, now: Timestamp) -> Vec<Expiry> {
+        let mut expiries = Vec::new();
+        for (index, slot) in self.members.iter_mut().enumerate() {
+            let node = NodeIndex(index as u32);
+            let Some(member) = slot else { continue };
+            if member.expire(now) {
+                self.changed.insert(node);
+                self.plan_version += 1;
+                let profile = NodeProfile::clone(&member.profile);
+                member.refresh(profile, &mut self.zones);
+                expiries.push(match member.lifecycle {
+                    Lifecycle::Gone => Expiry::Gone(node),
+                    Lifecycle::Active | Lifecycle::Draining | Lifecycle::Leaving => {
+                        Expiry::SeatGone(node)
+                    }
+                });
+            }
+            let forget_after = self.config.forget_after;
+            let is_over = member
+                .gone_since
+                .is_some_and(|since| later(since, forget_after) <= now);
+            if is_over {
+                for seat in &member.seats {
+                    self.ssids.release(seat.ssid);
+                }
+                self.by_name.remove(&member.profile.name);
+                self.changed.remove(&node);
+                self.forgotten.push(member.profile.name.clone());
+                *slot = None;
+                expiries.push(Expiry::Forgotten(node));
+            }
+        }
+        expiries
+    }
+
+    /// What has to be remembered since the last call.
+    pub fn take_changed(&mut self) -> Vec<StoreChange> {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let changed = std::mem::take(&mut self.changed);
+        let records = changed
+            .into_iter()
+            .filter_map(|node| Some(StoreChange::Node(self.get(node)?.record())));
+        let forgotten: Vec<_> = forgotten.into_iter().map(StoreChange::Forget).collect();
+        forgotten.into_iter().chain(records.collect::<Vec<_>>()).collect()
+    }
+
+    /// What was taken could not be stored: it has to be taken again.
+    pub fn give_back(&mut self, changes: Vec<StoreChange>) {
+        for change in changes {
+            match change {
+                StoreChange::Node(record) => {
+                    self.changed.extend(self.by_name.get(&record.name).copied());
+                }
+                StoreChange::Forget(name) if !self.by_name.contains_key(&name) => {
+                    self.forgotten.push(name);
+                }
+                StoreChange::Forget(_) | StoreChange::Progress(_) => {}
+            }
+        }
+    }
+
+    /// Is there anything for [`Self::take_changed`]?
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty() || !self.forgotten.is_empty()
+    }
+
+    fn add(&mut self, name: NodeName) -> Result<NodeIndex, JoinError> {
+        if self.by_name.len() >= self.config.max_nodes {
+            return Err(JoinError::TooManyNodes(self.config.max_nodes));
+        }
+        let profile = NodeProfile {
+            name: name.clone(),
+            zone: String::new(),
+            region: String::new(),
+            labels: BTreeMap::new(),
+            addresses: Vec::new(),
+            prober_version: String::new(),
+        };
+        let member = Member {
+            profile: Arc::new(profile),
+            zone: ZoneIndex(0),
+            lifecycle: Lifecycle::Active,
+            gone_since: None,
+            seats: Vec::new(),
+        };
+        let free = self.members.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.members.len());
+        if index == self.members.len() {
+            self.members.push(None);
+        }
+        self.members[index] = Some(member);
+        let node = NodeIndex(index as u32);
+        self.by_name.insert(name, node);
+        Ok(node)
+    }
+
+    fn take_seat(&mut self, node: NodeIndex, plane: Plane) -> Result<(), JoinError> {
+        let Some(Some(member)) = self.members.get_mut(node.index()) else {
+            return Ok(());
+        };
+        if member.seats.iter().any(|seat| seat.plane == plane) {
+            return Ok(());
+        }
+        let ssid = self.ssids.allot().ok_or(JoinError::NoSsid)?;
+        member.seats.push(Seat {
+            plane,
+            ssid,
+            version: String::new(),
+            addresses: Vec::new(),
+            away_until: None,
+            is_gone: false,
+        });
+        member.seats.sort_unstable_by_key(|seat| seat.plane);
+        Ok(())
+    }
+
+    fn take_record(&mut self, record: NodeRecord, now: Timestamp) {
+        let Ok(node) = self.add(record.name) else {
+            return;
+        };
+        let is_gone = record.lifecycle == Lifecycle::Gone;
+        let away_until = (record.lifecycle == Lifecycle::Leaving)
+            .then(|| record.lifecycle_until.unwrap_or(now));
+        let mut seats = Vec::new();
+        for prober in record.probers {
+            // A record with another prober's identifier is given a new one, as if it were new.
+            let ssid = if self.ssids.reserve(prober.ssid) {
+                Some(Ssid(prober.ssid))
+            } else {
+                self.changed.insert(node);
+                self.ssids.allot()
+            };
+            seats.extend(ssid.map(|ssid| Seat {
+                plane: prober.plane,
+                ssid,
+                version: prober.version,
+                addresses: prober.addresses,
+                away_until,
+                is_gone,
+            }));
+        }
+        let Some(Some(member)) = self.members.get_mut(node.index()) else {
+            return;
+        };
+        member.lifecycle = record.lifecycle;
+        member.gone_since = is_gone.then(|| record.lifecycle_until.unwrap_or(now));
+        member.seats = seats;
+        let mut profile = NodeProfile::clone(&member.profile);
+        profile.zone = record.zone;
+        profile.region = record.region;
+        profile.labels = record.labels;
+        member.refresh(profile, &mut self.zones);
+    }
+
+    fn take_static(&mut self, node: &StaticNode) -> Result<(), JoinError> {
+        let known = self.index_of(&node.name);
+        let index = match known {
+            Some(index) => index,
+            None => self.add(node.name.clone())?,
+        };
+        let only_host = !node.addresses.is_empty()
+            && node.addresses.iter().all(|a| a.plane == Plane::Host);
+        let plane = if only_host { Plane::Host } else { Plane::Pod };
+        self.take_seat(index, plane)?;
+        if let Some(Some(member)) = self.members.get_mut(index.index()) {
+            let mut profile = NodeProfile::clone(&member.profile);
+            profile.zone.clone_from(&node.zone);
+            profile.region.clone_from(&node.region);
+            profile.labels.clone_from(&node.labels);
+            for seat in member.seats.iter_mut().filter(|s| s.version.is_empty()) {
+                seat.addresses.clone_from(&node.addresses);
+            }
+            member.refresh(profile, &mut self.zones);
+            self.changed.insert(index);
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    /// Rebuilds what follows from the seats.
+    fn refresh(&mut self, mut profile: NodeProfile, zones: &mut Zones) {
+        let addresses = self.seats().flat_map(|seat| &seat.addresses);
+        let addresses: BTreeSet<NodeAddress> = addresses.copied().collect();
+        profile.addresses = addresses.into_iter().collect();
+        let versions = self.seats.iter().map(|seat| &seat.version);
+        profile.prober_version = versions
+            .into_iter()
+            .find(|version| !version.is_empty())
+            .cloned()
+            .unwrap_or_default();
+        self.zone = zones.number(&profile.zone);
+        if *self.profile != profile {
+            self.profile = Arc::new(profile);
+        }
+    }
+
+    /// Lets probers go that did not come back in time. Says whether any went.
+    fn expire(&mut self, now: Timestamp) -> bool {
+        let mut any = false;
+        for seat in &mut self.seats {
+            if seat.away_until.is_some_and(|until| until <= now) {
+                seat.away_until = None;
+                seat.is_gone = true;
+                any = true;
+            }
+        }
+        if any {
+            let away = self.seats.iter().any(|seat| seat.away_until.is_some());
+            let is_gone = self.seats().next().is_none();
+            self.lifecycle = match (is_gone, away) {
+                (true, _) => Lifecycle::Gone,
+                (false, true) => Lifecycle::Leaving,
+                (false, false) => Lifecycle::Active,
+            };
+            self.gone_since = is_gone.then_some(now);
+        }
+        any
+    }
+
+    fn record(&self) -> NodeRecord {
+        let away_until = self.seats.iter().filter_map(|seat| seat.away_until).min();
+        NodeRecord {
+            name: self.profile.name.clone(),
+            zone: self.profile.zone.clone(),
+            region: self.profile.region.clone(),
+            labels: self.profile.labels.clone(),
+            lifecycle: self.lifecycle,
+            lifecycle_until: self.gone_since.or(away_until),
+            probers: self
+                .seats
+                .iter()
+                .map(|seat| ProberRecord {
+                    plane: seat.plane,
+                    ssid: seat.ssid.0,
+                    version: seat.version.clone(),
+                    addresses: seat.addresses.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Do the probers mean the same to the plan? Their versions and goodbyes do not matter to it.
+fn same_for_plan(before: &[Seat], after: &[Seat]) -> bool {
+    let key = |seat: &Seat| (seat.plane, seat.ssid, seat.is_gone);
+    before.iter().map(key).eq(after.iter().map(key))
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}

@@ -1,45 +1,13 @@
 //! What is remembered of a node across restarts.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use meshprobe_core::ids::NodeName;
+use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::path::Plane;
 use serde::{Deserialize, Serialize};
-
-/// What is known of a node's future. Only words change it, never silence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Lifecycle {
-    /// It is expected to work.
-    Active,
-    /// It is being emptied on purpose.
-    Draining,
-    /// Its prober said goodbye, or its deletion was seen. It may come back.
-    Leaving,
-    /// It left and its time to come back has passed.
-    Gone,
-}
-
-impl Lifecycle {
-    /// As label and text.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Leaving => "leaving",
-            Self::Gone => "gone",
-        }
-    }
-}
-
-impl fmt::Display for Lifecycle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Which of the two ways a report took home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

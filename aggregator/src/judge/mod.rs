@@ -1,0 +1,397 @@
+//! The judge: reports and stream events go into the dark-node detector, its actions come out as questions to probers and
+//! as changes of incidents.
+//!
+//! Driven by deadlines: the mesh task calls [`Judge::evaluate`] when [`Judge::next_deadline`] has come. New evidence moves
+//! the deadline to 20 ms after the evaluation before, so the first accuser of a node gets its confirmation asked for at
+//! once and a burst of reports is still judged together.
+
+mod warm_up;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use meshprobe_core::dark::{
+    Action, DarkConfig, Declaration, Detector, NodeFacts, NodeState, Pattern, Sighting,
+};
+use meshprobe_core::ids::{NodeIndex, NodeName};
+use meshprobe_core::path::Layer;
+use meshprobe_core::time::Moment;
+use meshprobe_proto::report::Row;
+
+use crate::incident::{
+    BookConfig, Declared, DeclaredNode, Incident, IncidentBook, IncidentChange, IncidentState,
+};
+use crate::membership::{Member, Membership};
+use crate::pipeline::Now;
+use crate::snapshot::Judging;
+use warm_up::WarmUp;
+
+pub use warm_up::WarmUpConfig;
+
+/// Shortest time between two evaluations.
+const EVALUATION_GAP: Duration = Duration::from_millis(20);
+
+/// The numbers of judging.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JudgeConfig {
+    /// When a node is dark.
+    pub dark: DarkConfig,
+    /// How long incidents live.
+    pub book: BookConfig,
+    /// How long nothing is declared after a start.
+    pub warm_up: WarmUpConfig,
+}
+
+impl JudgeConfig {
+    /// The defaults for probers that report so often when all is well.
+    pub fn for_report_interval(report_interval: Duration) -> Self {
+        Self {
+            dark: DarkConfig::default(),
+            book: BookConfig::default(),
+            warm_up: WarmUpConfig::for_report_interval(report_interval),
+        }
+    }
+}
+
+/// Questions to one prober's node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// Whom to ask, on all its streams.
+    pub(crate) node: NodeIndex,
+    /// Whom it shall probe at once. Empty: it shall only report.
+    pub(crate) subjects: BTreeSet<NodeIndex>,
+}
+
+/// What an evaluation brought.
+#[derive(Debug, Default)]
+pub(crate) struct Judgement {
+    pub(crate) questions: Vec<Question>,
+    pub(crate) changes: Vec<IncidentChange>,
+    /// The warm-up ended now.
+    pub(crate) began_judging: bool,
+}
+
+/// Decides what is broken.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    detector: Detector,
+    book: IncidentBook,
+    warm_up: Option<WarmUp>,
+    /// Remembered incidents whose nodes are all forgotten: they end at the first evaluation.
+    orphans: Vec<(Pattern, Vec<NodeName>)>,
+    evaluated_at: Moment,
+    deadline: Moment,
+}
+
+impl Judge {
+    /// A judge that starts with what was remembered: open incidents stay open, and nothing new is opened before the
+    /// known probers were heard.
+    pub(crate) fn new(
+        config: JudgeConfig,
+        membership: &Membership,
+        incidents: Vec<Incident>,
+        now: Now,
+    ) -> Self {
+        let called_before = |member: &Member| {
+            !member.profile.prober_version.is_empty() && member.lifecycle.is_judged()
+        };
+        let known = membership
+            .present()
+            .filter(|(_, member)| called_before(member))
+            .map(|(node, _)| node);
+        let mut this = Self {
+            detector: Detector::new(config.dark),
+            book: IncidentBook::new(config.book),
+            warm_up: Some(WarmUp::new(config.warm_up, known, now.moment)),
+            orphans: Vec::new(),
+            evaluated_at: now.moment,
+            deadline: now.moment,
+        };
+        this.sync_nodes(membership, now.moment);
+        this.restore(membership, incidents, now);
+        this
+    }
+
+    /// Membership changed: who is there, in which zone, and how many targets everybody has.
+    pub(crate) fn sync_nodes(&mut self, membership: &Membership, now: Moment) {
+        let targets = membership.present().count().saturating_sub(1) as u32;
+        for (node, member) in membership.iter() {
+            self.detector.upsert_node(node, facts(member, targets), now);
+        }
+    }
+
+    /// One node's lifecycle or zone changed; the others need not know.
+    pub(crate) fn sync_node(&mut self, membership: &Membership, node: NodeIndex, now: Moment) {
+        let targets = membership.present().count().saturating_sub(1) as u32;
+        let Some(member) = membership.get(node) else {
+            self.detector.remove_node(node);
+            return;
+        };
+        if let Some(warm_up) = self.warm_up.as_mut().filter(|_| !member.lifecycle.is_judged()) {
+            warm_up.excuse(node);
+        }
+        self.detector.upsert_node(node, facts(member, targets), now);
+        self.expedite(now);
+    }
+
+    /// A stream of this node's prober was opened.
+    pub(crate) fn handle_stream_opened(&mut self, node: NodeIndex) {
+        self.detector.handle_stream_opened(node);
+    }
+
+    /// A stream of this node's prober ended.
+    pub(crate) fn handle_stream_closed(&mut self, node: NodeIndex, now: Moment) {
+        self.detector.handle_stream_closed(node, now);
+        self.expedite(now);
+    }
+
+    /// The prober of this node was started anew.
+    pub(crate) fn handle_restart(&mut self, node: NodeIndex) {
+        self.detector.handle_restart(node);
+    }
+
+    /// A report of this node arrived. `fresh`: the time that it covers, if that is the time until now.
+    pub(crate) fn handle_report(
+        &mut self,
+        node: NodeIndex,
+        local_health: u8,
+        fresh: Option<Duration>,
+        now: Moment,
+    ) {
+        self.detector.handle_report(node, local_health, now);
+        if let (Some(warm_up), Some(window)) = (&mut self.warm_up, fresh) {
+            warm_up.handle_report(node, window);
+        }
+        if self.detector.is_suspected(node) {
+            self.expedite(now);
+        }
+    }
+
+    /// One row of a fresh report whose window ended at `end`.
+    #[inline]
+    pub(crate) fn handle_row(
+        &mut self,
+        observer: NodeIndex,
+        subject: NodeIndex,
+        layer: Layer,
+        row: &Row,
+        end: Moment,
+        now: Moment,
+    ) {
+        let sighting = match row.failing {
+            Some(failing) => Sighting {
+                observer,
+                subject,
+                kind: layer.kind,
+                plane: layer.plane,
+                consecutive_losses: failing.consecutive_losses,
+                first_loss_at: end - failing.first_loss_age,
+                last_reply_at: failing.last_reply_age.map(|age| end - age),
+                last_heard_at: failing.last_heard_age.map(|age| end - age),
+                last_outcome: failing.last_outcome,
+                observed_at: end,
+            },
+            // Success is only news about a node that somebody accuses.
+            None if row.summary.replied > 0 && self.detector.has_suspicion() => {
+                if !self.detector.is_suspected(subject) {
+                    return;
+                }
+                // The answer came at some time in the window: its beginning claims the least.
+                let window = Duration::from_millis(row.summary.window_millis.into());
+                let answered_at = end - window;
+                Sighting {
+                    observer,
+                    subject,
+                    kind: layer.kind,
+                    plane: layer.plane,
+                    consecutive_losses: 0,
+                    first_loss_at: end,
+                    last_reply_at: Some(answered_at),
+                    last_heard_at: (row.summary.received > 0).then_some(answered_at),
+                    last_outcome: meshprobe_core::outcome::OutcomeClass::Reply,
+                    observed_at: end,
+                }
+            }
+            None => return,
+        };
+        self.detector.handle_sighting(sighting, now);
+        self.expedite(now);
+    }
+
+    /// When [`Self::evaluate`] wants to be called.
+    pub(crate) fn next_deadline(&self) -> Moment {
+        self.deadline
+    }
+
+    /// Judges all that is known.
+    pub(crate) fn evaluate(&mut self, membership: &Membership, now: Now) -> Judgement {
+        let mut judgement = Judgement::default();
+        if self.warm_up.as_ref().is_some_and(|w| w.is_over(now.moment)) {
+            self.warm_up = None;
+            self.detector.start_judging();
+            judgement.began_judging = true;
+        }
+        let mut questions: BTreeMap<NodeIndex, BTreeSet<NodeIndex>> = BTreeMap::new();
+        for action in self.detector.evaluate(now.moment) {
+            match action {
+                Action::Confirm { observers, subject } => {
+                    for observer in observers {
+                        questions.entry(observer).or_default().insert(subject);
+                    }
+                }
+                Action::AskReport { node } => {
+                    questions.entry(node).or_default();
+                }
+                Action::Open(declaration) => {
+                    let declared = declared(&declaration, membership, now);
+                    let change = self.book.handle_declared(&declared, now.wall);
+                    judgement.changes.extend(change);
+                }
+                Action::Close { pattern, nodes } => {
+                    let names = names(&nodes, membership);
+                    // Its nodes are all forgotten: nobody is left to be told about.
+                    if nodes.is_empty() || !names.is_empty() {
+                        let changes = self.book.handle_cleared(pattern, &names, now.wall);
+                        judgement.changes.extend(changes);
+                    }
+                }
+            }
+        }
+        for (pattern, names) in std::mem::take(&mut self.orphans) {
+            let changes = self.book.handle_cleared(pattern, &names, now.wall);
+            judgement.changes.extend(changes);
+        }
+        judgement.changes.extend(self.book.poll(now.wall));
+        judgement.questions = questions
+            .into_iter()
+            .map(|(node, subjects)| Question { node, subjects })
+            .collect();
+        self.evaluated_at = now.moment;
+        self.deadline = self.detector.next_deadline(now.moment);
+        judgement
+    }
+
+    /// Does a failure open an incident now?
+    pub(crate) fn judging(&self, now: Moment) -> Judging {
+        self.warm_up
+            .as_ref()
+            .map_or(Judging::Active, |warm_up| warm_up.judging(now))
+    }
+
+    /// The incidents that are open.
+    pub(crate) fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.book.open_incidents()
+    }
+
+    /// The node's state, and why it is not OK in a sentence.
+    pub(crate) fn state(&self, node: NodeIndex, name: &NodeName) -> (NodeState, String) {
+        let state = self.detector.state(node);
+        let reason = match state {
+            NodeState::Ok => String::new(),
+            NodeState::Suspect => "Peers lose probes to it; the evidence is being collected.".to_owned(),
+            NodeState::Unknown => "No report since the aggregator started.".to_owned(),
+            NodeState::Leaving => "Its prober said goodbye.".to_owned(),
+            NodeState::Failed(pattern) => {
+                let incident = self
+                    .book
+                    .open_incidents()
+                    .find(|i| i.nodes.contains(name) && is_part_of(pattern, i.pattern));
+                incident.map_or_else(|| format!("Judged {pattern}."), |i| i.summary.clone())
+            }
+        };
+        (state, reason)
+    }
+
+    fn expedite(&mut self, now: Moment) {
+        let earliest = (self.evaluated_at + EVALUATION_GAP).max(now);
+        self.deadline = self.deadline.min(earliest);
+    }
+
+    /// Open incidents stay open, in the book and in the detector.
+    fn restore(&mut self, membership: &Membership, incidents: Vec<Incident>, now: Now) {
+        let open: Vec<Incident> = incidents
+            .iter()
+            .filter(|incident| incident.state == IncidentState::Open)
+            .cloned()
+            .collect();
+        self.book.restore(incidents);
+        let mut declarations = Vec::new();
+        for incident in open {
+            match declaration(&incident, membership, now) {
+                Some(declaration) => declarations.push(declaration),
+                None => self.orphans.push((incident.pattern, incident.nodes)),
+            }
+        }
+        self.detector.restore_open(declarations, now.moment);
+    }
+}
+
+/// A node that is part of a dark zone is judged dark itself.
+fn is_part_of(node: Pattern, incident: Pattern) -> bool {
+    node == incident || (node == Pattern::NodeDark && incident == Pattern::ZoneDark)
+}
+
+fn facts(member: &Member, targets: u32) -> NodeFacts {
+    NodeFacts {
+        zone: member.zone,
+        lifecycle: member.lifecycle,
+        targets,
+    }
+}
+
+fn names(nodes: &[NodeIndex], membership: &Membership) -> Vec<NodeName> {
+    let members = nodes.iter().filter_map(|node| membership.get(*node));
+    members.map(|member| member.profile.name.clone()).collect()
+}
+
+fn declared(declaration: &Declaration, membership: &Membership, now: Now) -> Declared {
+    let mut nodes: Vec<DeclaredNode> = declaration
+        .nodes
+        .iter()
+        .filter_map(|node| membership.get(*node))
+        .map(|member| DeclaredNode {
+            name: member.profile.name.clone(),
+            zone: member.profile.zone.clone(),
+        })
+        .collect();
+    nodes.sort_unstable();
+    let zone = declaration.zone.map(|zone| membership.zones().name(zone));
+    Declared {
+        pattern: declaration.pattern,
+        nodes,
+        zone: zone.map(str::to_owned),
+        plane: declaration.plane,
+        since: now.wall_at(declaration.since),
+        accusers: declaration.accusers,
+        observers: declaration.observers,
+        few_observers: declaration.few_observers,
+        evidence: declaration.evidence.clone(),
+    }
+}
+
+/// The declaration behind a remembered incident; `None`: none of its nodes is known any more.
+fn declaration(incident: &Incident, membership: &Membership, now: Now) -> Option<Declaration> {
+    let nodes = incident.nodes.iter();
+    let mut nodes: Vec<NodeIndex> = nodes.filter_map(|name| membership.index_of(name)).collect();
+    nodes.sort_unstable();
+    if nodes.is_empty() && !incident.nodes.is_empty() {
+        return None;
+    }
+    let zone = (incident.pattern == Pattern::ZoneDark)
+        .then(|| membership.get(*nodes.first()?).map(|member| member.zone))
+        .flatten();
+    Some(Declaration {
+        pattern: incident.pattern,
+        nodes,
+        zone,
+        plane: incident.plane,
+        since: now.moment_at(incident.started_at),
+        accusers: 0,
+        observers: 0,
+        few_observers: false,
+        evidence: incident.evidence.clone(),
+    })
+}

@@ -1,0 +1,229 @@
+//! A prober's own small numbers for its targets, and the columns that they stand for.
+//!
+//! A row of a report is turned into a column by one array access. The names behind the numbers are kept beside it: a node
+//! that joins later gets its column then, and an entry that contradicts an earlier one is refused.
+
+use std::collections::HashMap;
+
+use meshprobe_core::ids::{NodeIndex, NodeName};
+use meshprobe_core::path::Layer;
+use meshprobe_proto::v1;
+
+use super::dns::{DnsColumn, DnsColumns, DnsKey};
+
+/// Most entries of one dictionary: as many as a report can have rows.
+pub(super) const MAX_ENTRIES: usize = meshprobe_proto::report::MAX_ROWS;
+
+/// What a number stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Meaning {
+    Node(NodeName),
+    Dns(DnsKey),
+}
+
+/// A number's column; both kinds in four octets, for the hot path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Column(u32);
+
+const DNS_BIT: u32 = 1 << 31;
+const NOBODY: u32 = DNS_BIT - 1;
+
+impl Column {
+    const UNRESOLVED: Self = Self(NOBODY);
+
+    fn node(node: NodeIndex) -> Self {
+        Self(node.0)
+    }
+
+    fn dns(column: Option<DnsColumn>) -> Self {
+        Self(DNS_BIT | column.map_or(NOBODY, |c| c.0))
+    }
+
+    /// Does it stand for a DNS target?
+    pub(crate) const fn is_dns(self) -> bool {
+        self.0 & DNS_BIT != 0
+    }
+
+    /// The column in the layer's rows; `None`: a node that is not in the mesh.
+    #[inline]
+    pub(crate) const fn index(self) -> Option<usize> {
+        match self.0 & !DNS_BIT {
+            NOBODY => None,
+            index => Some(index as usize),
+        }
+    }
+
+    /// Can it be a target in this layer?
+    #[inline]
+    pub(crate) const fn fits(self, layer: Layer) -> bool {
+        self.is_dns() != layer.kind.is_between_nodes()
+    }
+}
+
+/// Why a dictionary is refused. Entries before the wrong one stay.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DictionaryError {
+    /// A number that is not the next one and was not used before.
+    #[error("entry {number} out of order; the next one is {next}")]
+    Order {
+        /// What was sent.
+        number: u32,
+        /// What was due.
+        next: usize,
+    },
+    /// Too many entries.
+    #[error("more than {MAX_ENTRIES} entries")]
+    TooMany,
+    /// An entry that says nothing, or nothing sensible.
+    #[error("entry {number}: {reason}")]
+    Entry {
+        /// Which one.
+        number: u32,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A number that meant something else before.
+    #[error("entry {number} changed its meaning inside an incarnation")]
+    Changed {
+        /// Which one.
+        number: u32,
+    },
+    /// Another start's dictionary on this stream.
+    #[error("dictionary of incarnation {sent} on a stream of incarnation {expected}")]
+    ForeignIncarnation {
+        /// In the dictionary.
+        sent: u64,
+        /// In the Hello.
+        expected: u64,
+    },
+}
+
+impl DictionaryError {
+    /// As metric label.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Order { .. } => "dictionary_order",
+            Self::TooMany => "dictionary_size",
+            Self::Entry { .. } => "dictionary_entry",
+            Self::Changed { .. } => "dictionary_changed",
+            Self::ForeignIncarnation { .. } => "dictionary_incarnation",
+        }
+    }
+}
+
+/// The numbers of one start of one prober.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dictionary {
+    columns: Vec<Column>,
+    meanings: Vec<Meaning>,
+}
+
+impl Dictionary {
+    /// Takes new entries; those that are known may be repeated.
+    pub(crate) fn extend(
+        &mut self,
+        entries: Vec<v1::DictionaryEntry>,
+        nodes: impl Fn(&NodeName) -> Option<NodeIndex>,
+        dns: &mut DnsColumns,
+    ) -> Result<(), DictionaryError> {
+        for entry in entries {
+            let number = entry.number;
+            let index = number as usize;
+            let meaning = meaning(entry)?;
+            if let Some(known) = self.meanings.get(index) {
+                if *known != meaning {
+                    return Err(DictionaryError::Changed { number });
+                }
+                continue;
+            }
+            if index != self.meanings.len() {
+                let next = self.meanings.len();
+                return Err(DictionaryError::Order { number, next });
+            }
+            if index >= MAX_ENTRIES {
+                return Err(DictionaryError::TooMany);
+            }
+            self.columns.push(match &meaning {
+                Meaning::Node(name) => nodes(name).map_or(Column::UNRESOLVED, Column::node),
+                Meaning::Dns(key) => Column::dns(dns.column(key)),
+            });
+            self.meanings.push(meaning);
+        }
+        Ok(())
+    }
+
+    /// The columns by number.
+    #[inline]
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The membership changed: some names have other columns now.
+    pub(crate) fn resolve(&mut self, nodes: &HashMap<NodeName, NodeIndex>) {
+        for (column, meaning) in self.columns.iter_mut().zip(&self.meanings) {
+            if let Meaning::Node(name) = meaning {
+                *column = nodes
+                    .get(name)
+                    .map_or(Column::UNRESOLVED, |node| Column::node(*node));
+            }
+        }
+    }
+}
+
+fn meaning(entry: v1::DictionaryEntry) -> Result<Meaning, DictionaryError> {
+    let number = entry.number;
+    let wrong = |reason: String| DictionaryError::Entry { number, reason };
+    match entry.target {
+        Some(v1::dictionary_entry::Target::Node(name)) => NodeName::try_from(name)
+            .map(Meaning::Node)
+            .map_err(|error| wrong(error.to_string())),
+        Some(v1::dictionary_entry::Target::Dns(target)) => DnsKey::try_from(target)
+            .map(Meaning::Dns)
+            .map_err(|error| wrong(error.to_string())),
+        None => Err(wrong("no target".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u32, name: &str) -> v1::DictionaryEntry {
+        v1::DictionaryEntry {
+            number,
+            target: Some(v1::dictionary_entry::Target::Node(name.to_owned())),
+        }
+    }
+
+    fn known(name: &NodeName) -> Option<NodeIndex> {
+        (name.as_str() == "b").then_some(NodeIndex(7))
+    }
+
+    #[test]
+    fn numbers_become_columns_and_unknown_nodes_wait() {
+        let mut dictionary = Dictionary::default();
+        let mut dns = DnsColumns::default();
+        let entries = vec![node(0, "b"), node(1, "later")];
+        dictionary.extend(entries, known, &mut dns).unwrap();
+        let indices: Vec<_> = dictionary.columns().iter().map(|c| c.index()).collect();
+        assert_eq!(indices, [Some(7), None]);
+        let later = NodeName::try_from("later").unwrap();
+        let b = NodeName::try_from("b").unwrap();
+        dictionary.resolve(&HashMap::from([(later, NodeIndex(9)), (b, NodeIndex(7))]));
+        assert_eq!(dictionary.columns()[1].index(), Some(9));
+    }
+
+    #[test]
+    fn a_repeated_dictionary_is_fine_and_a_changed_meaning_is_not() {
+        let mut dictionary = Dictionary::default();
+        let mut dns = DnsColumns::default();
+        let mut extend = |entries| dictionary.extend(entries, known, &mut dns);
+        extend(vec![node(0, "b")]).unwrap();
+        extend(vec![node(0, "b"), node(1, "c")]).unwrap();
+        assert_eq!(extend(vec![node(1, "d")]), Err(DictionaryError::Changed { number: 1 }));
+        assert_eq!(extend(vec![node(5, "d")]), Err(DictionaryError::Order { number: 5, next: 2 }));
+        assert!(matches!(extend(vec![node(2, "D")]), Err(DictionaryError::Entry { .. })));
+        let empty = v1::DictionaryEntry { number: 2, target: None };
+        assert!(matches!(extend(vec![empty]), Err(DictionaryError::Entry { .. })));
+    }
+}

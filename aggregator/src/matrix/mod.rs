@@ -1,0 +1,259 @@
+//! The matrix: one cell of 40 octets for each path, in dense rows by node number.
+//!
+//! One task owns it; there is no lock. A row is allocated when its source first reports in that layer and grows with the
+//! mesh, so memory follows the paths that exist and no growth copies the whole matrix.
+//!
+//! What j received from i is kept in j's row, in the cell j→i, because j's report is at hand then; a path's `received` is
+//! therefore read from the cell of the reverse path. Writing it to the row of i would touch a cache line far away for
+//! each path, and cost more than all the rest.
+
+mod census;
+mod dictionary;
+mod dns;
+mod path;
+mod reading;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use meshprobe_core::cell::PathCell;
+use meshprobe_core::ids::NodeIndex;
+use meshprobe_core::path::{Layer, Plane, ProbeKind};
+use meshprobe_core::time::Moment;
+use meshprobe_core::verdict::Thresholds;
+use meshprobe_proto::report::{Row, Rows};
+
+pub(crate) use census::{Census, CensusResult};
+pub use dictionary::DictionaryError;
+pub(crate) use dictionary::{Column, Dictionary};
+pub(crate) use dns::DnsColumns;
+pub(crate) use path::{cell_details, dns_cell_details};
+pub(crate) use reading::{Listing, Reading};
+
+/// Rows grow in steps of so many cells.
+const ROW_STEP: usize = 16;
+/// The fast window of a cell; a report about an older time says nothing about now.
+pub(crate) const FAST_WINDOW: Duration = Duration::from_secs(10);
+/// Valid samples that a verdict needs, where the interval lets a fast window have that many.
+const MIN_SAMPLES: u32 = 4;
+
+/// The rhythm of the mesh, from which thresholds follow.
+#[derive(Clone, Debug)]
+pub(crate) struct Rhythm {
+    /// Intervals of kinds and planes; one second for those that are not in it.
+    pub(crate) intervals: Vec<(ProbeKind, Plane, Duration)>,
+    /// One report in this time when all is well.
+    pub(crate) report_interval: Duration,
+}
+
+impl Rhythm {
+    fn thresholds(&self, layer: Layer, nodes: usize) -> Thresholds {
+        let found = self
+            .intervals
+            .iter()
+            .find(|(kind, plane, _)| (*kind, *plane) == (layer.kind, layer.plane));
+        let interval = found.map_or(Duration::from_secs(1), |(_, _, interval)| *interval);
+        let nodes = nodes as u64;
+        let paths = nodes * nodes.saturating_sub(1);
+        let in_window = FAST_WINDOW.as_millis() / interval.as_millis().max(1);
+        Thresholds {
+            // A kind that is sent every five seconds never has four samples in ten seconds.
+            min_samples: u32::try_from(in_window).unwrap_or(MIN_SAMPLES).clamp(1, MIN_SAMPLES),
+            ..Thresholds::for_mesh(
+                paths,
+                interval.as_secs_f64(),
+                self.report_interval.as_secs_f64(),
+            )
+        }
+    }
+}
+
+/// The cells of one layer.
+#[derive(Debug)]
+pub(crate) struct LayerCells {
+    pub(crate) layer: Layer,
+    thresholds: Thresholds,
+    /// By source; empty: it never reported in this layer.
+    rows: Vec<Vec<PathCell>>,
+}
+
+impl LayerCells {
+    /// The cell, if its row reaches so far.
+    #[inline]
+    pub(crate) fn cell(&self, source: usize, column: usize) -> Option<&PathCell> {
+        self.rows.get(source)?.get(column)
+    }
+
+    pub(crate) fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
+    fn row_mut(&mut self, source: NodeIndex, columns: usize) -> &mut Vec<PathCell> {
+        let index = source.index();
+        if self.rows.len() <= index {
+            self.rows.resize_with(index + 1, Vec::new);
+        }
+        let row = &mut self.rows[index];
+        if row.len() < columns {
+            let length = columns.next_multiple_of(ROW_STEP);
+            row.reserve_exact(length - row.len());
+            row.resize(length, PathCell::EMPTY);
+        }
+        row
+    }
+}
+
+/// What applying a block did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// Paths that were updated.
+    pub(crate) paths: u64,
+    /// Rows about nodes that are not in the mesh (any more), or about the prober itself.
+    pub(crate) skipped: u64,
+}
+
+/// Every path of the mesh.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    rhythm: Rhythm,
+    nodes: usize,
+    /// Numbers of nodes are below this one.
+    bound: usize,
+    layers: Vec<LayerCells>,
+    pub(crate) dns: DnsColumns,
+}
+
+impl Matrix {
+    /// No paths yet.
+    pub(crate) fn new(rhythm: Rhythm) -> Self {
+        Self {
+            rhythm,
+            nodes: 0,
+            bound: 0,
+            layers: Vec::new(),
+            dns: DnsColumns::default(),
+        }
+    }
+
+    /// The membership changed: how many nodes there are, and below what their numbers are.
+    pub(crate) fn set_nodes(&mut self, nodes: usize, bound: usize) {
+        self.nodes = nodes;
+        self.bound = bound;
+        for cells in &mut self.layers {
+            cells.thresholds = self.rhythm.thresholds(cells.layer, nodes);
+        }
+    }
+
+    /// The layers that have data, in order.
+    pub(crate) fn layers(&self) -> &[LayerCells] {
+        &self.layers
+    }
+
+    /// One layer.
+    pub(crate) fn layer(&self, layer: Layer) -> Option<&LayerCells> {
+        let found = self.layers.binary_search_by_key(&layer, |cells| cells.layer);
+        found.ok().map(|i| &self.layers[i])
+    }
+
+    /// Can this block be applied? The number of the first target that cannot be.
+    pub(crate) fn check(
+        layer: Layer,
+        target_delta: &[u32],
+        columns: &[Column],
+    ) -> Result<(), WrongTarget> {
+        let mut target = 0_u32;
+        for delta in target_delta {
+            target = target.wrapping_add(*delta);
+            match columns.get(target as usize) {
+                Some(column) if column.fits(layer) => {}
+                Some(_) => return Err(WrongTarget::Layer(target)),
+                None => return Err(WrongTarget::Unknown(target)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the rows of one block that [`Self::check`] found good. `on_row` sees each row whose target is a node.
+    #[inline]
+    pub(crate) fn apply(
+        &mut self,
+        source: NodeIndex,
+        layer: Layer,
+        rows: Rows<'_>,
+        columns: &[Column],
+        end: Moment,
+        mut on_row: impl FnMut(NodeIndex, &Row),
+    ) -> Applied {
+        let is_mesh = layer.kind.is_between_nodes();
+        let width = if is_mesh { self.bound } else { self.dns.len() };
+        let cells = self.layer_mut(layer);
+        let thresholds = cells.thresholds;
+        let cells = cells.row_mut(source, width);
+        let mut applied = Applied::default();
+        for row in rows {
+            let column = columns
+                .get(row.target.0 as usize)
+                .and_then(|column| column.index())
+                .filter(|index| !is_mesh || *index != source.index());
+            let Some((index, cell)) = column.and_then(|i| Some((i, cells.get_mut(i)?))) else {
+                applied.skipped += 1;
+                continue;
+            };
+            cell.apply(&row.summary, end, &thresholds);
+            if row.summary.received > 0 {
+                cell.apply_received(row.summary.received, end);
+            }
+            applied.paths += 1;
+            if is_mesh {
+                on_row(NodeIndex(index as u32), &row);
+            }
+        }
+        applied
+    }
+
+    /// A node's number is free again: nothing of it stays behind for the next one.
+    pub(crate) fn clear_node(&mut self, node: NodeIndex) {
+        for cells in &mut self.layers {
+            if let Some(row) = cells.rows.get_mut(node.index()) {
+                *row = Vec::new();
+            }
+            if !cells.layer.kind.is_between_nodes() {
+                continue;
+            }
+            let column = cells.rows.iter_mut().filter_map(|r| r.get_mut(node.index()));
+            column.for_each(|cell| *cell = PathCell::EMPTY);
+        }
+    }
+
+    /// Octets that the cells take.
+    pub(crate) fn cell_bytes(&self) -> usize {
+        let rows = self.layers.iter().flat_map(|cells| &cells.rows);
+        rows.map(|row| row.capacity() * size_of::<PathCell>()).sum()
+    }
+
+    fn layer_mut(&mut self, layer: Layer) -> &mut LayerCells {
+        let found = self.layers.binary_search_by_key(&layer, |cells| cells.layer);
+        let index = found.unwrap_or_else(|index| {
+            let thresholds = self.rhythm.thresholds(layer, self.nodes);
+            let cells = LayerCells {
+                layer,
+                thresholds,
+                rows: Vec::new(),
+            };
+            self.layers.insert(index, cells);
+            index
+        });
+        &mut self.layers[index]
+    }
+}
+
+/// A target number that a block must not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WrongTarget {
+    /// It is in no dictionary.
+    Unknown(u32),
+    /// It does not belong to the layer.
+    Layer(u32),
+}

@@ -1,0 +1,416 @@
+//! The state of the mesh: members, sessions, matrix, judge. Owned by one task, changed by events, one after the other.
+//!
+//! No clock, no waiting: every method takes `now`, and the only channels are the streams' (bounded, `try_send`) and the
+//! `watch` channels that publish. What must not be lost (incident changes) is returned.
+
+mod publish;
+mod reports;
+mod storing;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshprobe_core::ids::{NodeIndex, NodeName};
+use meshprobe_core::time::Moment;
+use meshprobe_proto::v1;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::metrics::PipelineMetrics;
+use super::{Now, PathError, PipelineConfig};
+use crate::incident::IncidentChange;
+use crate::ingest::event::StreamEvent;
+use crate::ingest::refusal::Refusal;
+use crate::ingest::session::{Admitted, ProberKey, Session, StreamEnd, StreamId, Succession};
+use crate::judge::{Judge, Question};
+use crate::matrix::{Census, Matrix, Rhythm, cell_details, dns_cell_details};
+use crate::membership::{
+    Announcement, Expiry, JoinError, Joined, Membership, Progress, Remembered,
+};
+use crate::plan::Roster;
+use crate::snapshot::{PathCells, Snapshot};
+
+use publish::Published;
+pub(super) use storing::Batch;
+use storing::Storing;
+
+/// A goodbye that names a longer absence than this is taken for this.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(86_400);
+
+/// The newest report of a node, whichever of its probers sent it.
+#[derive(Clone, Copy, Debug)]
+struct LastReport {
+    at: Moment,
+    way: Option<crate::membership::WayHome>,
+    local_health: u8,
+}
+
+/// Everything that is known of the mesh.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    report_interval: Duration,
+    membership: Membership,
+    sessions: HashMap<ProberKey, Session>,
+    last_reports: HashMap<NodeIndex, LastReport>,
+    matrix: Matrix,
+    judge: Judge,
+    storing: Storing,
+    census: Census,
+    published: Published,
+    metrics: PipelineMetrics,
+}
+
+impl Mesh {
+    /// The mesh as it was remembered.
+    pub(super) fn new(
+        config: PipelineConfig,
+        remembered: Remembered,
+        metrics: PipelineMetrics,
+        now: Now,
+    ) -> Result<Self, JoinError> {
+        let Remembered {
+            nodes,
+            progress,
+            incidents,
+        } = remembered;
+        let membership = Membership::restore(config.membership, nodes, now.wall)?;
+        let schedules = config.plan.schedules.iter();
+        let rhythm = Rhythm {
+            intervals: schedules.map(|s| (s.kind, s.plane, s.interval)).collect(),
+            report_interval: config.plan.report_interval,
+        };
+        let mut this = Self {
+            report_interval: config.plan.report_interval,
+            judge: Judge::new(config.judge, &membership, incidents, now),
+            matrix: Matrix::new(rhythm),
+            sessions: HashMap::new(),
+            last_reports: HashMap::new(),
+            storing: Storing::new(progress),
+            census: Census::default(),
+            published: Published::new(now),
+            membership,
+            metrics,
+        };
+        this.matrix
+            .set_nodes(this.membership.present().count(), this.membership.index_bound());
+        this.publish_roster(now);
+        this.publish_snapshot(now);
+        Ok(this)
+    }
+
+    pub(super) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.published.snapshots.subscribe()
+    }
+
+    pub(super) fn rosters(&self) -> watch::Receiver<Arc<Roster>> {
+        self.published.rosters.subscribe()
+    }
+
+    /// Something happened on a stream.
+    pub(super) fn handle(&mut self, event: StreamEvent, now: Now) {
+        match event {
+            StreamEvent::Open {
+                stream,
+                hello,
+                answer,
+            } => {
+                let admitted = self.open(stream, &hello, now);
+                if let Err(refusal) = &admitted {
+                    debug!(prober = %hello.node, plane = %hello.plane, error = %refusal, "Prober refused");
+                }
+                if answer.send(admitted).is_err() {
+                    debug!(prober = %hello.node, "Prober hung up before it was admitted");
+                }
+            }
+            StreamEvent::Dictionary {
+                prober,
+                stream,
+                dictionary,
+            } => self.handle_dictionary(prober, stream, dictionary, now),
+            StreamEvent::Report {
+                prober,
+                stream,
+                report,
+                arrived_at,
+            } => self.handle_report(prober, stream, &report, arrived_at),
+            StreamEvent::Goodbye {
+                prober,
+                stream,
+                goodbye,
+            } => self.handle_goodbye(prober, stream, &goodbye, now),
+            StreamEvent::Closed { prober, stream } => self.handle_closed(prober, stream, now),
+        }
+    }
+
+    /// When [`Self::poll`] has something to do.
+    pub(super) fn next_deadline(&self, now: Now) -> Moment {
+        let membership = self.membership.next_deadline().map(|at| now.moment_at(at));
+        [
+            Some(self.judge.next_deadline()),
+            self.published.next_deadline(&self.census),
+            membership,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now.moment)
+    }
+
+    /// Does what is due. The changes of incidents that somebody has to be told about.
+    pub(super) fn poll(&mut self, now: Now) -> Vec<IncidentChange> {
+        let is_due = |at: jiff::Timestamp| at <= now.wall;
+        if self.membership.next_deadline().is_some_and(is_due) {
+            self.expire(now);
+        }
+        let mut changes = Vec::new();
+        if self.judge.next_deadline() <= now.moment {
+            let judgement = self.judge.evaluate(&self.membership, now);
+            if judgement.began_judging {
+                info!("Warm-up over; failures open incidents from now on");
+            }
+            for question in &judgement.questions {
+                self.ask(question);
+            }
+            changes = judgement.changes;
+            self.log_changes(&changes);
+            if judgement.began_judging || !changes.is_empty() {
+                self.published.hurry_snapshot(now.moment);
+            }
+        }
+        self.publish(now);
+        changes
+    }
+
+    /// Everything that is known between a node and another node or a DNS target.
+    pub(super) fn path(
+        &self,
+        source: &str,
+        target: &str,
+        now: Now,
+    ) -> Result<PathCells, PathError> {
+        let node = |text: &str| {
+            let name = NodeName::try_from(text).ok()?;
+            self.membership.index_of(&name)
+        };
+        let unknown = || PathError::UnknownSource(source.to_owned());
+        let from = node(source).ok_or_else(unknown)?;
+        if let Some(to) = node(target) {
+            return Ok(PathCells {
+                forward: cell_details(&self.matrix, from, to, now),
+                reverse: cell_details(&self.matrix, to, from, now),
+            });
+        }
+        let columns = self.matrix.dns.named(target);
+        if columns.is_empty() {
+            return Err(PathError::UnknownTarget(target.to_owned()));
+        }
+        let cells = columns
+            .into_iter()
+            .flat_map(|column| dns_cell_details(&self.matrix, from, column, now));
+        Ok(PathCells {
+            forward: cells.collect(),
+            reverse: Vec::new(),
+        })
+    }
+
+    fn open(
+        &mut self,
+        stream: StreamId,
+        hello: &Announcement,
+        now: Now,
+    ) -> Result<Admitted, Refusal> {
+        let known = self.membership.index_of(&hello.node);
+        let known_session = known.and_then(|node| {
+            let plane = hello.plane;
+            self.sessions.get(&ProberKey { node, plane })
+        });
+        let succession = known_session
+            .map(|session| session.check(hello, now.moment))
+            .transpose()?;
+        let joined = self.membership.handle_hello(hello)?;
+        let prober = ProberKey {
+            node: joined.node(),
+            plane: hello.plane,
+        };
+        self.announce(joined, hello);
+        self.judge
+            .sync_node(&self.membership, prober.node, now.moment);
+        self.published.plan_changed(&self.membership, now.moment);
+        if succession != Some(Succession::Same) {
+            self.begin_session(prober, hello, now);
+        }
+        let Some(session) = self.sessions.get_mut(&prober) else {
+            return Err(Refusal::ShuttingDown);
+        };
+        let (admitted, surplus) = session.open(stream, hello, prober, now.moment);
+        self.judge.handle_stream_opened(prober.node);
+        self.metrics.streams.inc();
+        self.end_streams(prober, surplus, now);
+        Ok(admitted)
+    }
+
+    /// A new start of a prober: what the former one said is over.
+    fn begin_session(&mut self, prober: ProberKey, hello: &Announcement, now: Now) {
+        let stored = self.storing.progress(&hello.node, hello.plane);
+        let session = Session::new(hello, stored, now.moment);
+        if let Some(former) = self.sessions.insert(prober, session) {
+            info!(prober = %hello.node, plane = %hello.plane, "Prober started anew");
+            self.judge.handle_restart(prober.node);
+            self.end_streams(prober, former.streams, now);
+        }
+    }
+
+    /// Dropping our ends makes the streams' tasks end them.
+    fn end_streams(&mut self, prober: ProberKey, streams: Vec<StreamEnd>, now: Now) {
+        for _ended in streams {
+            self.judge.handle_stream_closed(prober.node, now.moment);
+            self.metrics.streams.dec();
+        }
+    }
+
+    fn announce(&mut self, joined: Joined, hello: &Announcement) {
+        match joined {
+            Joined::New(node) => {
+                info!(prober = %hello.node, plane = %hello.plane, zone = hello.zone, "Node joined");
+                self.resolve_dictionaries();
+                let (nodes, bound) = (self.membership.present().count(), self.membership.index_bound());
+                self.matrix.set_nodes(nodes, bound);
+                debug!(node = node.0, nodes, "Matrix grew");
+            }
+            Joined::Back(_) => info!(prober = %hello.node, plane = %hello.plane, "Node is back"),
+            Joined::Known(_) => {
+                debug!(prober = %hello.node, plane = %hello.plane, way = ?hello.way, "Prober connected");
+            }
+        }
+    }
+
+    fn handle_goodbye(
+        &mut self,
+        prober: ProberKey,
+        stream: StreamId,
+        goodbye: &v1::Goodbye,
+        now: Now,
+    ) {
+        let Some(session) = self.sessions.get_mut(&prober) else {
+            return;
+        };
+        if session.hear(stream, now.moment).is_none() {
+            return;
+        }
+        session.say_goodbye();
+        let back_within = Duration::from_secs(goodbye.back_within_seconds.into());
+        let back_within = back_within.min(LONGEST_ABSENCE);
+        self.membership
+            .handle_goodbye(prober.node, prober.plane, back_within, now.wall);
+        self.judge
+            .sync_node(&self.membership, prober.node, now.moment);
+        if let Some(member) = self.membership.get(prober.node) {
+            let reason: String = goodbye.reason.chars().take(64).collect();
+            info!(prober = %member.profile.name, plane = %prober.plane, reason, ?back_within, "Prober said goodbye");
+        }
+    }
+
+    fn handle_closed(&mut self, prober: ProberKey, stream: StreamId, now: Now) {
+        let Some(session) = self.sessions.get_mut(&prober) else {
+            return;
+        };
+        if session.close(stream) {
+            self.judge.handle_stream_closed(prober.node, now.moment);
+            self.metrics.streams.dec();
+        }
+    }
+
+    /// Lets those go whose time is over.
+    fn expire(&mut self, now: Now) {
+        for expiry in self.membership.poll(now.wall) {
+            match expiry {
+                Expiry::Gone(node) | Expiry::SeatGone(node) => {
+                    if let Some(member) = self.membership.get(node) {
+                        info!(prober = %member.profile.name, lifecycle = %member.lifecycle, "Prober did not come back in time");
+                    }
+                    self.judge.sync_node(&self.membership, node, now.moment);
+                }
+                Expiry::Forgotten(node) => {
+                    self.judge.sync_node(&self.membership, node, now.moment);
+                    self.matrix.clear_node(node);
+                    self.last_reports.remove(&node);
+                    self.sessions.retain(|prober, _| prober.node != node);
+                    self.resolve_dictionaries();
+                }
+            }
+        }
+        let (nodes, bound) = (self.membership.present().count(), self.membership.index_bound());
+        self.matrix.set_nodes(nodes, bound);
+        self.published.plan_changed(&self.membership, now.moment);
+    }
+
+    /// Names have other numbers now.
+    fn resolve_dictionaries(&mut self) {
+        let members = self.membership.iter();
+        let nodes = members.map(|(node, member)| (member.profile.name.clone(), node));
+        let nodes: HashMap<NodeName, NodeIndex> = nodes.collect();
+        for session in self.sessions.values_mut() {
+            session.dictionary.resolve(&nodes);
+        }
+    }
+
+    /// Asks a node's probers to probe others at once, or only to report.
+    fn ask(&self, question: &Question) {
+        let probers = self.sessions.iter();
+        for (prober, session) in probers.filter(|(prober, _)| prober.node == question.node) {
+            let ssid = |subject: &NodeIndex| {
+                let member = self.membership.get(*subject)?;
+                let seat = member.seat(prober.plane).or_else(|| member.seats().next())?;
+                Some(seat.ssid.0.into())
+            };
+            let peer_ssid: Vec<u32> = question.subjects.iter().filter_map(ssid).collect();
+            for stream in &session.streams {
+                let confirm = v1::Confirm {
+                    peer_ssid: peer_ssid.clone(),
+                };
+                let sent = stream.confirms.try_send(confirm).is_ok();
+                self.metrics
+                    .count_confirm(if sent { "sent" } else { "dropped" });
+            }
+        }
+    }
+
+    fn log_changes(&self, changes: &[IncidentChange]) {
+        for change in changes {
+            let incident = &change.incident;
+            warn!(
+                incident = %incident.id,
+                pattern = %incident.pattern,
+                transition = change.transition.as_str(),
+                "{}",
+                incident.summary
+            );
+        }
+        if changes.is_empty() {
+            return;
+        }
+        for pattern in meshprobe_core::dark::Pattern::ALL {
+            let open = self.judge.open_incidents();
+            let open = open.filter(|incident| incident.pattern == pattern).count();
+            self.metrics.set_incidents(pattern.as_str(), open);
+        }
+    }
+
+    fn name_of(&self, prober: ProberKey) -> Option<&NodeName> {
+        self.membership
+            .get(prober.node)
+            .map(|member| &member.profile.name)
+    }
+}
+
+/// What the store knows of a prober's reports.
+fn progress_of(name: &NodeName, prober: ProberKey, session: &Session) -> Progress {
+    Progress {
+        node: name.clone(),
+        plane: prober.plane,
+        incarnation: session.incarnation.0,
+        through: session.sequence.through(),
+        taken: session.taken,
+    }
+}

@@ -1,0 +1,77 @@
+//! The members as the plan sees them: immutable, shared by every stream.
+
+use meshprobe_core::ids::{NodeIndex, NodeName, Ssid};
+use meshprobe_core::path::Plane;
+use meshprobe_proto::v1;
+
+use crate::membership::{Membership, NodeAddress};
+
+/// A node that probes and is probed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RosterNode {
+    /// Its number.
+    pub index: NodeIndex,
+    /// Its name.
+    pub name: NodeName,
+    /// Its addresses, as they are sent.
+    pub addresses: Vec<v1::Address>,
+    seats: Vec<(Plane, Ssid)>,
+}
+
+impl RosterNode {
+    /// Identifier of its prober in this plane.
+    pub fn ssid(&self, plane: Plane) -> Option<Ssid> {
+        let seat = self.seats.iter().find(|(p, _)| *p == plane);
+        seat.map(|(_, ssid)| *ssid)
+    }
+
+    /// Identifier of its first prober.
+    pub fn any_ssid(&self) -> Option<Ssid> {
+        self.seats.first().map(|(_, ssid)| *ssid)
+    }
+}
+
+/// Every node that is not gone, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Roster {
+    /// Grows from roster to roster, also over restarts: what is sent as the assignments' generation.
+    pub generation: u64,
+    nodes: Vec<RosterNode>,
+}
+
+impl Roster {
+    /// The members that are present now.
+    pub fn of(membership: &Membership, generation: u64) -> Self {
+        let mut nodes: Vec<RosterNode> = membership
+            .present()
+            .map(|(index, member)| RosterNode {
+                index,
+                name: member.profile.name.clone(),
+                addresses: member.profile.addresses.iter().map(address).collect(),
+                seats: member.seats().map(|seat| (seat.plane, seat.ssid)).collect(),
+            })
+            .collect();
+        nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Self { generation, nodes }
+    }
+
+    /// The nodes, by name.
+    pub fn nodes(&self) -> &[RosterNode] {
+        &self.nodes
+    }
+
+    /// The node with this name.
+    pub fn node(&self, name: &NodeName) -> Option<&RosterNode> {
+        let found = self.nodes.binary_search_by(|node| node.name.cmp(name));
+        found.ok().map(|i| &self.nodes[i])
+    }
+}
+
+fn address(address: &NodeAddress) -> v1::Address {
+    v1::Address {
+        plane: v1::Plane::from(address.plane).into(),
+        ip: address.ip.to_string(),
+        udp_port: address.udp_port.into(),
+        tcp_port: address.tcp_port.into(),
+    }
+}
