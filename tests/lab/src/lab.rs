@@ -307,6 +307,7 @@ fn run_in(namespace: &str, mut command: Command, input: &str) -> Result<String, 
     let before = BeforeExec {
         namespace: fd,
         mounts: None,
+        drop_capabilities: false,
         sockets: Vec::new(),
     };
     raw::before_exec(&mut command, before);

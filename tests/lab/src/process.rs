@@ -62,6 +62,7 @@ pub struct ProcessBuilder {
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
     sockets: Vec<(String, OwnedFd)>,
+    drop_capabilities: bool,
 }
 
 impl ProcessBuilder {
@@ -81,6 +82,7 @@ impl ProcessBuilder {
             arguments: Vec::new(),
             variables: Vec::new(),
             sockets: Vec::new(),
+            drop_capabilities: false,
         }
     }
 
@@ -119,6 +121,13 @@ impl ProcessBuilder {
             .map_err(|source| self.start_error(source))?;
         self.sockets.push((name.to_owned(), copy));
         Ok(self)
+    }
+
+    /// Runs it without any capability, as a pod whose security context drops all: root in name, but only a user to the kernel.
+    #[must_use]
+    pub fn without_capabilities(mut self) -> Self {
+        self.drop_capabilities = true;
+        self
     }
 
     /// Starts it.
@@ -168,6 +177,7 @@ impl ProcessBuilder {
                 resolv_conf,
                 cgroup: Some(CString::new(CGROUP_DIRECTORY)?),
             }),
+            drop_capabilities: self.drop_capabilities,
             sockets: parked?,
         };
         raw::before_exec(&mut command, before);

@@ -37,6 +37,8 @@ pub(crate) struct BeforeExec {
     pub(crate) namespace: OwnedFd,
     /// A mount namespace of its own with these changes, or the parent's.
     pub(crate) mounts: Option<PrivateMounts>,
+    /// Becomes a program without any capability, also as root.
+    pub(crate) drop_capabilities: bool,
     /// Sockets to have at 3, 4, …; their own numbers must be above that range.
     pub(crate) sockets: Vec<OwnedFd>,
 }
@@ -62,9 +64,26 @@ pub(crate) fn before_exec(command: &mut Command, before: BeforeExec) {
                 // dup2 also clears close-on-exec on the copy.
                 Errno::result(libc::dup2(socket.as_raw_fd(), target))?;
             }
+            if before.drop_capabilities {
+                empty_capability_bounds()?;
+            }
             Ok(())
         });
     }
+}
+
+/// A program started by root gets all capabilities of the bounding set: with that empty, none.
+fn empty_capability_bounds() -> nix::Result<()> {
+    for capability in 0.. {
+        // SAFETY: takes numbers only.
+        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
+            Ok(_) => {}
+            // The number after the last capability that this kernel knows.
+            Err(Errno::EINVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 impl PrivateMounts {

@@ -59,6 +59,10 @@ fn main() -> ExitCode {
                 socket_activation,
             ),
             (
+                "a_process_without_capabilities_has_none_and_still_probes",
+                process_without_capabilities,
+            ),
+            (
                 "a_process_that_cannot_start_is_reported",
                 process_that_cannot_start,
             ),
@@ -381,6 +385,23 @@ fn socket_activation(lab: &Lab) -> anyhow::Result<()> {
         link(&second)?
     );
     ensure!(shown == expected, "{shown}");
+    Ok(())
+}
+
+fn process_without_capabilities(lab: &Lab) -> anyhow::Result<()> {
+    let pod = &lab.nodes()[0].pod_namespace;
+    let server = lab.dns_instances()[0].address.ip();
+    let script = format!(
+        "grep CapEff /proc/self/status; ip link set eth0 down 2>/dev/null && echo down; exec 3<>/dev/tcp/{server}/53 && echo connected"
+    );
+    let mut process = lab
+        .process("bare", pod, "/bin/bash")
+        .args(["-c", &script])
+        .without_capabilities()
+        .spawn()?;
+    process.wait()?;
+    let shown = fs::read_to_string(process.stdout_path())?;
+    ensure!(shown == "CapEff:\t0000000000000000\nconnected\n", "{shown}");
     Ok(())
 }
 
