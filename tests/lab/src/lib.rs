@@ -1,7 +1,7 @@
 //! A virtual Kubernetes cluster in network namespaces, with real packets and reversible faults.
 //!
-//! `meshprobe demo` and the scenario runner build one, start the real daemons in it and break it. Nothing here knows
-//! meshprobe: the lab is links, routes, address translation, DNS servers and processes.
+//! `meshprobe demo` and the scenario runner build one, start the real daemons in it and break it. The lab itself is links,
+//! routes, address translation, DNS servers and processes, and knows nothing of meshprobe; only [`mesh`] does.
 //!
 //! ```text
 //!                        namespace internet   203.0.113.10 www · .20 webhook receiver · .53 DNS
