@@ -9,6 +9,7 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod console;
+pub mod demo;
 pub mod exit;
 pub mod json;
 pub mod render;
@@ -41,6 +42,8 @@ fn dispatch(cli: Cli, console: &Console) -> anyhow::Result<Health> {
     let Cli { global, command } = cli;
     match command {
         Command::Completion { shell } => commands::completion::run(shell, console),
-        command => commands::run(&global, command, console),
+        // Before anything starts a thread: the demo moves into namespaces of its own.
+        Command::Demo(arguments) => demo::run(&arguments, console),
+        Command::Ask(command) => commands::run(&global, command, console),
     }
 }

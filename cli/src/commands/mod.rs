@@ -8,39 +8,40 @@ mod path;
 mod status;
 mod watch;
 
-use crate::args::{Command, Global, IncidentsCommand, WatchCommand};
+use crate::args::{ApiCommand, Global, IncidentsCommand, WatchCommand};
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
 
 /// Connects and runs a command of the public API.
-pub fn run(global: &Global, command: Command, console: &Console) -> anyhow::Result<Health> {
+pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::Result<Health> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let client = || Client::connect(global);
         match command {
-            Command::Status => status::run(&client().await?, console).await,
-            Command::Nodes => nodes::run(&client().await?, console).await,
-            Command::Matrix(layer) => matrix::run(&client().await?, layer.layer(), console).await,
-            Command::Path { source, target } => {
+            ApiCommand::Status => status::run(&client().await?, console).await,
+            ApiCommand::Nodes => nodes::run(&client().await?, console).await,
+            ApiCommand::Matrix(layer) => {
+                matrix::run(&client().await?, layer.layer(), console).await
+            }
+            ApiCommand::Path { source, target } => {
                 path::run(&client().await?, source, target, console).await
             }
-            Command::Incidents {
+            ApiCommand::Incidents {
                 command: Some(IncidentsCommand::Show { id }),
                 ..
             } => incidents::show(&client().await?, &id, console).await,
-            Command::Incidents { all, command: None } => {
+            ApiCommand::Incidents { all, command: None } => {
                 incidents::list(&client().await?, all, console).await
             }
-            Command::Watch {
+            ApiCommand::Watch {
                 command: None | Some(WatchCommand::Incidents),
             } => watch::incidents(global, console).await,
-            Command::Watch {
+            ApiCommand::Watch {
                 command: Some(WatchCommand::Matrix(layer)),
             } => watch::matrix(global, layer.layer(), console).await,
-            Command::Completion { shell } => completion::run(shell, console),
         }
     })
 }

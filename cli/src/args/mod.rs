@@ -1,12 +1,16 @@
 //! The command line.
 
+mod demo;
+mod layer;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
-
 use crate::exit;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use demo::{DemoArgs, DemoCommand};
+pub use layer::{FamilyArg, KindArg, LayerArgs, PlaneArg};
 
 /// Does the network work, and if not, where and why not?
 ///
@@ -100,6 +104,39 @@ pub enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Something that an aggregator is asked.
+    #[command(flatten)]
+    Ask(ApiCommand),
+    /// Try it out: a virtual cluster on this machine, with real packets, to look at and to break.
+    ///
+    /// Builds a cluster of network namespaces (nodes, an overlay, DNS servers, an internet), runs the real aggregator
+    /// and probers in it and tells what happens. The API listens on this machine, so every other command works from a
+    /// second terminal. Needs root, or a kernel that lets users make namespaces. Nothing is left behind.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = "Examples:
+  meshprobe demo                               six nodes in two zones
+  meshprobe demo --nodes 12 --zones 3
+  meshprobe demo break node-dark mesh-3        from a second terminal
+  meshprobe demo heal
+  meshprobe demo --script                      breaks and heals by itself, then ends"
+    )]
+    Demo(DemoArgs),
+    /// Print the completion script of a shell.
+    #[command(after_long_help = "Examples:
+  meshprobe completion bash > /etc/bash_completion.d/meshprobe
+  meshprobe completion zsh  > \"${fpath[1]}/_meshprobe\"
+  meshprobe completion fish > ~/.config/fish/completions/meshprobe.fish")]
+    Completion {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What an aggregator is asked.
+#[derive(Debug, Subcommand)]
+pub enum ApiCommand {
     /// How the mesh and the aggregator are doing, in a few lines.
     #[command(after_long_help = "Examples:
   meshprobe status
@@ -161,16 +198,6 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<WatchCommand>,
     },
-    /// Print the completion script of a shell.
-    #[command(after_long_help = "Examples:
-  meshprobe completion bash > /etc/bash_completion.d/meshprobe
-  meshprobe completion zsh  > \"${fpath[1]}/_meshprobe\"
-  meshprobe completion fish > ~/.config/fish/completions/meshprobe.fish")]
-    Completion {
-        /// Which shell.
-        #[arg(value_enum)]
-        shell: clap_complete::Shell,
-    },
 }
 
 /// `meshprobe incidents …`
@@ -190,81 +217,6 @@ pub enum WatchCommand {
     Incidents,
     /// The heat table of one layer, redrawn when it changes.
     Matrix(LayerArgs),
-}
-
-/// Which layer.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct LayerArgs {
-    /// What is sent. Default: udp on the pod plane, tcp on the host plane, dns-udp on the service plane.
-    #[arg(long, short, value_enum)]
-    pub kind: Option<KindArg>,
-    /// Where the packets run: the pod network, the nodes' own addresses, or a virtual IP.
-    #[arg(long, short, value_enum, default_value_t = PlaneArg::Pod)]
-    pub plane: PlaneArg,
-    /// Address family.
-    #[arg(long, short, value_enum, default_value_t = FamilyArg::V4)]
-    pub family: FamilyArg,
-}
-
-impl LayerArgs {
-    /// The layer that is meant.
-    pub fn layer(self) -> Layer {
-        let plane = match self.plane {
-            PlaneArg::Pod => Plane::Pod,
-            PlaneArg::Host => Plane::Host,
-            PlaneArg::Service => Plane::Service,
-        };
-        let kind = match (self.kind, plane) {
-            (Some(KindArg::Udp), _) | (None, Plane::Pod) => ProbeKind::Udp,
-            (Some(KindArg::Tcp), _) | (None, Plane::Host) => ProbeKind::Tcp,
-            (Some(KindArg::DnsUdp), _) | (None, Plane::Service) => ProbeKind::DnsUdp,
-            (Some(KindArg::DnsTcp), _) => ProbeKind::DnsTcp,
-        };
-        let family = match self.family {
-            FamilyArg::V4 => Family::V4,
-            FamilyArg::V6 => Family::V6,
-        };
-        Layer {
-            kind,
-            plane,
-            family,
-        }
-    }
-}
-
-/// What is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KindArg {
-    /// STAMP packets over UDP.
-    Udp,
-    /// A TCP connection and an echo.
-    Tcp,
-    /// DNS queries over UDP.
-    DnsUdp,
-    /// DNS queries over TCP.
-    DnsTcp,
-}
-
-/// Where it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PlaneArg {
-    /// The pod network (overlay).
-    Pod,
-    /// The nodes' own addresses (underlay).
-    Host,
-    /// A virtual IP.
-    Service,
-}
-
-/// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FamilyArg {
-    /// IPv4.
-    #[value(alias = "4", alias = "ipv4")]
-    V4,
-    /// IPv6.
-    #[value(alias = "6", alias = "ipv6")]
-    V6,
 }
 
 /// A time with its unit: `500ms`, `5s`, `1m`.
@@ -300,28 +252,6 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_kind_follows_the_plane_unless_it_is_given() {
-        for (line, expected) in [
-            ("meshprobe matrix", "udp/pod/v4"),
-            ("meshprobe matrix --plane host", "tcp/host/v4"),
-            ("meshprobe matrix --plane service", "dns-udp/service/v4"),
-            (
-                "meshprobe matrix --kind dns-tcp --family v6",
-                "dns-tcp/pod/v6",
-            ),
-            (
-                "meshprobe matrix --kind udp --plane host --family 6",
-                "udp/host/v6",
-            ),
-        ] {
-            let Command::Matrix(layer) = parse(line).expect(line).command else {
-                panic!("{line} is not a matrix");
-            };
-            assert_eq!(layer.layer().to_string(), expected, "{line}");
-        }
     }
 
     #[test]
