@@ -6,7 +6,9 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -88,23 +90,54 @@ pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the socket on a thread of its own; requests come out of the channel one at a time.
-pub(super) fn serve(listener: UnixListener) -> io::Result<Receiver<Asked>> {
+/// The demo's end of the socket.
+#[derive(Debug)]
+pub(super) struct Control {
+    asked: Receiver<Asked>,
+    is_ready: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// From now on requests are not turned away any more.
+    pub(super) fn open(&self) {
+        self.is_ready.store(true, Ordering::Release);
+    }
+
+    /// The next request, if one comes within this time.
+    pub(super) fn next(&self, patience: Duration) -> Result<Asked, RecvTimeoutError> {
+        self.asked.recv_timeout(patience)
+    }
+}
+
+/// Serves the socket on a thread of its own. Requests come one at a time; until [`Control::open`] they are told to wait.
+pub(super) fn serve(listener: UnixListener) -> io::Result<Control> {
     let (asked_tx, asked_rx) = sync_channel(WAITING);
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let ready = Arc::clone(&is_ready);
     thread::Builder::new()
         .name("demo-control".to_owned())
         .spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 // A client that talks nonsense or goes away concerns nobody else.
-                drop(converse(&stream, &asked_tx));
+                drop(converse(&stream, &asked_tx, &ready));
             }
         })?;
-    Ok(asked_rx)
+    Ok(Control {
+        asked: asked_rx,
+        is_ready,
+    })
 }
 
-fn converse(stream: &UnixStream, asked: &SyncSender<Asked>) -> anyhow::Result<()> {
+fn converse(
+    stream: &UnixStream,
+    asked: &SyncSender<Asked>,
+    is_ready: &AtomicBool,
+) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(REQUEST_PATIENCE))?;
     let answer = match serde_json::from_str(&read_line(stream)?) {
+        Ok(_) if !is_ready.load(Ordering::Acquire) => {
+            Err("the demo is still starting; wait until it shows the matrix".to_owned())
+        }
         Ok(request) => {
             let (reply, replied) = sync_channel(1);
             asked.send(Asked { request, reply })?;
@@ -158,9 +191,12 @@ mod tests {
     #[test]
     fn requests_are_answered_in_order_and_refusals_are_errors() {
         let path = socket("control");
-        let asked = serve(listen(&path).unwrap()).unwrap();
+        let control = serve(listen(&path).unwrap()).unwrap();
+        let early = ask(&path, &Request::Status).unwrap_err().to_string();
+        assert!(early.contains("still starting"), "{early}");
+        control.open();
         let demo = thread::spawn(move || {
-            for asked in asked.iter().take(2) {
+            for asked in control.asked.iter().take(2) {
                 let answer = match &asked.request {
                     Request::Break(fault) => Ok(format!("broken: {fault}")),
                     _ => Err("nothing is broken".to_owned()),
@@ -203,7 +239,8 @@ mod tests {
     #[test]
     fn nonsense_on_the_socket_gets_an_answer_and_harms_nobody() {
         let path = socket("nonsense");
-        let asked = serve(listen(&path).unwrap()).unwrap();
+        let control = serve(listen(&path).unwrap()).unwrap();
+        control.open();
         let stream = UnixStream::connect(&path).unwrap();
         write_line(&stream, "{\"explode\": 1}").unwrap();
         assert!(read_line(&stream).unwrap().contains("another version"));
@@ -212,7 +249,7 @@ mod tests {
             let path = path.clone();
             move || ask(&path, &Request::Stop)
         });
-        asked.recv().unwrap().answer(Ok("bye".to_owned()));
+        control.asked.recv().unwrap().answer(Ok("bye".to_owned()));
         assert_eq!(client.join().unwrap().unwrap(), "bye");
         fs::remove_file(&path).unwrap();
     }

@@ -1,13 +1,12 @@
 //! The demo that people watch and steer: it tells what happens until it is stopped.
 
-use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::control::{self, Asked, Request};
+use super::control::{self, Asked, Control, Request};
 use super::story::Story;
 use super::world::{World, now};
 use crate::args::DemoArgs;
@@ -28,7 +27,8 @@ enum Next {
 
 /// Builds the cluster and tells its story until `demo stop`, Ctrl-C or SIGTERM.
 pub(super) fn run(arguments: &DemoArgs, console: &Console) -> anyhow::Result<Health> {
-    let (inside, control) = World::enter(arguments)?;
+    let (inside, listener) = World::enter(arguments)?;
+    let control = control::serve(listener.context("the control socket did not come along")?)?;
     let world = World::build(arguments, &inside, console)?;
     let mut demo = Demo {
         story: Story::new(world.mesh.lab().clone()),
@@ -37,7 +37,10 @@ pub(super) fn run(arguments: &DemoArgs, console: &Console) -> anyhow::Result<Hea
         reported_crashes: Vec::new(),
     };
     demo.introduce()?;
-    demo.follow(control)?;
+    control.open();
+    demo.follow(&control)?;
+    // Where the socket's folder is private to this side it stays, and the next demo replaces it.
+    std::fs::remove_file(control::path()).ok();
     console.print("Removing the cluster.\n")?;
     Ok(Health::Healthy)
 }
@@ -74,11 +77,10 @@ impl Demo<'_> {
     }
 
     /// Requests come in, news go out.
-    fn follow(&mut self, control: Option<UnixListener>) -> anyhow::Result<()> {
-        let requests = control::serve(control.context("the control socket did not come along")?)?;
+    fn follow(&mut self, control: &Control) -> anyhow::Result<()> {
         let stopped = watch_signals()?;
         loop {
-            let next = match requests.recv_timeout(LOOK) {
+            let next = match control.next(LOOK) {
                 Ok(asked) => self.obey(asked)?,
                 Err(RecvTimeoutError::Timeout) => Next::GoOn,
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the control socket broke"),
