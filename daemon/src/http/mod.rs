@@ -57,6 +57,8 @@ pub struct Limits {
     pub headers: Duration,
     /// How often a silent HTTP/2 peer is asked whether it is there.
     pub keep_alive: Duration,
+    /// How long it has for its answer before the connection is cut.
+    pub keep_alive_timeout: Duration,
     /// Requests at the same time in one HTTP/2 connection.
     pub streams: u32,
     /// After this age a connection is asked to finish and come back; `None` for never.
@@ -72,6 +74,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(10),
             keep_alive: Duration::from_secs(20),
+            keep_alive_timeout: Duration::from_secs(20),
             streams: 128,
             age: None,
             grace: Duration::from_secs(5),
@@ -243,7 +246,7 @@ async fn exchange(
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.keep_alive)
-        .keep_alive_timeout(limits.keep_alive)
+        .keep_alive_timeout(limits.keep_alive_timeout)
         .max_concurrent_streams(limits.streams);
     let router = TowerToHyperService::new(router.layer(Extension(peer)));
     let asked = Arc::new(AtomicBool::new(false));
