@@ -5,6 +5,7 @@
 //! probers is `plan`: configuration, never measurements.
 
 pub mod api;
+pub mod app;
 pub mod config;
 pub mod http;
 pub mod incident;

@@ -5,19 +5,7 @@ use serde_json::Value;
 use super::Config;
 
 /// Sections that a running aggregator takes over.
-const RELOADABLE: [&str; 11] = [
-    "external_url",
-    "runbook_url",
-    "zones",
-    "nodes",
-    "membership",
-    "dns",
-    "probing",
-    "detection",
-    "stamp_key_files",
-    "aggregators",
-    "webhooks",
-];
+const RELOADABLE: [&str; 3] = ["external_url", "runbook_url", "webhooks"];
 
 /// The difference between the configuration in force and the one in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,26 +54,7 @@ impl Config {
     /// This configuration with the sections of `new` that can change while running.
     #[must_use]
     pub fn reloaded(self, new: Self) -> Self {
-        let Self { external_url, runbook_url, zones, nodes, membership, dns, probing, detection, stamp_key_files, aggregators, webhooks, .. } =
-            new;
-        Self {
-            external_url,
-            runbook_url,
-            zones,
-            nodes,
-            membership,
-            dns,
-            probing,
-            detection,
-            stamp_key_files,
-            aggregators,
-            webhooks,
-            listen: self.listen,
-            store: self.store,
-            tls: self.tls,
-            limits: self.limits,
-            log: self.log,
-            drain: self.drain,
-        }
+        let Self { external_url, runbook_url, webhooks, .. } = new;
+        Self { external_url, runbook_url, webhooks, ..self }
     }
 }

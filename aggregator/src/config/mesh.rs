@@ -148,10 +148,10 @@ impl Default for Probing {
         };
         Self {
             report_interval: HumanDuration::from_secs(10),
-            udp: every(1_000, 500),
+            udp: every(1_000, 250),
             tcp: every(5_000, 1_000),
-            dns_udp: every(5_000, 2_000),
-            dns_tcp: every(5_000, 2_000),
+            dns_udp: every(5_000, 1_000),
+            dns_tcp: every(5_000, 1_000),
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct NotificationMetrics {
 }
 
 impl NotificationMetrics {
-    /// Registers them. `dead_letters` are those that the store holds already.
+    /// Registers them; `registry` has the prefix `meshprobe_aggregator`. `dead_letters` are those that the store holds already.
     pub fn register(registry: &mut Registry, dead_letters: u64) -> Self {
         let metrics = Self {
             attempts: Family::default(),
@@ -42,18 +42,18 @@ impl NotificationMetrics {
         };
         let Self { attempts, pending, dead_letters: dead, delivery } = metrics.clone();
         registry.register(
-            "meshprobe_aggregator_notification_attempts",
+            "notification_attempts",
             "Attempts to deliver a notification; result is delivered, failed or refused",
             attempts,
         );
-        registry.register("meshprobe_aggregator_notifications_pending", "Notifications that are not delivered yet", pending);
+        registry.register("notifications_pending", "Notifications that are not delivered yet", pending);
         registry.register(
-            "meshprobe_aggregator_notifications_dead",
+            "notifications_dead",
             "Notifications that were given up and are kept in the store",
             dead,
         );
         registry.register(
-            "meshprobe_aggregator_notification_delivery_seconds",
+            "notification_delivery_seconds",
             "From the making of a notification to the receiver's acceptance",
             delivery,
         );

@@ -10,15 +10,13 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 
-use crate::{api::Watchers, notify::Incidents, pipeline::MeshHandle, store::StoreState};
+use crate::{api::Watchers, pipeline::MeshHandle, store::StoreState};
 
-/// Reads what the API reads.
+/// Reads what the API reads. Its registry has the prefix `meshprobe_aggregator`.
 #[derive(Debug)]
 pub struct StateCollector {
-    /// Nodes and paths.
+    /// Nodes.
     pub mesh: MeshHandle,
-    /// Open incidents.
-    pub incidents: Incidents,
     /// Whether the store can be written.
     pub store: watch::Receiver<StoreState>,
     /// Streams to clients.
@@ -46,49 +44,36 @@ impl StateCollector {
         for row in snapshot.nodes.iter() {
             *nodes.entry(node_state(row.state)).or_default() += 1;
         }
-        labelled(encoder, "meshprobe_aggregator_nodes", "Nodes by judged state", "state", nodes)?;
-
-        let cells = snapshot.paths().iter().map(|(verdict, count)| (verdict.as_str(), clamp(count))).collect();
-        labelled(encoder, "meshprobe_aggregator_cells", "Paths by verdict, over all layers", "verdict", cells)?;
-
-        let open = self.incidents.open_by_pattern();
-        let open = open.into_iter().map(|(pattern, count)| (pattern.as_str(), clamp(count))).collect();
-        labelled(encoder, "meshprobe_aggregator_incidents_open", "Open incidents by pattern", "pattern", open)?;
+        labelled(encoder, "node_states", "Nodes by judged state", "state", nodes)?;
 
         let store = self.store.borrow().clone();
         single(
             encoder,
-            "meshprobe_aggregator_nodes_reporting",
-            "Nodes whose reports are fresh",
-            clamp(snapshot.nodes_reporting() as u64),
-        )?;
-        single(
-            encoder,
-            "meshprobe_aggregator_judging",
+            "judging",
             "1 when failures open incidents, 0 during the warm-up",
             i64::from(snapshot.judging.is_active()),
         )?;
         single(
             encoder,
-            "meshprobe_aggregator_store_writable",
+            "store_writable",
             "1 when the store takes writes, 0 while changes are only kept in memory",
             i64::from(store.is_writable()),
         )?;
         single(
             encoder,
-            "meshprobe_aggregator_store_backlog",
+            "store_backlog",
             "Changes that wait in memory for the store",
             clamp(store.backlog as u64),
         )?;
         single(
             encoder,
-            "meshprobe_aggregator_store_dropped",
+            "store_dropped",
             "Changes that were given up because too many waited for the store, since the start",
             clamp(store.dropped),
         )?;
         single(
             encoder,
-            "meshprobe_aggregator_watchers",
+            "watchers",
             "Clients that watch the matrix or the incidents",
             clamp(self.watchers.open() as u64),
         )

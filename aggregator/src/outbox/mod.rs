@@ -13,8 +13,6 @@
 mod queue;
 mod schedule;
 
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::BTreeMap,

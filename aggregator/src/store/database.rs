@@ -20,12 +20,21 @@ const BUSY_MILLIS: u64 = 200;
 pub(super) enum Access {
     /// As usual.
     Shared,
-    /// Without the `-shm` file: works where no file can be created.
+    /// Without the `-shm` file: reads what a killed process left behind where there is no room for one.
     Exclusive,
+    /// Reads the file alone, without any side file. Complete after an orderly end.
+    Immutable,
 }
 
 /// Opens the file, without looking into it.
 pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    if access == Access::Immutable {
+        let mut uri = url::Url::from_file_path(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+            .map_err(|()| rusqlite::Error::InvalidPath(path.to_owned()))?;
+        uri.set_query(Some("immutable=1"));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        return Connection::open_with_flags(uri.as_str(), flags);
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -53,15 +53,7 @@ impl Writer {
             Ok((connection, loaded)) => (Some(connection), loaded),
             Err(StoreError::Sqlite { source, .. }) if database::is_refused_write(&source) => {
                 warn!(path = %path.display(), error = %source, "The store cannot be written; trying without its side files");
-                // A full disk does not stop an existing file from being read; a new one starts empty.
-                let loaded = match open_and_load(path, Access::Exclusive) {
-                    Ok((connection, loaded)) => {
-                        drop(connection);
-                        loaded
-                    }
-                    Err(StoreError::Sqlite { source, .. }) if database::is_refused_write(&source) => Loaded::default(),
-                    Err(other) => return Err(other),
-                };
+                let loaded = read_without_writing(path)?;
                 state_tx.send_modify(|state| state.unwritable = Some(source.to_string()));
                 (None, loaded)
             }
@@ -212,6 +204,21 @@ impl Writer {
             warn!(%error, "Closing the store failed; the next start recovers it");
         }
     }
+}
+
+/// A full disk does not stop an existing file from being read. A new one starts empty.
+fn read_without_writing(path: &Path) -> Result<Loaded, StoreError> {
+    for access in [Access::Exclusive, Access::Immutable] {
+        match open_and_load(path, access) {
+            Ok((_, loaded)) => return Ok(loaded),
+            Err(StoreError::Sqlite { source, .. }) if database::is_refused_write(&source) => {
+                debug!(?access, error = %source, "The store cannot be read that way");
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    warn!(path = %path.display(), "The store can be neither written nor read; starting without what it holds");
+    Ok(Loaded::default())
 }
 
 fn open_and_load(path: &Path, access: Access) -> Result<(Connection, Loaded), StoreError> {

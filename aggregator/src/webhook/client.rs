@@ -215,7 +215,7 @@ mod tests {
     fn a_receiver_may_ask_for_time_in_seconds_or_with_a_date() {
         assert_eq!(asked("120"), Some(Duration::from_secs(120)));
         assert_eq!(asked("Thu, 01 Jan 2026 00:00:30 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(asked("Thu, 01 Jan 2025 00:00:30 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("Wed, 01 Jan 2025 00:00:30 GMT"), Some(Duration::ZERO));
         assert_eq!(asked("99999999"), Some(MAX_RETRY_AFTER));
         assert_eq!(asked("soon"), None);
         assert_eq!(retry_after(&HeaderMap::new(), Timestamp::UNIX_EPOCH), None);

@@ -1,0 +1,141 @@
+//! The configuration in the words of the pipeline.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use meshprobe_core::path::{Plane, ProbeKind};
+
+use crate::{
+    config::{Config, Secret, Way},
+    ingest::IngestConfig,
+    judge::JudgeConfig,
+    membership::{MembershipConfig, NodeAddress, StaticNode, WayHome},
+    pipeline::PipelineConfig,
+    plan::{DnsProbe, PlanConfig, Schedule},
+};
+
+/// Everything that the pipeline wants to know. Reads the files with STAMP secrets.
+pub(super) fn pipeline(config: &Config) -> anyhow::Result<PipelineConfig> {
+    let report_interval = config.probing.report_interval.duration();
+    let mut judge = JudgeConfig::for_report_interval(report_interval);
+    judge.dark = config.detection.dark_config(report_interval);
+    Ok(PipelineConfig {
+        membership: membership(config),
+        plan: plan(config)?,
+        judge,
+        ingest: IngestConfig {
+            max_message_bytes: config.limits.grpc_message_bytes,
+            max_streams: config.limits.grpc_connections,
+            ..IngestConfig::default()
+        },
+    })
+}
+
+fn membership(config: &Config) -> MembershipConfig {
+    let regions: BTreeMap<&str, &str> =
+        config.zones.iter().map(|zone| (zone.name.value.as_str(), zone.region.as_str())).collect();
+    let static_nodes = config
+        .nodes
+        .iter()
+        .map(|node| {
+            let zone = node.zone.as_ref().map(|zone| zone.value.clone()).unwrap_or_default();
+            let addresses = node.addresses.iter().map(|address| NodeAddress {
+                plane: address.plane,
+                ip: address.ip.0,
+                udp_port: address.udp_port,
+                tcp_port: address.tcp_port,
+            });
+            StaticNode {
+                name: node.name.value.clone(),
+                region: regions.get(zone.as_str()).copied().unwrap_or_default().to_owned(),
+                zone,
+                labels: BTreeMap::new(),
+                addresses: addresses.collect(),
+            }
+        })
+        .collect();
+    MembershipConfig {
+        static_nodes,
+        max_nodes: config.membership.max_nodes as usize,
+        ..MembershipConfig::default()
+    }
+}
+
+fn plan(config: &Config) -> anyhow::Result<PlanConfig> {
+    let mut schedules = Vec::new();
+    for (kind, every) in config.probing.kinds() {
+        if every.interval.duration().is_zero() {
+            continue;
+        }
+        for plane in planes(kind) {
+            schedules.push(Schedule {
+                kind,
+                plane: *plane,
+                interval: every.interval.duration(),
+                timeout: every.timeout.duration(),
+            });
+        }
+    }
+    let dns = config.dns.iter().flat_map(|server| {
+        server.names.iter().map(|name| DnsProbe {
+            server: server.server.value.clone(),
+            address: server.address.0,
+            name: name.name.value.clone(),
+            expected_rcode: name.expect.number() as u8,
+            plane: server.plane,
+        })
+    });
+    let aggregators = config.aggregators.iter().map(|other| {
+        let way = match other.way {
+            Way::Overlay => WayHome::Overlay,
+            Way::Underlay => WayHome::Underlay,
+        };
+        (other.address.value.clone(), way)
+    });
+    let stamp_keys = config
+        .stamp_key_files
+        .iter()
+        .map(|path| Secret::read(path).map(|secret| Bytes::copy_from_slice(secret.expose())))
+        .collect::<Result<_, _>>()
+        .context("stamp_key_files")?;
+    Ok(PlanConfig {
+        schedules,
+        report_interval: config.probing.report_interval.duration(),
+        dns: dns.collect(),
+        stamp_keys,
+        aggregators: aggregators.collect(),
+    })
+}
+
+/// Where a kind can run.
+fn planes(kind: ProbeKind) -> &'static [Plane] {
+    if kind.is_between_nodes() { &[Plane::Pod, Plane::Host] } else { &[Plane::Pod, Plane::Service, Plane::Host] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_configuration_is_the_default_of_the_pipeline() {
+        let ours = pipeline(&Config::default()).unwrap();
+        let theirs = PipelineConfig::default();
+        assert_eq!(ours.plan, theirs.plan);
+        assert_eq!(ours.judge, theirs.judge);
+        assert_eq!(ours.membership.static_nodes, theirs.membership.static_nodes);
+    }
+
+    #[test]
+    fn a_kind_with_interval_zero_is_not_probed_and_a_nodes_region_comes_from_its_zone() {
+        let text = "zones: [{name: z1, region: r1}]\nnodes: [{name: a, zone: z1}]\n\
+                    probing: {udp: {interval: 0s, timeout: 1s}}\n\
+                    dns: [{server: vip, address: \"10.0.0.1:53\", plane: service, names: [{name: a.b.}, {name: c.d., expect: NXDOMAIN}]}]\n";
+        let config: Config = meshprobe_daemon::config::parse(text, std::path::Path::new("test")).unwrap();
+        let settings = pipeline(&config).unwrap();
+        assert_eq!(settings.plan.interval(ProbeKind::Udp, Plane::Pod), None);
+        assert!(settings.plan.interval(ProbeKind::Tcp, Plane::Pod).is_some());
+        assert_eq!(settings.membership.static_nodes[0].region, "r1");
+        assert_eq!(settings.plan.dns.iter().map(|dns| dns.expected_rcode).collect::<Vec<_>>(), [0, 3]);
+    }
+}

@@ -1,0 +1,119 @@
+//! A full disk: alerts go on, and nothing is lost when there is room again.
+//!
+//! The test starts this program again in a mount namespace of its own (as a user namespace's root, so no privilege is
+//! needed) with a file system of one megabyte.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod support;
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use meshprobe_aggregator::{incident::Transition, store::Store};
+use support::{Folder, Inbox, Way, any_port, dark, eventually, settings, webhook};
+
+const SMALL_DISK: &str = "MESHPROBE_TEST_SMALL_DISK";
+
+fn in_small_disk(test: &str) {
+    let folder = Folder::new();
+    let script = "mount -t tmpfs -o size=1m none \"$1\" && exec \"$2\" --exact \"$3\" --nocapture";
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(folder.path())
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .env(SMALL_DISK, folder.path())
+        .output()
+        .unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "the test did not run:\n{text}");
+}
+
+fn small_disk() -> Option<PathBuf> {
+    std::env::var_os(SMALL_DISK).map(PathBuf::from)
+}
+
+/// Takes all the room there is.
+fn fill(folder: &Path) -> PathBuf {
+    let path = folder.join("filler");
+    let mut file = File::create(&path).unwrap();
+    for size in [65_536, 4096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+    path
+}
+
+#[test]
+fn alerts_go_on_while_the_disk_is_full_and_the_store_catches_up() {
+    in_small_disk("inside_alerts_go_on");
+}
+
+#[tokio::test]
+async fn inside_alerts_go_on() {
+    let Some(disk) = small_disk() else { return assert!(std::env::var_os(SMALL_DISK).is_none()) };
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let way = Way::start(disk.join("a.db"), &[webhook("pager", address, "")]).unwrap();
+    way.tell(Transition::Opened, dark("before")).await;
+    inbox.wait_for(1).await;
+
+    let filler = fill(&disk);
+    // More than fits into what SQLite has reserved already.
+    for number in 0..50 {
+        way.tell(Transition::Opened, dark(&format!("during-{number}"))).await;
+    }
+    inbox.wait_for(51).await;
+    let state = way.store.state();
+    assert!(!state.is_writable());
+    assert!(state.backlog > 0);
+    assert_eq!(way.incidents.open_count(), 51);
+
+    fs::remove_file(filler).unwrap();
+    eventually("the store catches up", || way.store.state().is_writable()).await;
+    assert_eq!(way.store.state().dropped, 0);
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    way.stop().await;
+
+    let (_, loaded) = Store::open(settings(disk.join("a.db"))).unwrap();
+    assert_eq!(loaded.incidents.len(), 51, "every incident is on disk");
+    assert_eq!(loaded.outbox.len(), 0, "and so is that its notification was delivered");
+    assert_eq!(inbox.all().len(), 51);
+}
+
+#[test]
+fn an_aggregator_starts_on_a_full_disk_and_knows_what_it_knew() {
+    in_small_disk("inside_start_on_full_disk");
+}
+
+#[tokio::test]
+async fn inside_start_on_full_disk() {
+    let Some(disk) = small_disk() else { return assert!(std::env::var_os(SMALL_DISK).is_none()) };
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let hooks = [webhook("pager", address, "")];
+    let way = Way::start(disk.join("a.db"), &hooks).unwrap();
+    way.tell(Transition::Opened, dark("before")).await;
+    inbox.wait_for(1).await;
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    way.stop().await;
+
+    let filler = fill(&disk);
+    let way = Way::start(disk.join("a.db"), &hooks).unwrap();
+    assert!(!way.store.state().is_writable());
+    assert_eq!(way.incidents.open_count(), 1, "the open incident is remembered");
+    way.tell(Transition::Opened, dark("during")).await;
+    inbox.wait_for(2).await;
+    fs::remove_file(filler).unwrap();
+    eventually("the store catches up", || way.store.state().is_writable()).await;
+    way.stop().await;
+    let (_, loaded) = Store::open(settings(disk.join("a.db"))).unwrap();
+    assert_eq!(loaded.incidents.len(), 2);
+}

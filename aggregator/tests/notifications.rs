@@ -1,0 +1,225 @@
+//! From an incident to a receiver over real sockets and a real store.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use meshprobe_aggregator::incident::{IncidentState, Transition};
+use ring::hmac;
+use support::{Folder, Inbox, Way, any_port, dark, eventually, resolved, webhook};
+
+const OPEN: Transition = Transition::Opened;
+
+#[tokio::test]
+async fn an_incident_reaches_every_receiver_signed_and_in_alertmanagers_form() {
+    let folder = Folder::new();
+    fs::write(folder.file("new"), "a secret of some length\n").unwrap();
+    fs::write(folder.file("old"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let secrets = format!(
+        ", secret_files: [\"{}\", \"{}\"]",
+        folder.file("new").display(),
+        folder.file("old").display()
+    );
+    let (signed, plain) = (Inbox::default(), Inbox::default());
+    let (listener, signed_address) = any_port().await;
+    let _signed = signed.serve(listener);
+    let (listener, plain_address) = any_port().await;
+    let _plain = plain.serve(listener);
+    let hooks = [webhook("signed", signed_address, &secrets), webhook("plain", plain_address, "")];
+    let way = Way::start(folder.file("a.db"), &hooks).unwrap();
+
+    way.tell(OPEN, dark("mesh-1")).await;
+    let received = signed.wait_for(1).await.remove(0);
+    let json = received.json();
+    assert_eq!(json["version"], "4");
+    assert_eq!(json["receiver"], "signed");
+    assert_eq!(json["alerts"][0]["labels"]["alertname"], "NodeDark");
+    assert_eq!(json["meshprobe"]["incidentId"], dark("mesh-1").id.as_str());
+    assert_eq!(received.header("content-type"), "application/json");
+    assert!(received.header("user-agent").starts_with("meshprobe/"));
+
+    let signed_text =
+        [received.id().as_bytes(), b".", received.header("webhook-timestamp").as_bytes(), b".", &received.body].concat();
+    let secrets = [b"a secret of some length".to_vec(), STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap()];
+    let signatures: Vec<&str> = received.header("webhook-signature").split(' ').collect();
+    assert_eq!(signatures.len(), 2);
+    for (signature, secret) in signatures.iter().zip(secrets) {
+        let mac = STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &secret), &signed_text, &mac).unwrap();
+    }
+
+    let unsigned = plain.wait_for(1).await.remove(0);
+    assert_eq!(unsigned.json()["receiver"], "plain");
+    assert!(!unsigned.headers.contains_key("webhook-signature"));
+    way.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_attempt_is_made_again_with_the_same_key_and_the_end_does_not_overtake_the_beginning() {
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    inbox.answer_next([(StatusCode::SERVICE_UNAVAILABLE, None)]);
+    let way = Way::start(folder.file("a.db"), &[webhook("pager", address, "")]).unwrap();
+
+    let incident = dark("mesh-1");
+    way.tell(OPEN, incident.clone()).await;
+    inbox.wait_for(1).await;
+    way.tell(Transition::Resolved, resolved(incident)).await;
+    let received = inbox.wait_for(3).await;
+    assert_eq!(inbox.gists(), ["mesh-1 firing", "mesh-1 firing", "mesh-1 resolved"]);
+    assert_eq!(received[0].id(), received[1].id());
+    assert_eq!(received[0].body, received[1].body);
+    assert_ne!(received[1].id(), received[2].id());
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    way.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_time_is_left_alone_and_others_are_not_held_up() {
+    let folder = Folder::new();
+    let (busy, quick) = (Inbox::default(), Inbox::default());
+    let (listener, busy_address) = any_port().await;
+    let _busy = busy.serve(listener);
+    let (listener, quick_address) = any_port().await;
+    let _quick = quick.serve(listener);
+    busy.answer_next([(StatusCode::TOO_MANY_REQUESTS, Some("3600"))]);
+    let hooks = [webhook("busy", busy_address, ""), webhook("quick", quick_address, "")];
+    let way = Way::start(folder.file("a.db"), &hooks).unwrap();
+
+    way.tell(OPEN, dark("mesh-1")).await;
+    busy.wait_for(1).await;
+    quick.wait_for(1).await;
+    way.tell(OPEN, dark("mesh-2")).await;
+    quick.wait_for(2).await;
+    // Another message gets through; the one that was asked to wait is not brought forward by that.
+    busy.wait_for(2).await;
+    eventually("one message left", || way.pending.count() == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(busy.gists(), ["mesh-1 firing", "mesh-2 firing"]);
+    way.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_receiver_missed_while_it_was_down_is_delivered_once_when_it_is_back() {
+    const NODES: usize = 30;
+    let folder = Folder::new();
+    let (listener, address) = any_port().await;
+    drop(listener);
+    let way = Way::start(folder.file("a.db"), &[webhook("pager", address, "")]).unwrap();
+    for node in 0..NODES {
+        way.tell(OPEN, dark(&format!("mesh-{node}"))).await;
+    }
+    eventually("everything waits", || way.pending.count() == NODES as u64).await;
+
+    let inbox = Inbox::default();
+    let _serving = inbox.serve(tokio::net::TcpListener::bind(address).await.unwrap());
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    let ids: BTreeSet<String> = inbox.all().iter().map(|one| one.id().to_owned()).collect();
+    assert_eq!(ids.len(), NODES);
+    assert_eq!(inbox.all().len(), NODES);
+    way.stop().await;
+}
+
+#[tokio::test]
+async fn only_news_is_told() {
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let quiet = Inbox::default();
+    let (listener, quiet_address) = any_port().await;
+    let _quiet = quiet.serve(listener);
+    let hooks = [webhook("pager", address, ""), webhook("quiet", quiet_address, ", send_resolved: false")];
+    let way = Way::start(folder.file("a.db"), &hooks).unwrap();
+
+    let mut incident = dark("mesh-1");
+    way.tell(OPEN, incident.clone()).await;
+    incident.evidence.push("its reports stopped".to_owned());
+    way.tell(Transition::Updated, incident.clone()).await;
+    way.tell(Transition::Resolved, resolved(incident)).await;
+    inbox.wait_for(2).await;
+    way.tell(OPEN, dark("mesh-2")).await;
+    inbox.wait_for(3).await;
+    quiet.wait_for(2).await;
+    assert_eq!(inbox.gists(), ["mesh-1 firing", "mesh-1 resolved", "mesh-2 firing"]);
+    assert_eq!(quiet.gists(), ["mesh-1 firing", "mesh-2 firing"]);
+    // The API shows the update all the same.
+    let shown = way.incidents.one(&dark("mesh-1").id).unwrap();
+    assert_eq!(shown.state, IncidentState::Resolved);
+    assert_eq!(shown.evidence.len(), 2);
+    way.stop().await;
+}
+
+/// Where the child writes and whom it tells; absent in the test runner itself.
+const CHILD_STORE: &str = "MESHPROBE_TEST_STORE";
+const CHILD_RECEIVER: &str = "MESHPROBE_TEST_RECEIVER";
+
+/// The process that is killed. Without its variables it is a test that has nothing to do with it.
+#[tokio::test]
+async fn a_process_that_sends_to_a_receiver_that_never_answers() {
+    let (Ok(path), Ok(receiver)) = (std::env::var(CHILD_STORE), std::env::var(CHILD_RECEIVER)) else {
+        assert!(std::env::var_os(CHILD_STORE).is_none());
+        return;
+    };
+    let way = Way::start(path.into(), &[webhook("pager", receiver.parse().unwrap(), "")]).unwrap();
+    way.tell(OPEN, dark("mesh-1")).await;
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn after_a_kill_in_the_middle_of_an_attempt_the_message_is_sent_again_with_the_same_key() {
+    let folder = Folder::new();
+    // It accepts and reads, and never answers.
+    let (listener, deaf) = any_port().await;
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_that_sends_to_a_receiver_that_never_answers", "--nocapture"])
+        .env(CHILD_STORE, folder.file("a.db"))
+        .env(CHILD_RECEIVER, deaf.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (stream, _) = tokio::time::timeout(support::PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let sent = tokio::task::spawn_blocking(move || {
+        let id = BufReader::new(&stream)
+            .lines()
+            .map(Result::unwrap)
+            .take_while(|line| !line.is_empty())
+            .find_map(|line| line.strip_prefix("webhook-id: ").map(str::to_owned));
+        (id.unwrap(), stream)
+    });
+    let (first_id, _stream) = sent.await.unwrap();
+    // SIGKILL: no handler, no drop, no flush.
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let way = Way::start(folder.file("a.db"), &[webhook("pager", address, "")]).unwrap();
+    let received = inbox.wait_for(1).await;
+    assert_eq!(received[0].id(), first_id);
+    assert_eq!(received[0].gist(), "mesh-1 firing");
+    assert_eq!(way.incidents.open_count(), 1, "the open incident is remembered as well");
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    way.stop().await;
+
+    let way = Way::start(folder.file("a.db"), &[webhook("pager", address, "")]).unwrap();
+    assert_eq!(way.pending.count(), 0, "what was delivered is not sent again");
+    way.stop().await;
+    assert_eq!(inbox.all().len(), 1);
+}

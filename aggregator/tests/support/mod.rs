@@ -1,0 +1,265 @@
+//! What the tests of this folder share: a receiver of webhooks that remembers, and the way from an incident to it.
+
+#![allow(dead_code, reason = "each test program uses its part of it")]
+
+use std::{
+    collections::VecDeque,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use jiff::Timestamp;
+use meshprobe_aggregator::{
+    config::WebhookConfig,
+    incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},
+    metrics::NotificationMetrics,
+    notify::{Audience, Incidents, Listener, Notifier},
+    outbox::{Outbox, Pending, Route},
+    store::{Loaded, Store, StoreError, StoreHandle, StoreSettings},
+    webhook::{Links, Receiver},
+};
+use meshprobe_core::{dark::Pattern, ids::NodeName};
+use meshprobe_daemon::{shutdown::Shutdown, tasks::Tasks};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// Far longer than anything here takes on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder that is removed at the end.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("meshprobe-aggregator-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Received {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    pub fn id(&self) -> &str {
+        self.header("webhook-id")
+    }
+
+    /// The node and whether it is firing: `mesh-1 firing`.
+    pub fn gist(&self) -> String {
+        let json = self.json();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        format!("{} {}", text(&json["commonLabels"]["node"]), text(&json["status"]))
+    }
+}
+
+/// A receiver of webhooks. It answers 200 unless told otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Inbox {
+    received: Arc<Mutex<Vec<Received>>>,
+    answers: Arc<Mutex<VecDeque<(StatusCode, Option<&'static str>)>>>,
+}
+
+impl Inbox {
+    /// What the next requests are answered with, and for how long not to come back.
+    pub fn answer_next(&self, answers: impl IntoIterator<Item = (StatusCode, Option<&'static str>)>) {
+        self.answers.lock().extend(answers);
+    }
+
+    pub fn all(&self) -> Vec<Received> {
+        self.received.lock().clone()
+    }
+
+    pub fn gists(&self) -> Vec<String> {
+        self.all().iter().map(Received::gist).collect()
+    }
+
+    /// Serves on `listener` for as long as the returned set lives.
+    pub fn serve(&self, listener: TcpListener) -> JoinSet<()> {
+        async fn take(State(inbox): State<Inbox>, headers: HeaderMap, body: Bytes) -> (StatusCode, HeaderMap, &'static str) {
+            inbox.received.lock().push(Received { headers, body });
+            let (status, retry_after) = inbox.answers.lock().pop_front().unwrap_or((StatusCode::OK, None));
+            let mut headers = HeaderMap::new();
+            if let Some(seconds) = retry_after {
+                headers.insert("retry-after", seconds.parse().unwrap());
+            }
+            (status, headers, "thank you")
+        }
+        let router = Router::new().fallback(take).with_state(self.clone());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        serving
+    }
+
+    /// Waits until `count` requests have arrived.
+    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+        eventually(&format!("{count} requests"), || self.all().len() >= count).await;
+        self.all()
+    }
+}
+
+pub async fn any_port() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what} did not happen within {PATIENCE:?}");
+}
+
+/// A webhook as the configuration file has it.
+pub fn webhook(name: &str, address: SocketAddr, more: &str) -> WebhookConfig {
+    let text = format!("{{name: {name}, url: \"http://{address}/hook\"{more}}}");
+    meshprobe_daemon::config::parse(&text, Path::new("test")).unwrap()
+}
+
+pub fn settings(path: PathBuf) -> StoreSettings {
+    StoreSettings { path, backlog: 1000, keep_resolved: Duration::from_secs(86_400) }
+}
+
+/// The way from the judge to the receivers.
+#[derive(Debug)]
+pub struct Way {
+    pub changes_tx: mpsc::Sender<IncidentChange>,
+    pub store: StoreHandle,
+    pub incidents: Incidents,
+    pub pending: Pending,
+    running: JoinSet<()>,
+    _audience_tx: watch::Sender<Arc<Audience>>,
+}
+
+impl Way {
+    pub fn start(path: PathBuf, webhooks: &[WebhookConfig]) -> Result<Self, StoreError> {
+        meshprobe_daemon::tls::install_crypto_provider();
+        let (store, Loaded { incidents, outbox, dead_letters, .. }) = Store::open(settings(path))?;
+        let mut running = JoinSet::new();
+        let mut tasks = Tasks::new();
+        let store = store.spawn(&mut tasks);
+        // The store's thread ends by itself when its last handle is dropped; this waits for it.
+        let ending = Shutdown::new();
+        ending.trigger();
+        running.spawn(async move { tasks.run(&ending, Duration::from_secs(3600)).await.unwrap() });
+        let routes = webhooks
+            .iter()
+            .map(|hook| Route {
+                receiver: Receiver::new(hook).unwrap(),
+                give_up_after: hook.give_up_after.duration(),
+            })
+            .collect();
+        let receivers = webhooks
+            .iter()
+            .map(|hook| Listener { name: hook.name.value.clone(), send_resolved: hook.send_resolved })
+            .collect();
+        let metrics = NotificationMetrics::register(&mut Registry::default(), dead_letters);
+        let (outbox, outbox_handle, pending) = Outbox::new(routes, outbox, store.clone(), metrics);
+        let (audience_tx, audience_rx) = watch::channel(Arc::new(Audience { receivers, links: Links::default() }));
+        let (changes_tx, changes_rx) = mpsc::channel(64);
+        let (notifier, incidents) = Notifier::new(incidents, changes_rx, audience_rx, store.clone(), outbox_handle);
+        running.spawn(notifier.run());
+        running.spawn(outbox.run());
+        Ok(Self { changes_tx, store, incidents, pending, running, _audience_tx: audience_tx })
+    }
+
+    pub async fn tell(&self, transition: Transition, incident: Incident) {
+        self.changes_tx.send(IncidentChange { transition, incident }).await.unwrap();
+    }
+
+    /// Ends everything in order, as a shutdown does: no attempt is cut off, the store is closed.
+    pub async fn stop(self) {
+        let Self { changes_tx, store, mut running, .. } = self;
+        drop((changes_tx, store));
+        let end = async {
+            while let Some(ended) = running.join_next().await {
+                ended.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, end).await.unwrap();
+    }
+}
+
+pub fn now() -> Timestamp {
+    Timestamp::try_from(meshprobe_daemon::clock::wall()).unwrap()
+}
+
+/// An open node-dark incident.
+pub fn dark(node: &str) -> Incident {
+    let nodes = vec![NodeName::try_from(node).unwrap()];
+    let at = now();
+    Incident {
+        id: IncidentId::of_nodes(Pattern::NodeDark, &nodes),
+        pattern: Pattern::NodeDark,
+        nodes,
+        zones: vec!["z1".to_owned()],
+        plane: None,
+        state: IncidentState::Open,
+        severity: Severity::Critical,
+        summary: format!("{node} is dark"),
+        evidence: vec!["no peer reaches it".to_owned()],
+        started_at: at,
+        opened_at: at,
+        updated_at: at,
+        resolved_at: None,
+        reopened: 0,
+    }
+}
+
+/// The same incident at its end.
+pub fn resolved(mut incident: Incident) -> Incident {
+    let at = now();
+    incident.state = IncidentState::Resolved;
+    incident.updated_at = at;
+    incident.resolved_at = Some(at);
+    incident
+}
