@@ -44,7 +44,11 @@ pub fn render(nodes: &[v1::Node], wide: bool, now: Timestamp) -> String {
     for node in &nodes {
         table.push(row(node, wide, now));
     }
-    format!("{}\n\n{}", conclusion(&nodes), table.render())
+    let conclusion = conclusion(&nodes);
+    if nodes.is_empty() {
+        return format!("{conclusion}\n");
+    }
+    format!("{conclusion}\n\n{}", table.render())
 }
 
 /// "6 nodes: 5 ok, 1 dark."

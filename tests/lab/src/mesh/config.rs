@@ -69,15 +69,13 @@ fn ways_home(lab: &Lab) -> Value {
 
 pub(super) fn prober(lab: &Lab, node: &LabNode, log_level: &str) -> Value {
     json!({
-        "node": node.name,
-        "zone": node.zone,
+        "node": {"name": node.name, "zone": node.zone, "host_ip": node.host_ip},
         "plane": "pod",
-        "addresses": [
-            {"plane": "pod", "ip": node.pod_ip.to_string()},
-            {"plane": "host", "ip": node.host_ip.to_string()},
-        ],
-        "aggregators": ways_home(lab),
-        "admin": {"listen": format!("0.0.0.0:{}", super::PROBER_ADMIN_PORT)},
+        "listen": {
+            "addresses": [node.pod_ip],
+            "admin": format!("0.0.0.0:{}", super::PROBER_ADMIN_PORT),
+        },
+        "aggregator": {"addresses": ways_home(lab)},
         "log": {"level": log_level},
     })
 }
