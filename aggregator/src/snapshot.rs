@@ -54,7 +54,9 @@ impl Snapshot {
 
     /// The node with this name.
     pub fn node(&self, name: &NodeName) -> Option<&NodeRow> {
-        let found = self.nodes.binary_search_by(|row| row.profile.name.cmp(name));
+        let found = self
+            .nodes
+            .binary_search_by(|row| row.profile.name.cmp(name));
         found.ok().map(|i| &self.nodes[i])
     }
 

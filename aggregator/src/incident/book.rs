@@ -61,9 +61,7 @@ impl Declared {
         match (&self.zone, self.nodes.is_empty()) {
             (Some(zone), _) => IncidentId::of_zone(self.pattern, zone),
             (None, true) => IncidentId::of_mesh(self.pattern),
-            (None, false) => {
-                IncidentId::of_nodes(self.pattern, self.nodes.iter().map(|n| &n.name))
-            }
+            (None, false) => IncidentId::of_nodes(self.pattern, self.nodes.iter().map(|n| &n.name)),
         }
     }
 
@@ -153,7 +151,11 @@ impl IncidentBook {
     }
 
     /// A failure was declared, or says something else than before.
-    pub fn handle_declared(&mut self, declared: &Declared, now: Timestamp) -> Option<IncidentChange> {
+    pub fn handle_declared(
+        &mut self,
+        declared: &Declared,
+        now: Timestamp,
+    ) -> Option<IncidentChange> {
         if let Some(id) = self.open_of(declared) {
             return self.update(&id, declared, now);
         }
@@ -245,7 +247,9 @@ impl IncidentBook {
         }
         let shares_a_node = |incident: &Incident| {
             let declared_names = declared.nodes.iter().map(|node| &node.name);
-            declared_names.into_iter().any(|n| incident.nodes.contains(n))
+            declared_names
+                .into_iter()
+                .any(|n| incident.nodes.contains(n))
         };
         self.open_incidents()
             .find(|i| i.pattern == declared.pattern && shares_a_node(i))

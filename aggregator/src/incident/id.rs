@@ -48,11 +48,9 @@ impl IncidentId {
             text.push_str(name);
         }
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-        let hex = digest.as_ref()[..KEPT]
-            .iter()
-            .map(|octet| format!("{octet:02x}"))
-            .collect();
-        Self(hex)
+        let mut kept = [0; KEPT];
+        kept.copy_from_slice(&digest.as_ref()[..KEPT]);
+        Self(format!("{:016x}", u64::from_be_bytes(kept)))
     }
 
     /// The digits.

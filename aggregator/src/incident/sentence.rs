@@ -14,7 +14,11 @@ const NAMED: usize = 5;
 /// What is wrong.
 pub(super) fn opened(declared: &Declared) -> String {
     let subject = subject(declared);
-    let is = if declared.nodes.len() == 1 { "is" } else { "are" };
+    let is = if declared.nodes.len() == 1 {
+        "is"
+    } else {
+        "are"
+    };
     let (it, its, does) = match declared.nodes.len() {
         1 => ("it", "its", "does"),
         _ => ("them", "their", "do"),
@@ -62,8 +66,12 @@ pub(super) fn resolved(declared_subject: &str, pattern: Pattern, lasted: Duratio
     match pattern {
         Pattern::AggregatorIsolated => format!("The probers report again, after {lasted}."),
         Pattern::ReportsCut => format!("{declared_subject}: reports arrive again, after {lasted}."),
-        Pattern::ProberDown => format!("{declared_subject}: the prober answers again, after {lasted}."),
-        Pattern::NodeDark | Pattern::ZoneDark => format!("{declared_subject}: back after {lasted} in the dark."),
+        Pattern::ProberDown => {
+            format!("{declared_subject}: the prober answers again, after {lasted}.")
+        }
+        Pattern::NodeDark | Pattern::ZoneDark => {
+            format!("{declared_subject}: back after {lasted} in the dark.")
+        }
         pattern => format!("{declared_subject}: over after {lasted} ({pattern})."),
     }
 }
@@ -93,7 +101,9 @@ pub(super) fn subject(declared: &Declared) -> String {
 fn zone_dark(declared: &Declared) -> String {
     let zone = declared.zone.as_deref().unwrap_or("unknown");
     let count = declared.nodes.len();
-    format!("Zone {zone} is dark: {count} of its nodes went dark together, nobody outside reaches or hears them.")
+    format!(
+        "Zone {zone} is dark: {count} of its nodes went dark together, nobody outside reaches or hears them."
+    )
 }
 
 fn peers(declared: &Declared) -> String {

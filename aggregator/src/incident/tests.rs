@@ -101,7 +101,10 @@ fn other_patterns_stay_open_for_the_minimum_time() {
     let mut book = book();
     let cut = declared(Pattern::ReportsCut, &["a"]);
     book.handle_declared(&cut, at(0));
-    assert!(book.handle_cleared(Pattern::ReportsCut, &[name_of("a")], at(10)).is_empty());
+    assert!(
+        book.handle_cleared(Pattern::ReportsCut, &[name_of("a")], at(10))
+            .is_empty()
+    );
     assert_eq!(book.next_deadline(), Some(at(30)));
     assert!(book.poll(at(29)).is_empty());
     let ended = book.poll(at(30));
@@ -137,7 +140,10 @@ fn the_aggregators_own_failure_has_no_nodes_and_ends_like_any_other() {
     let mut book = book();
     let isolated = declared(Pattern::AggregatorIsolated, &[]);
     book.handle_declared(&isolated, at(0));
-    assert!(book.handle_cleared(Pattern::AggregatorIsolated, &[name_of("a")], at(50)).is_empty());
+    assert!(
+        book.handle_cleared(Pattern::AggregatorIsolated, &[name_of("a")], at(50))
+            .is_empty()
+    );
     let ended = book.handle_cleared(Pattern::AggregatorIsolated, &[], at(50));
     assert_eq!(ended.len(), 1);
 }

@@ -15,9 +15,6 @@ mod service;
 pub(crate) mod session;
 mod stream;
 
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 pub use refusal::Refusal;

@@ -49,7 +49,10 @@ impl SequenceSet {
         }
         let next = self.ranges.partition_point(|(start, _)| *start <= sequence);
         let joins_left = next > 0 && self.ranges[next - 1].1.checked_add(1) == Some(sequence);
-        let joins_right = self.ranges.get(next).is_some_and(|r| Some(r.0) == sequence.checked_add(1));
+        let joins_right = self
+            .ranges
+            .get(next)
+            .is_some_and(|r| Some(r.0) == sequence.checked_add(1));
         match (joins_left, joins_right) {
             (true, true) => {
                 self.ranges[next - 1].1 = self.ranges[next].1;
@@ -77,14 +80,17 @@ impl SequenceSet {
     }
 
     fn follows_base(&self, sequence: u64) -> bool {
-        self.base.is_some_and(|base| base.checked_add(1) == Some(sequence))
+        self.base
+            .is_some_and(|base| base.checked_add(1) == Some(sequence))
     }
 
     /// The range that has this number.
     fn position(&self, sequence: u64) -> Result<usize, ()> {
         let next = self.ranges.partition_point(|(start, _)| *start <= sequence);
         let index = next.checked_sub(1).ok_or(())?;
-        (sequence <= self.ranges[index].1).then_some(index).ok_or(())
+        (sequence <= self.ranges[index].1)
+            .then_some(index)
+            .ok_or(())
     }
 
     fn compact(&mut self) {
@@ -174,7 +180,7 @@ mod tests {
                 prop_assert_eq!(set.contains(sequence), model.contains(&sequence));
                 set.take(sequence).unwrap();
                 model.insert(sequence);
-                let through = (1..).take_while(|n| model.contains(n)).last().unwrap_or(0);
+                let through = (1..=60).take_while(|n| model.contains(n)).last().unwrap_or(0);
                 prop_assert_eq!(set.through(), through);
             }
         }

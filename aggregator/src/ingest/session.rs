@@ -143,10 +143,10 @@ impl Session {
     }
 
     /// Something came by this stream. `None`: the stream is not one of this start any more.
-    pub(crate) fn hear(&mut self, stream: StreamId, now: Moment) -> Option<Option<WayHome>> {
-        let way = self.streams.iter().find(|end| end.id == stream)?.way;
+    pub(crate) fn hear(&mut self, stream: StreamId, now: Moment) -> Option<&StreamEnd> {
+        let end = self.streams.iter().find(|end| end.id == stream)?;
         self.heard_at = now;
-        Some(way)
+        Some(end)
     }
 
     /// It says that it is about to stop.
@@ -241,7 +241,10 @@ mod tests {
     fn a_later_start_at_the_same_address_takes_over_and_an_older_one_does_not() {
         let session = session();
         assert_eq!(session.check(&hello(10, 1), at(1)), Ok(Succession::Same));
-        assert_eq!(session.check(&hello(11, 1), at(1)), Ok(Succession::Successor));
+        assert_eq!(
+            session.check(&hello(11, 1), at(1)),
+            Ok(Succession::Successor)
+        );
         let older = session.check(&hello(9, 1), at(1)).unwrap_err();
         assert_eq!(older.reason(), "older_incarnation");
     }
@@ -253,16 +256,26 @@ mod tests {
         assert_eq!(impostor.reason(), "impostor");
         assert!(impostor.to_string().contains("10.0.0.1"), "{impostor}");
         let silent = session.check(&hello(11, 2), at(15_000));
-        assert_eq!(silent, Ok(Succession::Successor), "a silent one is replaced");
+        assert_eq!(
+            silent,
+            Ok(Succession::Successor),
+            "a silent one is replaced"
+        );
         session.close(StreamId(1));
-        assert_eq!(session.check(&hello(11, 2), at(1)), Ok(Succession::Successor));
+        assert_eq!(
+            session.check(&hello(11, 2), at(1)),
+            Ok(Succession::Successor)
+        );
     }
 
     #[test]
     fn a_restart_after_a_goodbye_may_come_from_another_address() {
         let mut session = session();
         session.say_goodbye();
-        assert_eq!(session.check(&hello(11, 2), at(1)), Ok(Succession::Successor));
+        assert_eq!(
+            session.check(&hello(11, 2), at(1)),
+            Ok(Succession::Successor)
+        );
     }
 
     #[test]
@@ -275,7 +288,7 @@ mod tests {
         let (_, surplus) = session.open(StreamId(5), &hello(10, 1), key(), at(1));
         let ids: Vec<StreamId> = surplus.iter().map(|end| end.id).collect();
         assert_eq!(ids, [StreamId(1)]);
-        assert_eq!(session.hear(StreamId(1), at(2)), None);
+        assert!(session.hear(StreamId(1), at(2)).is_none());
     }
 
     #[test]

@@ -52,6 +52,8 @@ struct Serving {
     rosters: watch::Receiver<Arc<Roster>>,
     /// Fingerprint of the assignment that was sent last.
     assigned: Option<u64>,
+    /// The acknowledgement that was sent last.
+    acknowledged: u64,
 }
 
 impl StreamTask {
@@ -82,10 +84,7 @@ impl StreamTask {
     }
 
     /// Waits for the Hello and has it admitted. `None`: the prober hung up.
-    async fn open<S>(
-        &self,
-        inbound: &mut S,
-    ) -> Result<Option<Serving>, (Option<NodeName>, Refusal)>
+    async fn open<S>(&self, inbound: &mut S) -> Result<Option<Serving>, (Option<NodeName>, Refusal)>
     where
         S: Stream<Item = Result<v1::ProberMessage, Status>> + Unpin,
     {
@@ -97,7 +96,7 @@ impl StreamTask {
         let message = match first {
             Err(_) => return Err((None, Refusal::HelloTimeout(limit.as_secs()))),
             Ok(None) => return Ok(None),
-            Ok(Some(Err(status))) => return hung_up(status).map(|()| None).map_err(|r| (None, r)),
+            Ok(Some(Err(status))) => return hung_up(&status).map(|()| None).map_err(|r| (None, r)),
             Ok(Some(Ok(message))) => message,
         };
         let Some(Up::Hello(hello)) = message.message else {
@@ -118,6 +117,7 @@ impl StreamTask {
             acks,
             rosters: self.shared.rosters.clone(),
             assigned: None,
+            acknowledged: 0,
         }))
     }
 
@@ -129,7 +129,11 @@ impl StreamTask {
             answer,
         };
         let stopped = |_| Refusal::ShuttingDown;
-        self.shared.events.send(open).await.map_err(|_| Refusal::ShuttingDown)?;
+        self.shared
+            .events
+            .send(open)
+            .await
+            .map_err(|_| Refusal::ShuttingDown)?;
         admitted.await.map_err(stopped)?
     }
 
@@ -138,37 +142,38 @@ impl StreamTask {
         S: Stream<Item = Result<v1::ProberMessage, Status>> + Unpin,
     {
         self.send_assignment(serving).await?;
-        if serving.acks.borrow_and_update().sequence > 0 {
-            self.send_ack(serving).await?;
-        }
+        self.send_ack(serving).await?;
         loop {
             tokio::select! {
                 message = inbound.next() => match message {
                     Some(Ok(message)) => self.take(serving, message).await?,
-                    Some(Err(status)) => return hung_up(status),
+                    Some(Err(status)) => return hung_up(&status),
                     None => return Ok(()),
                 },
                 confirm = serving.confirms.recv() => {
-                    let confirm = confirm.ok_or(Refusal::Superseded)?;
+                    let Some(confirm) = confirm else { break };
                     self.send(Down::Confirm(confirm)).await?;
                 }
-                // Both senders live in the mesh task: an error means that it dropped this stream, or ended.
                 acked = serving.acks.changed() => {
-                    acked.map_err(|_| Refusal::Superseded)?;
+                    if acked.is_err() {
+                        break;
+                    }
                     self.send_ack(serving).await?;
                 }
                 planned = serving.rosters.changed() => {
                     planned.map_err(|_| Refusal::ShuttingDown)?;
                     self.send_assignment(serving).await?;
                 }
-                () = self.shutdown.signaled() => {
-                    if let Ok(Ok(())) = timeout(LAST_ACK, serving.acks.changed()).await {
-                        self.send_ack(serving).await?;
-                    }
-                    return Err(Refusal::ShuttingDown);
-                }
+                () = self.shutdown.signaled() => break,
             }
         }
+        if !self.shutdown.is_signaled() {
+            return Err(Refusal::Superseded);
+        }
+        // Changed, or the mesh task has ended, or it takes too long: what there is to acknowledge is there now.
+        drop(timeout(LAST_ACK, serving.acks.changed()).await);
+        self.send_ack(serving).await?;
+        Err(Refusal::ShuttingDown)
     }
 
     async fn take(&self, serving: &Serving, message: v1::ProberMessage) -> Result<(), Refusal> {
@@ -224,6 +229,10 @@ impl StreamTask {
 
     async fn send_ack(&self, serving: &mut Serving) -> Result<(), Refusal> {
         let ack = *serving.acks.borrow_and_update();
+        if ack.sequence <= serving.acknowledged {
+            return Ok(());
+        }
+        serving.acknowledged = ack.sequence;
         self.send(Down::Ack(ack)).await
     }
 
@@ -233,9 +242,8 @@ impl StreamTask {
         };
         let limit = self.shared.config.write_timeout;
         match timeout(limit, self.outbound.send(Ok(message))).await {
-            Ok(Ok(())) => Ok(()),
-            // The connection is gone; the inbound side says so next.
-            Ok(Err(_)) => Ok(()),
+            // If the connection is gone, the inbound side says so next.
+            Ok(Ok(()) | Err(_)) => Ok(()),
             Err(_) => Err(Refusal::SlowReader(limit.as_secs())),
         }
     }
@@ -256,7 +264,7 @@ impl StreamTask {
 }
 
 /// The inbound side failed: the prober hung up, or it sent what is no message.
-fn hung_up(status: Status) -> Result<(), Refusal> {
+fn hung_up(status: &Status) -> Result<(), Refusal> {
     let text = || status.message().to_owned();
     match status.code() {
         Code::OutOfRange => Err(Refusal::Oversized(text())),

@@ -7,9 +7,6 @@
 
 mod warm_up;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -130,7 +127,11 @@ impl Judge {
             self.detector.remove_node(node);
             return;
         };
-        if let Some(warm_up) = self.warm_up.as_mut().filter(|_| !member.lifecycle.is_judged()) {
+        if let Some(warm_up) = self
+            .warm_up
+            .as_mut()
+            .filter(|_| !member.lifecycle.is_judged())
+        {
             warm_up.excuse(node);
         }
         self.detector.upsert_node(node, facts(member, targets), now);
@@ -291,7 +292,9 @@ impl Judge {
         let state = self.detector.state(node);
         let reason = match state {
             NodeState::Ok => String::new(),
-            NodeState::Suspect => "Peers lose probes to it; the evidence is being collected.".to_owned(),
+            NodeState::Suspect => {
+                "Peers lose probes to it; the evidence is being collected.".to_owned()
+            }
             NodeState::Unknown => "No report since the aggregator started.".to_owned(),
             NodeState::Leaving => "Its prober said goodbye.".to_owned(),
             NodeState::Failed(pattern) => {

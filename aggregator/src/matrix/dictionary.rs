@@ -220,10 +220,25 @@ mod tests {
         let mut extend = |entries| dictionary.extend(entries, known, &mut dns);
         extend(vec![node(0, "b")]).unwrap();
         extend(vec![node(0, "b"), node(1, "c")]).unwrap();
-        assert_eq!(extend(vec![node(1, "d")]), Err(DictionaryError::Changed { number: 1 }));
-        assert_eq!(extend(vec![node(5, "d")]), Err(DictionaryError::Order { number: 5, next: 2 }));
-        assert!(matches!(extend(vec![node(2, "D")]), Err(DictionaryError::Entry { .. })));
-        let empty = v1::DictionaryEntry { number: 2, target: None };
-        assert!(matches!(extend(vec![empty]), Err(DictionaryError::Entry { .. })));
+        assert_eq!(
+            extend(vec![node(1, "d")]),
+            Err(DictionaryError::Changed { number: 1 })
+        );
+        assert_eq!(
+            extend(vec![node(5, "d")]),
+            Err(DictionaryError::Order { number: 5, next: 2 })
+        );
+        assert!(matches!(
+            extend(vec![node(2, "D")]),
+            Err(DictionaryError::Entry { .. })
+        ));
+        let empty = v1::DictionaryEntry {
+            number: 2,
+            target: None,
+        };
+        assert!(matches!(
+            extend(vec![empty]),
+            Err(DictionaryError::Entry { .. })
+        ));
     }
 }

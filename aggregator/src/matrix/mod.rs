@@ -60,7 +60,9 @@ impl Rhythm {
         let in_window = FAST_WINDOW.as_millis() / interval.as_millis().max(1);
         Thresholds {
             // A kind that is sent every five seconds never has four samples in ten seconds.
-            min_samples: u32::try_from(in_window).unwrap_or(MIN_SAMPLES).clamp(1, MIN_SAMPLES),
+            min_samples: u32::try_from(in_window)
+                .unwrap_or(MIN_SAMPLES)
+                .clamp(1, MIN_SAMPLES),
             ..Thresholds::for_mesh(
                 paths,
                 interval.as_secs_f64(),
@@ -153,7 +155,9 @@ impl Matrix {
 
     /// One layer.
     pub(crate) fn layer(&self, layer: Layer) -> Option<&LayerCells> {
-        let found = self.layers.binary_search_by_key(&layer, |cells| cells.layer);
+        let found = self
+            .layers
+            .binary_search_by_key(&layer, |cells| cells.layer);
         found.ok().map(|i| &self.layers[i])
     }
 
@@ -222,7 +226,10 @@ impl Matrix {
             if !cells.layer.kind.is_between_nodes() {
                 continue;
             }
-            let column = cells.rows.iter_mut().filter_map(|r| r.get_mut(node.index()));
+            let column = cells
+                .rows
+                .iter_mut()
+                .filter_map(|r| r.get_mut(node.index()));
             column.for_each(|cell| *cell = PathCell::EMPTY);
         }
     }
@@ -234,7 +241,9 @@ impl Matrix {
     }
 
     fn layer_mut(&mut self, layer: Layer) -> &mut LayerCells {
-        let found = self.layers.binary_search_by_key(&layer, |cells| cells.layer);
+        let found = self
+            .layers
+            .binary_search_by_key(&layer, |cells| cells.layer);
         let index = found.unwrap_or_else(|index| {
             let thresholds = self.rhythm.thresholds(layer, self.nodes);
             let cells = LayerCells {

@@ -36,7 +36,8 @@ impl Listing {
         let mut nodes: Vec<(NodeIndex, &Member)> = membership.present().collect();
         nodes.sort_unstable_by(|a, b| a.1.profile.name.cmp(&b.1.profile.name));
         let sources = nodes.iter().map(|(node, _)| *node).collect();
-        let source_ends: Arc<[PathEnd]> = nodes.iter().map(|(_, member)| node_end(member)).collect();
+        let source_ends: Arc<[PathEnd]> =
+            nodes.iter().map(|(_, member)| node_end(member)).collect();
         if layer.kind.is_between_nodes() {
             let has_address = |member: &Member| {
                 let addresses = &member.profile.addresses;
@@ -49,7 +50,10 @@ impl Listing {
                 layer,
                 sources,
                 columns: nodes.iter().map(|(node, _)| node.index()).collect(),
-                planned: nodes.iter().map(|(_, member)| has_address(member)).collect(),
+                planned: nodes
+                    .iter()
+                    .map(|(_, member)| has_address(member))
+                    .collect(),
                 target_ends: Arc::clone(&source_ends),
                 source_ends,
             };
@@ -83,7 +87,9 @@ impl Listing {
             return Verdict::NotSampled;
         }
         let found = cells.and_then(|c| Some((c, c.cell(source.index(), column)?)));
-        let verdict = found.map_or(Verdict::NoData, |(c, cell)| cell.verdict(now, c.thresholds()));
+        let verdict = found.map_or(Verdict::NoData, |(c, cell)| {
+            cell.verdict(now, c.thresholds())
+        });
         if verdict == Verdict::NoData && !self.planned[position] {
             return Verdict::NotSampled;
         }
@@ -143,7 +149,10 @@ impl Reading {
                 let (rtt, loss) = sampled.map_or((0, LOSS_NO_DATA), |cell| {
                     let window = cell.fast_window(now);
                     let loss = (window.lost * 100).checked_div(window.sent);
-                    (cell.rtt().1.as_octet(), loss.map_or(LOSS_NO_DATA, |l| l as u8))
+                    (
+                        cell.rtt().1.as_octet(),
+                        loss.map_or(LOSS_NO_DATA, |l| l as u8),
+                    )
                 });
                 self.verdicts.push(verdict as u8);
                 self.rtt_median.push(rtt);
@@ -157,7 +166,12 @@ impl Reading {
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.verdicts.hash(&mut hasher);
-        for end in self.listing.source_ends.iter().chain(self.listing.target_ends.iter()) {
+        for end in self
+            .listing
+            .source_ends
+            .iter()
+            .chain(self.listing.target_ends.iter())
+        {
             end.name.hash(&mut hasher);
         }
         hasher.finish()

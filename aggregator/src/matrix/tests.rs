@@ -1,1 +1,275 @@
+use std::collections::{BTreeMap, HashMap};
 
+use meshprobe_core::cell::PathCell;
+use meshprobe_core::ids::{NodeName, TargetNumber};
+use meshprobe_core::path::Family;
+use meshprobe_core::rtt::RttCode;
+use meshprobe_core::verdict::Verdict;
+use meshprobe_core::window::Summary;
+use meshprobe_proto::report::{self, BlockBuilder};
+use meshprobe_proto::v1;
+use proptest::prelude::*;
+
+use super::*;
+use crate::membership::{Announcement, Membership, MembershipConfig, NodeAddress};
+use crate::snapshot::LOSS_NO_DATA;
+
+const NODES: u32 = 5;
+
+const UDP: Layer = Layer {
+    kind: ProbeKind::Udp,
+    plane: Plane::Pod,
+    family: Family::V4,
+};
+
+fn rhythm() -> Rhythm {
+    Rhythm {
+        intervals: vec![(ProbeKind::Tcp, Plane::Pod, Duration::from_secs(5))],
+        report_interval: Duration::from_secs(10),
+    }
+}
+
+fn matrix() -> Matrix {
+    let mut matrix = Matrix::new(rhythm());
+    matrix.set_nodes(NODES as usize, NODES as usize);
+    matrix
+}
+
+fn name(node: u32) -> String {
+    format!("n{node}")
+}
+
+/// Every prober numbers the targets as the mesh numbers the nodes.
+fn dictionary() -> Dictionary {
+    let entry = |number| v1::DictionaryEntry {
+        number,
+        target: Some(v1::dictionary_entry::Target::Node(name(number))),
+    };
+    let known: HashMap<NodeName, NodeIndex> = (0..NODES)
+        .map(|n| (NodeName::try_from(name(n)).unwrap(), NodeIndex(n)))
+        .collect();
+    let mut dictionary = Dictionary::default();
+    let entries = (0..NODES).map(entry).collect();
+    let nodes = |name: &NodeName| known.get(name).copied();
+    dictionary
+        .extend(entries, nodes, &mut DnsColumns::default())
+        .unwrap();
+    dictionary
+}
+
+fn membership() -> Membership {
+    let config = MembershipConfig::default();
+    let mut membership =
+        Membership::restore(config, Vec::new(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+    for node in 0..NODES {
+        let hello = Announcement {
+            node: NodeName::try_from(name(node)).unwrap(),
+            plane: Plane::Pod,
+            incarnation: meshprobe_core::ids::Incarnation(1),
+            version: String::new(),
+            zone: String::new(),
+            region: String::new(),
+            labels: BTreeMap::new(),
+            addresses: vec![NodeAddress {
+                plane: Plane::Pod,
+                ip: [10, 0, 0, node as u8 + 1].into(),
+                udp_port: 1,
+                tcp_port: 1,
+            }],
+            way: None,
+        };
+        membership.handle_hello(&hello).unwrap();
+    }
+    membership
+}
+
+fn summary(sent: u32, replied: u32, received: u32) -> Summary {
+    let code = if replied > 0 {
+        RttCode::from_nanos(250_000)
+    } else {
+        RttCode::NONE
+    };
+    Summary {
+        window_millis: 1_000,
+        sent,
+        replied,
+        received,
+        rtt_min: code,
+        rtt_median: code,
+        rtt_max: code,
+        last_failure: (replied < sent).then_some(meshprobe_core::outcome::OutcomeClass::Timeout),
+        ..Summary::default()
+    }
+}
+
+fn apply(matrix: &mut Matrix, source: u32, rows: &[(u32, Summary)], end: Moment) -> Applied {
+    let mut block = BlockBuilder::new(UDP);
+    for (target, summary) in rows {
+        block.push(TargetNumber(*target), summary, &[], None);
+    }
+    let report = v1::Report {
+        incarnation: 1,
+        sequence: 1,
+        window_millis: 1_000,
+        blocks: vec![block.finish()],
+        ..v1::Report::default()
+    };
+    let admitted = report::admit(&report).unwrap();
+    let (layer, rows) = admitted.blocks().next().unwrap();
+    let dictionary = dictionary();
+    matrix.apply(
+        NodeIndex(source),
+        layer,
+        rows,
+        dictionary.columns(),
+        end,
+        |_, _| {},
+    )
+}
+
+fn at(millis: u64) -> Moment {
+    Moment::from_millis(millis)
+}
+
+proptest! {
+    /// The dense matrix is a map from (source, target) to cells that each saw their own summaries.
+    #[test]
+    fn the_matrix_is_a_map_of_cells(
+        reports in proptest::collection::vec(
+            (0..NODES, proptest::collection::btree_map(0..NODES, (1_u32..5, 0_u32..5, 0_u32..5), 0..5)),
+            1..60,
+        )
+    ) {
+        let mut matrix = matrix();
+        let mut model: HashMap<(u32, u32), PathCell> = HashMap::new();
+        let thresholds = rhythm().thresholds(UDP, NODES as usize);
+        let mut end = at(1_000);
+        for (source, rows) in reports {
+            end = end + Duration::from_millis(700);
+            let rows: Vec<(u32, Summary)> = rows
+                .into_iter()
+                .map(|(target, (sent, replied, received))| (target, summary(sent, replied.min(sent), received)))
+                .collect();
+            let applied = apply(&mut matrix, source, &rows, end);
+            let own = rows.iter().filter(|(target, _)| *target == source).count() as u64;
+            prop_assert_eq!(applied, Applied { paths: rows.len() as u64 - own, skipped: own });
+            for (target, summary) in rows.into_iter().filter(|(target, _)| *target != source) {
+                let cell = model.entry((source, target)).or_insert(PathCell::EMPTY);
+                cell.apply(&summary, end, &thresholds);
+                if summary.received > 0 {
+                    cell.apply_received(summary.received, end);
+                }
+            }
+        }
+        let listing = Listing::new(UDP, &membership(), &matrix.dns);
+        let cells = matrix.layer(UDP);
+        let mut reading = Reading::new(listing);
+        while !reading.step(cells, end, 3) {}
+        let snapshot = reading.finish(jiff::Timestamp::UNIX_EPOCH, 1);
+        for source in 0..NODES {
+            for target in 0..NODES {
+                let position = (source * NODES + target) as usize;
+                let expected = match model.get(&(source, target)) {
+                    _ if source == target => Verdict::NotSampled,
+                    Some(cell) => cell.verdict(end, &thresholds),
+                    None => Verdict::NoData,
+                };
+                prop_assert_eq!(snapshot.verdicts[position], expected as u8);
+                let found = cells.and_then(|c| c.cell(source as usize, target as usize));
+                if let Some(cell) = model.get(&(source, target)) {
+                    prop_assert_eq!(found, Some(cell));
+                }
+                let has_loss = snapshot.loss_percent[position] != LOSS_NO_DATA;
+                // A verdict outlives the fast window by half a report interval; the loss does not.
+                prop_assert!(!has_loss || expected > Verdict::NoData);
+            }
+        }
+        // The census walks the same cells in steps of another size and must come to the same counts.
+        let mut census = Census::default();
+        census.start(&matrix, &membership());
+        let result = loop {
+            if let Some(result) = census.step(&matrix, end, 7) {
+                break result;
+            }
+        };
+        let mut in_snapshot = crate::snapshot::VerdictCounts::default();
+        for verdict in &snapshot.verdicts {
+            in_snapshot.add(Verdict::from_number(*verdict).unwrap());
+        }
+        prop_assert_eq!(result.layers[0].paths, in_snapshot);
+        let failing: u64 = (0..NODES).map(|n| u64::from(result.failing_in(NodeIndex(n)))).sum();
+        let out: u64 = (0..NODES).map(|n| u64::from(result.failing_out(NodeIndex(n)))).sum();
+        prop_assert_eq!(failing, out);
+    }
+}
+
+#[test]
+fn what_a_target_received_is_shown_with_the_path_that_it_came_by() {
+    let mut matrix = matrix();
+    let now = crate::pipeline::Now {
+        moment: at(20_000),
+        wall: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
+    };
+    apply(&mut matrix, 0, &[(1, summary(10, 4, 0))], at(19_000));
+    apply(&mut matrix, 1, &[(0, summary(10, 4, 9))], at(19_500));
+    let forward = cell_details(&matrix, NodeIndex(0), NodeIndex(1), now);
+    assert_eq!((forward[0].sent, forward[0].replied), (10, 4));
+    assert_eq!(
+        forward[0].received,
+        Some(9),
+        "one-way: the loss is on the way back"
+    );
+    let reverse = cell_details(&matrix, NodeIndex(1), NodeIndex(0), now);
+    assert_eq!(
+        reverse[0].received, None,
+        "node 0 received nothing and did not say otherwise"
+    );
+}
+
+#[test]
+fn a_forgotten_nodes_number_starts_empty() {
+    let mut matrix = matrix();
+    apply(&mut matrix, 0, &[(1, summary(10, 0, 0))], at(10_000));
+    apply(&mut matrix, 1, &[(0, summary(10, 10, 0))], at(10_000));
+    matrix.clear_node(NodeIndex(1));
+    let layer = matrix.layer(UDP).unwrap();
+    assert_eq!(layer.cell(0, 1), Some(&PathCell::EMPTY));
+    assert_eq!(layer.cell(1, 0), None);
+}
+
+#[test]
+fn a_path_costs_at_most_forty_octets() {
+    let mut matrix = Matrix::new(rhythm());
+    matrix.set_nodes(160, 160);
+    for node in 0..160 {
+        matrix.layer_mut(UDP).row_mut(NodeIndex(node), 160);
+    }
+    assert_eq!(matrix.cell_bytes(), 160 * 160 * 40);
+}
+
+#[test]
+fn a_kind_that_is_sent_every_five_seconds_needs_two_samples_for_a_verdict() {
+    let layer = |kind| Layer { kind, ..UDP };
+    let rhythm = rhythm();
+    assert_eq!(rhythm.thresholds(layer(ProbeKind::Udp), 100).min_samples, 4);
+    assert_eq!(rhythm.thresholds(layer(ProbeKind::Tcp), 100).min_samples, 2);
+}
+
+#[test]
+fn targets_must_be_known_and_fit_the_layer() {
+    let dictionary = dictionary();
+    let columns = dictionary.columns();
+    assert_eq!(Matrix::check(UDP, &[0, 1, 3], columns), Ok(()));
+    assert_eq!(
+        Matrix::check(UDP, &[0, 5], columns),
+        Err(WrongTarget::Unknown(5))
+    );
+    let dns = Layer {
+        kind: ProbeKind::DnsUdp,
+        ..UDP
+    };
+    assert_eq!(
+        Matrix::check(dns, &[2], columns),
+        Err(WrongTarget::Layer(2))
+    );
+}

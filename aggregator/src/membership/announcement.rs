@@ -206,14 +206,32 @@ mod tests {
         assert!(matches!(refused(|h| h.plane = 9), E::Plane(_)));
         assert_eq!(refused(|h| h.plane = 3), E::ServicePlane);
         assert_eq!(refused(|h| h.incarnation = 0), E::Incarnation);
-        assert_eq!(refused(|h| h.zone = "a\nb".into()), E::Text { field: "zone" });
-        let labels = |h: &mut v1::Hello| h.labels = (0..65).map(|n| (n.to_string(), String::new())).collect();
+        assert_eq!(
+            refused(|h| h.zone = "a\nb".into()),
+            E::Text { field: "zone" }
+        );
+        let labels = |h: &mut v1::Hello| {
+            h.labels = (0..65).map(|n| (n.to_string(), String::new())).collect();
+        };
         assert_eq!(refused(labels), E::Labels(65));
         let many = |h: &mut v1::Hello| h.addresses = vec![h.addresses[0].clone(); 9];
         assert_eq!(refused(many), E::Addresses(9));
-        for ip in ["", "mesh-1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "ff02::1"] {
-            assert_eq!(refused(|h| h.addresses[0].ip = ip.into()), E::Ip(ip.to_owned()));
+        for ip in [
+            "",
+            "mesh-1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "ff02::1",
+        ] {
+            assert_eq!(
+                refused(|h| h.addresses[0].ip = ip.into()),
+                E::Ip(ip.to_owned())
+            );
         }
-        assert_eq!(refused(|h| h.addresses[0].udp_port = 65_536), E::Port(65_536));
+        assert_eq!(
+            refused(|h| h.addresses[0].udp_port = 65_536),
+            E::Port(65_536)
+        );
     }
 }

@@ -32,7 +32,7 @@ use ssid::SsidPool;
 
 pub use announcement::{Announcement, AnnouncementError};
 pub use record::{
-    NodeAddress, NodeRecord, Progress, ProberRecord, Remembered, StoreChange, WayHome,
+    NodeAddress, NodeRecord, ProberRecord, Progress, Remembered, StoreChange, WayHome,
 };
 pub use zones::Zones;
 
@@ -243,7 +243,11 @@ impl Membership {
         let member = self.members[node.index()]
             .as_mut()
             .ok_or(JoinError::TooManyNodes(self.config.max_nodes))?;
-        let before = (member.lifecycle, member.seats.clone(), Arc::clone(&member.profile));
+        let before = (
+            member.lifecycle,
+            member.seats.clone(),
+            Arc::clone(&member.profile),
+        );
         if let Some(seat) = member.seats.iter_mut().find(|s| s.plane == hello.plane) {
             seat.version.clone_from(&hello.version);
             seat.away_until = None;
@@ -263,7 +267,11 @@ impl Membership {
             profile.labels.clone_from(&hello.labels);
         }
         let away = member.seats.iter().any(|seat| seat.away_until.is_some());
-        member.lifecycle = if away { Lifecycle::Leaving } else { Lifecycle::Active };
+        member.lifecycle = if away {
+            Lifecycle::Leaving
+        } else {
+            Lifecycle::Active
+        };
         member.gone_since = None;
         member.refresh(profile, &mut self.zones);
         let (lifecycle, seats, profile) = before;
@@ -363,7 +371,16 @@ impl Membership {
             .into_iter()
             .filter_map(|node| Some(StoreChange::Node(self.get(node)?.record())));
         let forgotten: Vec<_> = forgotten.into_iter().map(StoreChange::Forget).collect();
-        forgotten.into_iter().chain(records.collect::<Vec<_>>()).collect()
+        forgotten
+            .into_iter()
+            .chain(records.collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// What would be remembered of every node now.
+    #[cfg(test)]
+    pub(crate) fn records(&self) -> Vec<NodeRecord> {
+        self.iter().map(|(_, member)| member.record()).collect()
     }
 
     /// What was taken could not be stored: it has to be taken again.
@@ -441,8 +458,8 @@ impl Membership {
             return;
         };
         let is_gone = record.lifecycle == Lifecycle::Gone;
-        let away_until = (record.lifecycle == Lifecycle::Leaving)
-            .then(|| record.lifecycle_until.unwrap_or(now));
+        let away_until =
+            (record.lifecycle == Lifecycle::Leaving).then(|| record.lifecycle_until.unwrap_or(now));
         let mut seats = Vec::new();
         for prober in record.probers {
             // A record with another prober's identifier is given a new one, as if it were new.
@@ -480,8 +497,8 @@ impl Membership {
             Some(index) => index,
             None => self.add(node.name.clone())?,
         };
-        let only_host = !node.addresses.is_empty()
-            && node.addresses.iter().all(|a| a.plane == Plane::Host);
+        let only_host =
+            !node.addresses.is_empty() && node.addresses.iter().all(|a| a.plane == Plane::Host);
         let plane = if only_host { Plane::Host } else { Plane::Pod };
         self.take_seat(index, plane)?;
         if let Some(Some(member)) = self.members.get_mut(index.index()) {

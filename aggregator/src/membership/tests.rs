@@ -119,12 +119,19 @@ fn a_node_that_comes_back_is_the_node_that_it_was() {
     mesh.handle_goodbye(node, Plane::Pod, Duration::from_secs(60), at(0));
     let version = mesh.plan_version();
     assert_eq!(mesh.handle_hello(&hello("b")), Ok(Joined::Back(node)));
-    assert_eq!(mesh.plan_version(), version, "a restart in time is no news for the plan");
+    assert_eq!(
+        mesh.plan_version(),
+        version,
+        "a restart in time is no news for the plan"
+    );
 
     mesh.handle_goodbye(node, Plane::Pod, Duration::from_secs(60), at(100));
     mesh.poll(at(160));
     assert_eq!(mesh.handle_hello(&hello("b")), Ok(Joined::Back(node)));
-    assert_eq!(mesh.get(node).unwrap().seat(Plane::Pod).unwrap().ssid, Ssid(2));
+    assert_eq!(
+        mesh.get(node).unwrap().seat(Plane::Pod).unwrap().ssid,
+        Ssid(2)
+    );
     assert!(mesh.plan_version() > version);
 }
 
@@ -167,7 +174,10 @@ fn numbers_identifiers_and_lifecycles_survive_a_restart() {
     }
     assert_eq!(after.poll(at(61)), [Expiry::Gone(NodeIndex(1))]);
     let fresh = after.handle_hello(&hello("d")).unwrap().node();
-    assert_eq!(after.get(fresh).unwrap().seat(Plane::Pod).unwrap().ssid, Ssid(4));
+    assert_eq!(
+        after.get(fresh).unwrap().seat(Plane::Pod).unwrap().ssid,
+        Ssid(4)
+    );
 }
 
 #[test]
@@ -178,7 +188,11 @@ fn two_records_with_one_identifier_end_with_two() {
     let mut stored = records(before.take_changed());
     stored[1].probers[0].ssid = stored[0].probers[0].ssid;
     let mut after = restored(stored);
-    let ssids: BTreeSet<u16> = after.iter().flat_map(|(_, m)| m.seats()).map(|s| s.ssid.0).collect();
+    let ssids: BTreeSet<u16> = after
+        .iter()
+        .flat_map(|(_, m)| m.seats())
+        .map(|s| s.ssid.0)
+        .collect();
     assert_eq!(ssids.len(), 2);
     assert_eq!(records(after.take_changed()).len(), 1);
 }
@@ -192,7 +206,10 @@ fn the_mesh_has_a_limit() {
     let mut mesh = Membership::restore(config, Vec::new(), at(0)).unwrap();
     mesh.handle_hello(&hello("a")).unwrap();
     mesh.handle_hello(&hello("b")).unwrap();
-    assert_eq!(mesh.handle_hello(&hello("c")), Err(JoinError::TooManyNodes(2)));
+    assert_eq!(
+        mesh.handle_hello(&hello("c")),
+        Err(JoinError::TooManyNodes(2))
+    );
     assert!(mesh.handle_hello(&hello("a")).is_ok());
 }
 

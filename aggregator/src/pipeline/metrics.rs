@@ -64,17 +64,53 @@ impl PipelineMetrics {
             cells,
             incidents,
         } = this.clone();
-        registry.register("reports", "Reports by what became of them: taken, duplicate, late, rejected", reports);
-        registry.register("reports_rejected", "Rejected reports and dictionaries by reason", rejected);
-        registry.register("prober_streams_ended", "Prober streams that the aggregator ended or refused, by reason", streams_ended);
+        registry.register(
+            "reports",
+            "Reports by what became of them: taken, duplicate, late, rejected",
+            reports,
+        );
+        registry.register(
+            "reports_rejected",
+            "Rejected reports and dictionaries by reason",
+            rejected,
+        );
+        registry.register(
+            "prober_streams_ended",
+            "Prober streams that the aggregator ended or refused, by reason",
+            streams_ended,
+        );
         registry.register("confirms", "Confirmations that probers were asked for: sent, dropped because the stream's queue was full", confirms);
-        registry.register("store_batches", "Batches of node and progress records: stored, failed", store_batches);
-        registry.register("path_updates", "Paths in reports that were applied to the matrix", path_updates);
-        registry.register("report_rows_skipped", "Rows of reports about nodes that are not in the mesh", rows_skipped);
+        registry.register(
+            "store_batches",
+            "Batches of node and progress records: stored, failed",
+            store_batches,
+        );
+        registry.register(
+            "path_updates",
+            "Paths in reports that were applied to the matrix",
+            path_updates,
+        );
+        registry.register(
+            "report_rows_skipped",
+            "Rows of reports about nodes that are not in the mesh",
+            rows_skipped,
+        );
         registry.register("prober_streams", "Prober streams that are open", streams);
-        registry.register("nodes", "Nodes of the mesh, those that are gone not counted", nodes);
-        registry.register("nodes_reporting", "Nodes whose reports are fresh", nodes_reporting);
-        registry.register("matrix_cell_bytes", "Memory of the matrix cells", cell_bytes);
+        registry.register(
+            "nodes",
+            "Nodes of the mesh, those that are gone not counted",
+            nodes,
+        );
+        registry.register(
+            "nodes_reporting",
+            "Nodes whose reports are fresh",
+            nodes_reporting,
+        );
+        registry.register(
+            "matrix_cell_bytes",
+            "Memory of the matrix cells",
+            cell_bytes,
+        );
         registry.register("cells", "Paths by verdict, over all layers", cells);
         registry.register("incidents_open", "Open incidents by pattern", incidents);
         this
@@ -106,7 +142,9 @@ impl PipelineMetrics {
     }
 
     pub(crate) fn set_incidents(&self, pattern: &'static str, count: usize) {
-        self.incidents.get_or_create(&ByPattern { pattern }).set(count as i64);
+        self.incidents
+            .get_or_create(&ByPattern { pattern })
+            .set(count as i64);
     }
 
     #[cfg(test)]

@@ -35,6 +35,7 @@ use mesh::Mesh;
 use task::MeshTask;
 
 pub use handle::{MeshHandle, MeshStopped, PathError, StoreBatch, StoreUnavailable};
+pub use mesh::{MeshByHand, StreamByHand, now_by_hand};
 pub(crate) use metrics::PipelineMetrics;
 pub use now::{Clock, Now};
 

@@ -86,7 +86,10 @@ mod tests {
             let moment = Moment::from_millis(millis);
             assert_eq!(now.moment_at(now.wall_at(moment)), moment);
         }
-        assert_eq!(now.wall_at(Moment::from_millis(99_000)).as_second(), 1_699_999_999);
+        assert_eq!(
+            now.wall_at(Moment::from_millis(99_000)).as_second(),
+            1_699_999_999
+        );
     }
 
     #[test]

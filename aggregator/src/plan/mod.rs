@@ -79,8 +79,8 @@ impl Default for PlanConfig {
         Self {
             schedules: vec![
                 schedule(ProbeKind::Udp, Plane::Pod, 1_000, 250),
-                schedule(ProbeKind::Tcp, Plane::Pod, 5_000, 1_000),
                 schedule(ProbeKind::Udp, Plane::Host, 1_000, 250),
+                schedule(ProbeKind::Tcp, Plane::Pod, 5_000, 1_000),
                 schedule(ProbeKind::Tcp, Plane::Host, 5_000, 1_000),
                 schedule(ProbeKind::DnsUdp, Plane::Pod, 5_000, 1_000),
                 schedule(ProbeKind::DnsUdp, Plane::Service, 5_000, 1_000),

@@ -34,7 +34,8 @@ fn mesh(nodes: &[&str]) -> Membership {
     let config = MembershipConfig::default();
     let mut mesh = Membership::restore(config, Vec::new(), Timestamp::UNIX_EPOCH).unwrap();
     for (n, node) in nodes.iter().enumerate() {
-        mesh.handle_hello(&hello(node, Plane::Pod, n as u8 + 1)).unwrap();
+        mesh.handle_hello(&hello(node, Plane::Pod, n as u8 + 1))
+            .unwrap();
     }
     mesh
 }
@@ -71,7 +72,11 @@ fn everybody_probes_everybody_else() {
         let peers: Vec<&str> = plan.peers.iter().map(|peer| peer.node.as_str()).collect();
         let others: Vec<&str> = ["a", "b", "c"].into_iter().filter(|n| *n != node).collect();
         assert_eq!(peers, others);
-        assert!(plan.peers.iter().all(|peer| peer.ssid != plan.ssid && peer.ssid != 0));
+        assert!(
+            plan.peers
+                .iter()
+                .all(|peer| peer.ssid != plan.ssid && peer.ssid != 0)
+        );
         assert_eq!(plan.dns.len(), 1);
     }
 }
@@ -99,7 +104,10 @@ fn a_pod_prober_stands_in_for_a_host_prober_that_is_not_there() {
         kinds(&host),
         [(ProbeKind::Udp, Plane::Host), (ProbeKind::Tcp, Plane::Host)]
     );
-    assert!(host.dns.is_empty(), "one prober of a node asks the DNS servers");
+    assert!(
+        host.dns.is_empty(),
+        "one prober of a node asks the DNS servers"
+    );
     assert_ne!(host.ssid, beside.ssid);
 }
 
@@ -116,9 +124,8 @@ fn a_join_moves_nobody_elses_phase() {
 #[test]
 fn the_fingerprint_changes_only_for_whom_something_changed() {
     let mut mesh = mesh(&["a", "b"]);
-    let prints = |mesh: &Membership| {
-        ["a", "b"].map(|node| fingerprint(&planned(mesh, node, Plane::Pod)))
-    };
+    let prints =
+        |mesh: &Membership| ["a", "b"].map(|node| fingerprint(&planned(mesh, node, Plane::Pod)));
     let before = prints(&mesh);
     assert_eq!(prints(&mesh), before);
     mesh.handle_hello(&hello("b", Plane::Pod, 77)).unwrap();

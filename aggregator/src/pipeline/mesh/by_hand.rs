@@ -103,7 +103,12 @@ impl MeshByHand {
     }
 
     /// New numbers of targets.
-    pub fn handle_dictionary(&mut self, stream: &StreamByHand, dictionary: v1::Dictionary, now: Now) {
+    pub fn handle_dictionary(
+        &mut self,
+        stream: &StreamByHand,
+        dictionary: v1::Dictionary,
+        now: Now,
+    ) {
         let event = StreamEvent::Dictionary {
             prober: stream.prober,
             stream: stream.id,
@@ -114,7 +119,8 @@ impl MeshByHand {
 
     /// A report arrived.
     pub fn handle_report(&mut self, stream: &StreamByHand, report: &v1::Report, now: Moment) {
-        self.mesh.handle_report(stream.prober, stream.id, report, now);
+        self.mesh
+            .handle_report(stream.prober, stream.id, report, now);
     }
 
     /// The prober says that it stops.

@@ -3,9 +3,13 @@
 //! No clock, no waiting: every method takes `now`, and the only channels are the streams' (bounded, `try_send`) and the
 //! `watch` channels that publish. What must not be lost (incident changes) is returned.
 
+mod by_hand;
 mod publish;
 mod reports;
 mod storing;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +35,7 @@ use crate::membership::{
 use crate::plan::Roster;
 use crate::snapshot::{PathCells, Snapshot};
 
+pub use by_hand::{MeshByHand, StreamByHand, now_by_hand};
 use publish::Published;
 pub(super) use storing::Batch;
 use storing::Storing;
@@ -92,8 +97,10 @@ impl Mesh {
             membership,
             metrics,
         };
-        this.matrix
-            .set_nodes(this.membership.present().count(), this.membership.index_bound());
+        this.matrix.set_nodes(
+            this.membership.present().count(),
+            this.membership.index_bound(),
+        );
         this.publish_roster(now);
         this.publish_snapshot(now);
         Ok(this)
@@ -159,6 +166,13 @@ impl Mesh {
 
     /// Does what is due. The changes of incidents that somebody has to be told about.
     pub(super) fn poll(&mut self, now: Now) -> Vec<IncidentChange> {
+        let changes = self.poll_decisions(now);
+        self.publish(now);
+        changes
+    }
+
+    /// The part of it that decides something.
+    fn poll_decisions(&mut self, now: Now) -> Vec<IncidentChange> {
         let is_due = |at: jiff::Timestamp| at <= now.wall;
         if self.membership.next_deadline().is_some_and(is_due) {
             self.expire(now);
@@ -178,7 +192,6 @@ impl Mesh {
                 self.published.hurry_snapshot(now.moment);
             }
         }
-        self.publish(now);
         changes
     }
 
@@ -274,7 +287,10 @@ impl Mesh {
             Joined::New(node) => {
                 info!(prober = %hello.node, plane = %hello.plane, zone = hello.zone, "Node joined");
                 self.resolve_dictionaries();
-                let (nodes, bound) = (self.membership.present().count(), self.membership.index_bound());
+                let (nodes, bound) = (
+                    self.membership.present().count(),
+                    self.membership.index_bound(),
+                );
                 self.matrix.set_nodes(nodes, bound);
                 debug!(node = node.0, nodes, "Matrix grew");
             }
@@ -340,7 +356,10 @@ impl Mesh {
                 }
             }
         }
-        let (nodes, bound) = (self.membership.present().count(), self.membership.index_bound());
+        let (nodes, bound) = (
+            self.membership.present().count(),
+            self.membership.index_bound(),
+        );
         self.matrix.set_nodes(nodes, bound);
         self.published.plan_changed(&self.membership, now.moment);
     }
@@ -361,7 +380,9 @@ impl Mesh {
         for (prober, session) in probers.filter(|(prober, _)| prober.node == question.node) {
             let ssid = |subject: &NodeIndex| {
                 let member = self.membership.get(*subject)?;
-                let seat = member.seat(prober.plane).or_else(|| member.seats().next())?;
+                let seat = member
+                    .seat(prober.plane)
+                    .or_else(|| member.seats().next())?;
                 Some(seat.ssid.0.into())
             };
             let peer_ssid: Vec<u32> = question.subjects.iter().filter_map(ssid).collect();

@@ -84,6 +84,11 @@ impl Published {
         self.snapshot_at = self.snapshot_at.min(now + HURRIED_GAP);
     }
 
+    /// When the next roster is due, if one is.
+    pub(super) fn next_roster(&self) -> Option<Moment> {
+        self.roster_at
+    }
+
     pub(super) fn next_deadline(&self, census: &Census) -> Option<Moment> {
         if self.reading.is_some() || !self.waiting.is_empty() {
             return Some(Moment::ORIGIN);
@@ -113,10 +118,19 @@ impl Mesh {
         self.published.waiting.push((layer, answer));
     }
 
-    pub(super) fn publish(&mut self, now: Now) {
-        if self.published.roster_at.is_some_and(|at| at <= now.moment) {
+    /// The roster, if it is due.
+    pub(super) fn publish_due_roster(&mut self, now: Now) {
+        if self
+            .published
+            .next_roster()
+            .is_some_and(|at| at <= now.moment)
+        {
             self.publish_roster(now);
         }
+    }
+
+    pub(super) fn publish(&mut self, now: Now) {
+        self.publish_due_roster(now);
         self.step_reading(now);
         if self.published.snapshot_at <= now.moment {
             if !self.census.is_walking() {

@@ -73,7 +73,7 @@ impl Mesh {
             return;
         };
         // Another start took this prober's place; its stream is being ended.
-        let Some(way) = session.hear(stream, now) else {
+        let Some(way) = session.hear(stream, now).map(|end| end.way) else {
             return;
         };
         match self.take(prober, report, way, now) {
@@ -109,8 +109,6 @@ impl Mesh {
             });
         }
         if report.sequence != 0 && session.sequence.contains(report.sequence) {
-            // Its acknowledgement may have been lost with the stream that it was sent on.
-            self.storing.mark(prober);
             return Ok(Taken::Duplicate);
         }
         let admitted = report::admit(report)?;
@@ -143,7 +141,9 @@ impl Mesh {
         };
         let end = now - report.age;
         let is_old = report.age > FAST_WINDOW || session.newest_end.is_some_and(|e| end < e);
-        let health = report.self_health.map_or(0, |health| health.local_health.min(7) as u8);
+        let health = report
+            .self_health
+            .map_or(0, |health| health.local_health.min(7) as u8);
         last_reports.insert(
             prober.node,
             LastReport {
@@ -172,7 +172,8 @@ impl Mesh {
 
     /// A refused report is done with, if it has a number of this start at all.
     fn acknowledge_refused(&mut self, prober: ProberKey, report: &v1::Report, why: &Rejection) {
-        let is_numbered = report.sequence != 0 && !matches!(why, Rejection::ForeignIncarnation { .. });
+        let is_numbered =
+            report.sequence != 0 && !matches!(why, Rejection::ForeignIncarnation { .. });
         let session = self.sessions.get_mut(&prober).filter(|_| is_numbered);
         if session.is_some_and(|session| session.sequence.take(report.sequence).is_ok()) {
             self.storing.mark(prober);

@@ -1,0 +1,5 @@
+//! The pipeline as probers see it: real gRPC over loopback.
+
+mod bad_input;
+mod client;
+mod streams;
