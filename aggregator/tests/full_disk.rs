@@ -23,14 +23,27 @@ fn in_small_disk(test: &str) {
     let folder = Folder::new();
     let script = "mount -t tmpfs -o size=1m none \"$1\" && exec \"$2\" --exact \"$3\" --nocapture";
     let output = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .args([
+            "--map-root-user",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
         .arg(folder.path())
         .arg(std::env::current_exe().unwrap())
         .arg(test)
         .env(SMALL_DISK, folder.path())
         .output()
         .unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{text}");
     assert!(text.contains("1 passed"), "the test did not run:\n{text}");
 }
@@ -56,7 +69,9 @@ fn alerts_go_on_while_the_disk_is_full_and_the_store_catches_up() {
 
 #[tokio::test]
 async fn inside_alerts_go_on() {
-    let Some(disk) = small_disk() else { return assert!(std::env::var_os(SMALL_DISK).is_none()) };
+    let Some(disk) = small_disk() else {
+        return assert!(std::env::var_os(SMALL_DISK).is_none());
+    };
     let inbox = Inbox::default();
     let (listener, address) = any_port().await;
     let _serving = inbox.serve(listener);
@@ -67,7 +82,8 @@ async fn inside_alerts_go_on() {
     let filler = fill(&disk);
     // More than fits into what SQLite has reserved already.
     for number in 0..50 {
-        way.tell(Transition::Opened, dark(&format!("during-{number}"))).await;
+        way.tell(Transition::Opened, dark(&format!("during-{number}")))
+            .await;
     }
     inbox.wait_for(51).await;
     let state = way.store.state();
@@ -83,7 +99,11 @@ async fn inside_alerts_go_on() {
 
     let (_, loaded) = Store::open(settings(disk.join("a.db"))).unwrap();
     assert_eq!(loaded.incidents.len(), 51, "every incident is on disk");
-    assert_eq!(loaded.outbox.len(), 0, "and so is that its notification was delivered");
+    assert_eq!(
+        loaded.outbox.len(),
+        0,
+        "and so is that its notification was delivered"
+    );
     assert_eq!(inbox.all().len(), 51);
 }
 
@@ -94,7 +114,9 @@ fn an_aggregator_starts_on_a_full_disk_and_knows_what_it_knew() {
 
 #[tokio::test]
 async fn inside_start_on_full_disk() {
-    let Some(disk) = small_disk() else { return assert!(std::env::var_os(SMALL_DISK).is_none()) };
+    let Some(disk) = small_disk() else {
+        return assert!(std::env::var_os(SMALL_DISK).is_none());
+    };
     let inbox = Inbox::default();
     let (listener, address) = any_port().await;
     let _serving = inbox.serve(listener);
@@ -108,7 +130,11 @@ async fn inside_start_on_full_disk() {
     let filler = fill(&disk);
     let way = Way::start(disk.join("a.db"), &hooks).unwrap();
     assert!(!way.store.state().is_writable());
-    assert_eq!(way.incidents.open_count(), 1, "the open incident is remembered");
+    assert_eq!(
+        way.incidents.open_count(),
+        1,
+        "the open incident is remembered"
+    );
     way.tell(Transition::Opened, dark("during")).await;
     inbox.wait_for(2).await;
     fs::remove_file(filler).unwrap();

@@ -35,7 +35,10 @@ async fn an_incident_reaches_every_receiver_signed_and_in_alertmanagers_form() {
     let _signed = signed.serve(listener);
     let (listener, plain_address) = any_port().await;
     let _plain = plain.serve(listener);
-    let hooks = [webhook("signed", signed_address, &secrets), webhook("plain", plain_address, "")];
+    let hooks = [
+        webhook("signed", signed_address, &secrets),
+        webhook("plain", plain_address, ""),
+    ];
     let way = Way::start(folder.file("a.db"), &hooks).unwrap();
 
     way.tell(OPEN, dark("mesh-1")).await;
@@ -48,14 +51,30 @@ async fn an_incident_reaches_every_receiver_signed_and_in_alertmanagers_form() {
     assert_eq!(received.header("content-type"), "application/json");
     assert!(received.header("user-agent").starts_with("meshprobe/"));
 
-    let signed_text =
-        [received.id().as_bytes(), b".", received.header("webhook-timestamp").as_bytes(), b".", &received.body].concat();
-    let secrets = [b"a secret of some length".to_vec(), STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap()];
+    let signed_text = [
+        received.id().as_bytes(),
+        b".",
+        received.header("webhook-timestamp").as_bytes(),
+        b".",
+        &received.body,
+    ]
+    .concat();
+    let secrets = [
+        b"a secret of some length".to_vec(),
+        STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
+    ];
     let signatures: Vec<&str> = received.header("webhook-signature").split(' ').collect();
     assert_eq!(signatures.len(), 2);
     for (signature, secret) in signatures.iter().zip(secrets) {
-        let mac = STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
-        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &secret), &signed_text, &mac).unwrap();
+        let mac = STANDARD
+            .decode(signature.strip_prefix("v1,").unwrap())
+            .unwrap();
+        hmac::verify(
+            &hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            &signed_text,
+            &mac,
+        )
+        .unwrap();
     }
 
     let unsigned = plain.wait_for(1).await.remove(0);
@@ -65,7 +84,8 @@ async fn an_incident_reaches_every_receiver_signed_and_in_alertmanagers_form() {
 }
 
 #[tokio::test]
-async fn a_failed_attempt_is_made_again_with_the_same_key_and_the_end_does_not_overtake_the_beginning() {
+async fn a_failed_attempt_is_made_again_with_the_same_key_and_the_end_does_not_overtake_the_beginning()
+ {
     let folder = Folder::new();
     let inbox = Inbox::default();
     let (listener, address) = any_port().await;
@@ -78,7 +98,10 @@ async fn a_failed_attempt_is_made_again_with_the_same_key_and_the_end_does_not_o
     inbox.wait_for(1).await;
     way.tell(Transition::Resolved, resolved(incident)).await;
     let received = inbox.wait_for(3).await;
-    assert_eq!(inbox.gists(), ["mesh-1 firing", "mesh-1 firing", "mesh-1 resolved"]);
+    assert_eq!(
+        inbox.gists(),
+        ["mesh-1 firing", "mesh-1 firing", "mesh-1 resolved"]
+    );
     assert_eq!(received[0].id(), received[1].id());
     assert_eq!(received[0].body, received[1].body);
     assert_ne!(received[1].id(), received[2].id());
@@ -95,7 +118,10 @@ async fn a_receiver_that_asks_for_time_is_left_alone_and_others_are_not_held_up(
     let (listener, quick_address) = any_port().await;
     let _quick = quick.serve(listener);
     busy.answer_next([(StatusCode::TOO_MANY_REQUESTS, Some("3600"))]);
-    let hooks = [webhook("busy", busy_address, ""), webhook("quick", quick_address, "")];
+    let hooks = [
+        webhook("busy", busy_address, ""),
+        webhook("quick", quick_address, ""),
+    ];
     let way = Way::start(folder.file("a.db"), &hooks).unwrap();
 
     way.tell(OPEN, dark("mesh-1")).await;
@@ -141,7 +167,10 @@ async fn only_news_is_told() {
     let quiet = Inbox::default();
     let (listener, quiet_address) = any_port().await;
     let _quiet = quiet.serve(listener);
-    let hooks = [webhook("pager", address, ""), webhook("quiet", quiet_address, ", send_resolved: false")];
+    let hooks = [
+        webhook("pager", address, ""),
+        webhook("quiet", quiet_address, ", send_resolved: false"),
+    ];
     let way = Way::start(folder.file("a.db"), &hooks).unwrap();
 
     let mut incident = dark("mesh-1");
@@ -153,7 +182,10 @@ async fn only_news_is_told() {
     way.tell(OPEN, dark("mesh-2")).await;
     inbox.wait_for(3).await;
     quiet.wait_for(2).await;
-    assert_eq!(inbox.gists(), ["mesh-1 firing", "mesh-1 resolved", "mesh-2 firing"]);
+    assert_eq!(
+        inbox.gists(),
+        ["mesh-1 firing", "mesh-1 resolved", "mesh-2 firing"]
+    );
     assert_eq!(quiet.gists(), ["mesh-1 firing", "mesh-2 firing"]);
     // The API shows the update all the same.
     let shown = way.incidents.one(&dark("mesh-1").id).unwrap();
@@ -169,11 +201,16 @@ const CHILD_RECEIVER: &str = "MESHPROBE_TEST_RECEIVER";
 /// The process that is killed. Without its variables it is a test that has nothing to do with it.
 #[tokio::test]
 async fn a_process_that_sends_to_a_receiver_that_never_answers() {
-    let (Ok(path), Ok(receiver)) = (std::env::var(CHILD_STORE), std::env::var(CHILD_RECEIVER)) else {
+    let (Ok(path), Ok(receiver)) = (std::env::var(CHILD_STORE), std::env::var(CHILD_RECEIVER))
+    else {
         assert!(std::env::var_os(CHILD_STORE).is_none());
         return;
     };
-    let way = Way::start(path.into(), &[webhook("pager", receiver.parse().unwrap(), "")]).unwrap();
+    let way = Way::start(
+        path.into(),
+        &[webhook("pager", receiver.parse().unwrap(), "")],
+    )
+    .unwrap();
     way.tell(OPEN, dark("mesh-1")).await;
     std::future::pending::<()>().await;
 }
@@ -184,14 +221,21 @@ async fn after_a_kill_in_the_middle_of_an_attempt_the_message_is_sent_again_with
     // It accepts and reads, and never answers.
     let (listener, deaf) = any_port().await;
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_process_that_sends_to_a_receiver_that_never_answers", "--nocapture"])
+        .args([
+            "--exact",
+            "a_process_that_sends_to_a_receiver_that_never_answers",
+            "--nocapture",
+        ])
         .env(CHILD_STORE, folder.file("a.db"))
         .env(CHILD_RECEIVER, deaf.to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let (stream, _) = tokio::time::timeout(support::PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let (stream, _) = tokio::time::timeout(support::PATIENCE, listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
     let stream = stream.into_std().unwrap();
     stream.set_nonblocking(false).unwrap();
     let sent = tokio::task::spawn_blocking(move || {
@@ -214,12 +258,20 @@ async fn after_a_kill_in_the_middle_of_an_attempt_the_message_is_sent_again_with
     let received = inbox.wait_for(1).await;
     assert_eq!(received[0].id(), first_id);
     assert_eq!(received[0].gist(), "mesh-1 firing");
-    assert_eq!(way.incidents.open_count(), 1, "the open incident is remembered as well");
+    assert_eq!(
+        way.incidents.open_count(),
+        1,
+        "the open incident is remembered as well"
+    );
     eventually("an empty outbox", || way.pending.count() == 0).await;
     way.stop().await;
 
     let way = Way::start(folder.file("a.db"), &[webhook("pager", address, "")]).unwrap();
-    assert_eq!(way.pending.count(), 0, "what was delivered is not sent again");
+    assert_eq!(
+        way.pending.count(),
+        0,
+        "what was delivered is not sent again"
+    );
     way.stop().await;
     assert_eq!(inbox.all().len(), 1);
 }

@@ -86,7 +86,9 @@ impl From<crate::pipeline::PathError> for ApiError {
         use crate::pipeline::PathError;
         match error {
             PathError::Stopped(_) => Self::Stopping,
-            PathError::UnknownSource(_) | PathError::UnknownTarget(_) => Self::NotFound(error.to_string()),
+            PathError::UnknownSource(_) | PathError::UnknownTarget(_) => {
+                Self::NotFound(error.to_string())
+            }
         }
     }
 }

@@ -16,15 +16,24 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl MeshService for MeshApiService {
-    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::Status>, Status> {
         Ok(Response::new(self.0.status()))
     }
 
-    async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Result<Response<v1::ListNodesResponse>, Status> {
+    async fn list_nodes(
+        &self,
+        _: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
         Ok(Response::new(self.0.nodes()))
     }
 
-    async fn get_matrix(&self, request: Request<v1::GetMatrixRequest>) -> Result<Response<v1::Matrix>, Status> {
+    async fn get_matrix(
+        &self,
+        request: Request<v1::GetMatrixRequest>,
+    ) -> Result<Response<v1::Matrix>, Status> {
         let layer = wanted_layer(request.get_ref())?;
         Ok(Response::new(self.0.matrix(layer).await?))
     }
@@ -35,14 +44,22 @@ impl MeshService for MeshApiService {
         &self,
         request: Request<v1::WatchMatrixRequest>,
     ) -> Result<Response<Self::WatchMatrixStream>, Status> {
-        let v1::WatchMatrixRequest { matrix, min_interval_millis } = request.into_inner();
+        let v1::WatchMatrixRequest {
+            matrix,
+            min_interval_millis,
+        } = request.into_inner();
         let layer = wanted_layer(&matrix.unwrap_or_default())?;
         let min_interval = Duration::from_millis(u64::from(min_interval_millis));
         let matrices = self.0.watch_matrix(layer, min_interval)?;
-        Ok(Response::new(Box::pin(matrices.map(|matrix| matrix.map_err(Status::from)))))
+        Ok(Response::new(Box::pin(
+            matrices.map(|matrix| matrix.map_err(Status::from)),
+        )))
     }
 
-    async fn get_path(&self, request: Request<v1::GetPathRequest>) -> Result<Response<v1::PathDetail>, Status> {
+    async fn get_path(
+        &self,
+        request: Request<v1::GetPathRequest>,
+    ) -> Result<Response<v1::PathDetail>, Status> {
         let v1::GetPathRequest { source, target } = request.into_inner();
         Ok(Response::new(self.0.path(&source, &target).await?))
     }
@@ -61,6 +78,8 @@ impl MeshService for MeshApiService {
         _: Request<v1::WatchIncidentsRequest>,
     ) -> Result<Response<Self::WatchIncidentsStream>, Status> {
         let incidents = self.0.watch_incidents()?;
-        Ok(Response::new(Box::pin(incidents.map(|incident| incident.map_err(Status::from)))))
+        Ok(Response::new(Box::pin(
+            incidents.map(|incident| incident.map_err(Status::from)),
+        )))
     }
 }

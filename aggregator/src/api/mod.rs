@@ -64,7 +64,11 @@ impl Api {
             nodes_reporting: snapshot.nodes_reporting() as u32,
             open_incidents: self.incidents.open_count() as u32,
             paths: views::verdict_counts(snapshot.paths()),
-            layers: snapshot.layers.iter().map(|census| census.layer.into()).collect(),
+            layers: snapshot
+                .layers
+                .iter()
+                .map(|census| census.layer.into())
+                .collect(),
             notifications_pending: self.pending.count(),
             store_writable: self.store.borrow().is_writable(),
         }
@@ -72,7 +76,9 @@ impl Api {
 
     /// Every node that is known.
     pub fn nodes(&self) -> v1::ListNodesResponse {
-        v1::ListNodesResponse { nodes: self.mesh.snapshot().nodes.iter().map(views::node).collect() }
+        v1::ListNodesResponse {
+            nodes: self.mesh.snapshot().nodes.iter().map(views::node).collect(),
+        }
     }
 
     /// The matrix of one layer; without data it is empty, and says which layer it would be.
@@ -91,46 +97,83 @@ impl Api {
     pub async fn path(&self, source: &str, target: &str) -> Result<v1::PathDetail, ApiError> {
         for (field, value) in [("source", source), ("target", target)] {
             if value.is_empty() {
-                return Err(ApiError::Invalid(format!("{field} is missing: write the name of a node")));
+                return Err(ApiError::Invalid(format!(
+                    "{field} is missing: write the name of a node"
+                )));
             }
         }
         Ok(views::path(&self.mesh.path(source, target).await?))
     }
 
     /// A page of incidents, newest first.
-    pub fn list_incidents(&self, request: &v1::ListIncidentsRequest) -> Result<v1::ListIncidentsResponse, ApiError> {
-        let v1::ListIncidentsRequest { include_resolved, page_size, page_token } = request;
+    pub fn list_incidents(
+        &self,
+        request: &v1::ListIncidentsRequest,
+    ) -> Result<v1::ListIncidentsResponse, ApiError> {
+        let v1::ListIncidentsRequest {
+            include_resolved,
+            page_size,
+            page_token,
+        } = request;
         let (size, after) = (page::size(*page_size), page::place(page_token)?);
         // One more than asked for tells whether there is a next page.
-        let mut found = self.incidents.page(after.as_ref(), *include_resolved, size + 1);
+        let mut found = self
+            .incidents
+            .page(after.as_ref(), *include_resolved, size + 1);
         let more = found.len() > size;
         found.truncate(size);
         let next_page_token = match found.last() {
-            Some(last) if more => page::token(&Place { opened_at: last.opened_at, id: last.id.clone() }),
+            Some(last) if more => page::token(&Place {
+                opened_at: last.opened_at,
+                id: last.id.clone(),
+            }),
             _ => String::new(),
         };
         let links = self.audience.borrow().links.clone();
         Ok(v1::ListIncidentsResponse {
-            incidents: found.iter().map(|incident| views::incident(incident, &links)).collect(),
+            incidents: found
+                .iter()
+                .map(|incident| views::incident(incident, &links))
+                .collect(),
             next_page_token,
         })
     }
 
     /// One incident.
     pub fn incident(&self, id: &str) -> Result<v1::Incident, ApiError> {
-        let id = IncidentId::try_from(id.to_owned()).map_err(|error| ApiError::Invalid(error.to_string()))?;
-        let found = self.incidents.one(&id).ok_or_else(|| ApiError::NotFound(format!("no incident has the id {id}")))?;
+        let id = IncidentId::try_from(id.to_owned())
+            .map_err(|error| ApiError::Invalid(error.to_string()))?;
+        let found = self
+            .incidents
+            .one(&id)
+            .ok_or_else(|| ApiError::NotFound(format!("no incident has the id {id}")))?;
         Ok(views::incident(&found, &self.audience.borrow().links))
     }
 }
 
 /// The layer that a request means; what it does not say is UDP, pod, IPv4.
 pub fn wanted_layer(request: &v1::GetMatrixRequest) -> Result<Layer, ApiError> {
-    let v1::GetMatrixRequest { kind, plane, family } = *request;
+    let v1::GetMatrixRequest {
+        kind,
+        plane,
+        family,
+    } = *request;
     let invalid = |error: convert::UnknownNumber| ApiError::Invalid(error.to_string());
     Ok(Layer {
-        kind: if kind == 0 { ProbeKind::Udp } else { convert::probe_kind(kind).map_err(invalid)? },
-        plane: if plane == 0 { Plane::Pod } else { convert::plane(plane).map_err(invalid)? },
-        family: if family == 0 { Family::V4 } else { convert::family(family).map_err(invalid)? },
+        kind: if kind == 0 {
+            ProbeKind::Udp
+        } else {
+            convert::probe_kind(kind).map_err(invalid)?
+        },
+        plane: if plane == 0 {
+            Plane::Pod
+        } else {
+            convert::plane(plane).map_err(invalid)?
+        },
+        family: if family == 0 {
+            Family::V4
+        } else {
+            convert::family(family).map_err(invalid)?
+        },
     })
 }

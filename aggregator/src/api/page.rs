@@ -12,7 +12,11 @@ const DEFAULT_SIZE: u32 = 100;
 const MAX_SIZE: u32 = 1_000;
 
 pub(super) fn size(wished: u32) -> usize {
-    (if wished == 0 { DEFAULT_SIZE } else { wished.min(MAX_SIZE) }) as usize
+    (if wished == 0 {
+        DEFAULT_SIZE
+    } else {
+        wished.min(MAX_SIZE)
+    }) as usize
 }
 
 pub(super) fn token(place: &Place) -> String {
@@ -27,10 +31,16 @@ pub(super) fn place(token: &str) -> Result<Option<Place>, ApiError> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
         let (nanos, id) = text.split_once('/')?;
         let opened_at = Timestamp::from_nanosecond(nanos.parse().ok()?).ok()?;
-        Some(Place { opened_at, id: IncidentId::try_from(id.to_owned()).ok()? })
+        Some(Place {
+            opened_at,
+            id: IncidentId::try_from(id.to_owned()).ok()?,
+        })
     };
     parsed().map(Some).ok_or_else(|| {
-        ApiError::Invalid("page_token is not one that this API gave; leave it empty for the first page".to_owned())
+        ApiError::Invalid(
+            "page_token is not one that this API gave; leave it empty for the first page"
+                .to_owned(),
+        )
     })
 }
 

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use meshprobe_core::{
-    lifecycle::Lifecycle,
     dark::{NodeState, Pattern},
+    lifecycle::Lifecycle,
     rtt::Rtt,
 };
 use meshprobe_proto::v1;
@@ -42,7 +42,11 @@ pub(super) fn node(row: &NodeRow) -> v1::Node {
         name: profile.name.to_string(),
         zone: profile.zone.clone(),
         region: profile.region.clone(),
-        labels: profile.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        labels: profile
+            .labels
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         lifecycle: match lifecycle {
             Lifecycle::Active => v1::Lifecycle::Active,
             Lifecycle::Draining => v1::Lifecycle::Draining,
@@ -60,7 +64,11 @@ pub(super) fn node(row: &NodeRow) -> v1::Node {
         }
         .into(),
         prober_version: profile.prober_version.clone(),
-        addresses: profile.addresses.iter().map(|address| address.ip.to_string()).collect(),
+        addresses: profile
+            .addresses
+            .iter()
+            .map(|address| address.ip.to_string())
+            .collect(),
         local_health: u32::from(*local_health),
         failing_in: *failing_in,
         failing_out: *failing_out,
@@ -90,12 +98,24 @@ fn node_state(state: NodeState) -> v1::NodeState {
 pub(super) fn verdict_counts(counts: VerdictCounts) -> Vec<v1::VerdictCount> {
     counts
         .iter()
-        .map(|(verdict, count)| v1::VerdictCount { verdict: v1::Verdict::from(verdict).into(), count })
+        .map(|(verdict, count)| v1::VerdictCount {
+            verdict: v1::Verdict::from(verdict).into(),
+            count,
+        })
         .collect()
 }
 
 pub(super) fn matrix(snapshot: &LayerSnapshot) -> v1::Matrix {
-    let LayerSnapshot { layer, at, version, sources, targets, verdicts, rtt_median, loss_percent } = snapshot;
+    let LayerSnapshot {
+        layer,
+        at,
+        version,
+        sources,
+        targets,
+        verdicts,
+        rtt_median,
+        loss_percent,
+    } = snapshot;
     let names = |ends: &[PathEnd]| ends.iter().map(|end| end.name.clone()).collect();
     let zones = |ends: &[PathEnd]| ends.iter().map(|end| end.zone.clone()).collect();
     v1::Matrix {
@@ -132,7 +152,9 @@ fn cell(cell: &CellDetail) -> v1::Cell {
         rtt_median_seconds: seconds(cell.rtt_median),
         rtt_max_seconds: seconds(cell.rtt_max),
         rtt_baseline_seconds: seconds(cell.rtt_baseline),
-        last_failure: cell.last_failure.map_or(0, |class| v1::OutcomeClass::from(class).into()),
+        last_failure: cell
+            .last_failure
+            .map_or(0, |class| v1::OutcomeClass::from(class).into()),
         updated_at: cell.updated_at.map(timestamp),
         loss_lower: cell.loss_lower,
         loss_upper: cell.loss_upper,
@@ -145,7 +167,9 @@ pub(super) fn incident(incident: &Incident, links: &Links) -> v1::Incident {
         pattern: incident.pattern.as_str().to_owned(),
         nodes: incident.nodes.iter().map(ToString::to_string).collect(),
         zones: incident.zones.clone(),
-        plane: incident.plane.map_or(0, |plane| v1::Plane::from(plane).into()),
+        plane: incident
+            .plane
+            .map_or(0, |plane| v1::Plane::from(plane).into()),
         state: match incident.state {
             IncidentState::Open => v1::IncidentState::Open,
             IncidentState::Resolved => v1::IncidentState::Resolved,

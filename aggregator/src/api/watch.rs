@@ -47,7 +47,12 @@ impl Api {
     ) -> Result<impl Stream<Item = Result<v1::Incident, ApiError>> + Send + use<>, ApiError> {
         let watching = self.watchers.enter()?;
         let (open, changes_rx) = self.incidents.watch();
-        let watch = IncidentWatch { api: self.clone(), open: open.into(), changes_rx, _watching: watching };
+        let watch = IncidentWatch {
+            api: self.clone(),
+            open: open.into(),
+            changes_rx,
+            _watching: watching,
+        };
         Ok(stream::unfold(Some(watch), async |watch| {
             let mut watch = watch?;
             match watch.next().await {
@@ -71,7 +76,10 @@ struct MatrixWatch {
 impl MatrixWatch {
     async fn next(&mut self) -> Result<v1::Matrix, ApiError> {
         let shutdown = self.api.shutdown.clone();
-        shutdown.or_signaled(self.changed()).await.unwrap_or(Err(ApiError::Stopping))
+        shutdown
+            .or_signaled(self.changed())
+            .await
+            .unwrap_or(Err(ApiError::Stopping))
     }
 
     async fn changed(&mut self) -> Result<v1::Matrix, ApiError> {
@@ -81,11 +89,17 @@ impl MatrixWatch {
             }
             self.snapshots.mark_unchanged();
             let matrix = self.api.matrix(self.layer).await?;
-            if self.sent.is_none_or(|(version, _)| version != matrix.version) {
+            if self
+                .sent
+                .is_none_or(|(version, _)| version != matrix.version)
+            {
                 self.sent = Some((matrix.version, Instant::now()));
                 return Ok(matrix);
             }
-            self.snapshots.changed().await.map_err(|_| ApiError::Stopping)?;
+            self.snapshots
+                .changed()
+                .await
+                .map_err(|_| ApiError::Stopping)?;
         }
     }
 }
@@ -102,11 +116,18 @@ impl IncidentWatch {
         let incident = match self.open.pop_front() {
             Some(incident) => incident,
             None => match self.api.shutdown.or_signaled(self.changes_rx.recv()).await {
-                None | Some(Err(broadcast::error::RecvError::Closed)) => return Err(ApiError::Stopping),
-                Some(Err(broadcast::error::RecvError::Lagged(missed))) => return Err(ApiError::Lagged { missed }),
+                None | Some(Err(broadcast::error::RecvError::Closed)) => {
+                    return Err(ApiError::Stopping);
+                }
+                Some(Err(broadcast::error::RecvError::Lagged(missed))) => {
+                    return Err(ApiError::Lagged { missed });
+                }
                 Some(Ok(incident)) => incident,
             },
         };
-        Ok(views::incident(&incident, &self.api.audience.borrow().links))
+        Ok(views::incident(
+            &incident,
+            &self.api.audience.borrow().links,
+        ))
     }
 }

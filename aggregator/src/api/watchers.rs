@@ -23,7 +23,10 @@ pub struct Watching {
 impl Watchers {
     /// Room for `most` streams.
     pub fn new(most: usize) -> Self {
-        Self { open: Arc::default(), most }
+        Self {
+            open: Arc::default(),
+            most,
+        }
     }
 
     /// How many there are.
@@ -33,9 +36,15 @@ impl Watchers {
 
     /// One more, if there is room.
     pub fn enter(&self) -> Result<Watching, ApiError> {
-        let entered = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < self.most).then_some(open + 1));
+        let entered = self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < self.most).then_some(open + 1)
+            });
         match entered {
-            Ok(_) => Ok(Watching { open: Arc::clone(&self.open) }),
+            Ok(_) => Ok(Watching {
+                open: Arc::clone(&self.open),
+            }),
             Err(_) => Err(ApiError::TooManyWatchers { most: self.most }),
         }
     }
@@ -55,7 +64,10 @@ mod tests {
     fn a_stream_that_ends_makes_room() {
         let watchers = Watchers::new(1);
         let first = watchers.enter().unwrap();
-        assert_eq!(watchers.enter().unwrap_err(), ApiError::TooManyWatchers { most: 1 });
+        assert_eq!(
+            watchers.enter().unwrap_err(),
+            ApiError::TooManyWatchers { most: 1 }
+        );
         drop(first);
         assert!(watchers.enter().is_ok());
         assert_eq!(watchers.open(), 0);

@@ -12,7 +12,11 @@ use crate::config::{Config, DEFAULT_PATH, ListenAddress};
 
 /// The mesh's aggregator: takes the probers' reports, names what is broken, tells people.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "meshprobe-aggregator", version, after_help = "Exit codes: 0 stopped on request, 1 failed, 2 bad flags or configuration.")]
+#[command(
+    name = "meshprobe-aggregator",
+    version,
+    after_help = "Exit codes: 0 stopped on request, 1 failed, 2 bad flags or configuration."
+)]
 pub struct Args {
     /// The configuration file; without it and without the default file every setting has its default
     #[arg(long, env = "MESHPROBE_CONFIG", value_name = "FILE")]

@@ -28,7 +28,10 @@ impl Listeners {
             admin: inherited.tcp_or_bind("admin", "listen.admin", listen.admin.0)?,
         };
         for name in inherited.unclaimed() {
-            warn!(name, "An inherited socket has a name that nothing here serves (grpc, http, admin)");
+            warn!(
+                name,
+                "An inherited socket has a name that nothing here serves (grpc, http, admin)"
+            );
         }
         Ok(listeners)
     }
@@ -41,7 +44,10 @@ fn bind_all(
 ) -> Result<Vec<TcpListener>, ListenError> {
     let field = format!("listen.{name}");
     let mut listeners = Vec::new();
-    let handed_in = |source: InheritError| ListenError::Inherit { field: field.clone(), source };
+    let handed_in = |source: InheritError| ListenError::Inherit {
+        field: field.clone(),
+        source,
+    };
     while let Some(listener) = inherited.tcp(name).map_err(handed_in)? {
         listeners.push(listener);
     }

@@ -33,8 +33,7 @@ use meshprobe_daemon::{
     http::{HttpServer, Limits},
     listeners::Inherited,
     logging::{self, LogHandle},
-    process_metrics,
-    reload as daemon_reload,
+    process_metrics, reload as daemon_reload,
     shutdown::{Shutdown, Signals},
     tasks::Tasks,
     tls::{self, ServerTls},
@@ -93,11 +92,15 @@ pub fn main() -> Result<(), Failure> {
     }
     let log = logging::init(&config.log).map_err(Failure::config)?;
     info!(config = %args.path().display(), "{}", BUILD);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::runtime)?;
     let result = runtime.block_on(async {
         let signals = Signals::install().map_err(Failure::runtime)?;
-        App::build(args, config, inherited, log)?.run(Some(signals)).await
+        App::build(args, config, inherited, log)?
+            .run(Some(signals))
+            .await
     });
     runtime.shutdown_timeout(RUNTIME_END);
     result
@@ -108,7 +111,9 @@ const BUILD: BuildInfo = BuildInfo::new("meshprobe-aggregator");
 /// Standard output is the answer to `--check-config` and `--dump-config`, not a log.
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::Write as _;
-    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::runtime)
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::runtime)
 }
 
 /// The listeners that many share, bound.
@@ -140,16 +145,27 @@ pub struct App {
 
 impl App {
     /// Binds every address, opens the store, wires the parts. Needs a running runtime.
-    pub fn build(args: Args, config: Config, inherited: Inherited, log: LogHandle) -> Result<Self, Failure> {
+    pub fn build(
+        args: Args,
+        config: Config,
+        inherited: Inherited,
+        log: LogHandle,
+    ) -> Result<Self, Failure> {
         let listeners = Listeners::bind(&config.listen, inherited).map_err(Failure::runtime)?;
         let load_tls = |files: &Option<_>, alpn: &[&str]| {
-            files.clone().map(|files| ServerTls::load(files, alpn)).transpose().map_err(Failure::config)
+            files
+                .clone()
+                .map(|files| ServerTls::load(files, alpn))
+                .transpose()
+                .map_err(Failure::config)
         };
         let grpc_tls = load_tls(&config.tls.grpc, &["h2"])?;
         let http_tls = load_tls(&config.tls.http, &["h2", "http/1.1"])?;
         let routes = routes::routes(&config).map_err(Failure::config)?;
         let pipeline_settings = settings::pipeline(&config).map_err(Failure::config)?;
-        let json = JsonWriter::new(v1::FILE_DESCRIPTOR_SET).context("prepare JSON").map_err(Failure::runtime)?;
+        let json = JsonWriter::new(v1::FILE_DESCRIPTOR_SET)
+            .context("prepare JSON")
+            .map_err(Failure::runtime)?;
 
         let started_at = Timestamp::try_from(clock::wall()).context("read the wall clock")?;
         let (store, loaded) = Store::open(StoreSettings {
@@ -169,9 +185,17 @@ impl App {
 
         let (store_tx, store_rx) = mpsc::channel(STORE_BATCHES);
         let (incidents_tx, incidents_rx) = mpsc::channel(INCIDENT_QUEUE);
-        let outputs = Outputs { store: store_tx, incidents: incidents_tx };
-        let pipeline = Pipeline::build(pipeline_settings, loaded.remembered(started_at), outputs, own)
-            .map_err(Failure::config)?;
+        let outputs = Outputs {
+            store: store_tx,
+            incidents: incidents_tx,
+        };
+        let pipeline = Pipeline::build(
+            pipeline_settings,
+            loaded.remembered(started_at),
+            outputs,
+            own,
+        )
+        .map_err(Failure::config)?;
 
         let shutdown = Shutdown::new();
         let (audience_tx, audience_rx) = watch::channel(Arc::new(routes::audience(&config)));
@@ -203,8 +227,18 @@ impl App {
         let (reload, requests) = daemon_reload::channel();
         let readiness = Readiness::new();
         let ready = readiness.condition("serving", "starting");
-        let admin = Admin { build: BUILD, registry: Arc::new(registry), readiness, log, reload: Some(reload.clone()) };
-        let Listeners { grpc, http, admin: admin_listener } = listeners;
+        let admin = Admin {
+            build: BUILD,
+            registry: Arc::new(registry),
+            readiness,
+            log,
+            reload: Some(reload.clone()),
+        };
+        let Listeners {
+            grpc,
+            http,
+            admin: admin_listener,
+        } = listeners;
         let admin = admin.bind(admin_listener).context("serve the admin port")?;
         let listeners = Ports { grpc, http };
         let reloader = Reloader {
@@ -238,9 +272,18 @@ impl App {
 
     /// Where the process can be reached.
     pub fn addresses(&self) -> Addresses {
-        let all = |listeners: &[TcpListener]| listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
+        let all = |listeners: &[TcpListener]| {
+            listeners
+                .iter()
+                .filter_map(|one| one.local_addr().ok())
+                .collect()
+        };
         let Ports { grpc, http } = &self.listeners;
-        Addresses { grpc: all(grpc), http: all(http), admin: self.admin.local_addr().ok() }
+        Addresses {
+            grpc: all(grpc),
+            http: all(http),
+            admin: self.admin.local_addr().ok(),
+        }
     }
 
     /// The signal that ends [`Self::run`].
@@ -275,19 +318,42 @@ impl App {
         }
         let hangup = reload.on_hangup(shutdown.clone()).context("catch SIGHUP")?;
         tasks.spawn_helper("hangup", hangup);
-        for (name, tls) in [("grpc-tls", grpc_tls.clone()), ("http-tls", http_tls.clone())] {
+        for (name, tls) in [
+            ("grpc-tls", grpc_tls.clone()),
+            ("http-tls", http_tls.clone()),
+        ] {
             if let Some(tls) = tls {
                 tasks.spawn(name, tls.watch(TLS_POLL, shutdown.clone()));
             }
         }
 
         let (health, health_service) = health_reporter();
-        health.set_serving::<MeshServiceServer<MeshApiService>>().await;
-        health.set_serving::<ProberServiceServer<ProberStreams>>().await;
+        health
+            .set_serving::<MeshServiceServer<MeshApiService>>()
+            .await;
+        health
+            .set_serving::<ProberServiceServer<ProberStreams>>()
+            .await;
         let grpc = grpc_router(&api, &pipeline, health_service)?;
-        serve(&mut tasks, "grpc", listeners.grpc, grpc_limits(&config), grpc_tls, &grpc, &shutdown)?;
+        serve(
+            &mut tasks,
+            "grpc",
+            listeners.grpc,
+            grpc_limits(&config),
+            grpc_tls.as_ref(),
+            &grpc,
+            &shutdown,
+        )?;
         let http = crate::http::router(api, json);
-        serve(&mut tasks, "http", listeners.http, http_limits(&config), http_tls, &http, &shutdown)?;
+        serve(
+            &mut tasks,
+            "http",
+            listeners.http,
+            http_limits(&config),
+            http_tls.as_ref(),
+            &http,
+            &shutdown,
+        )?;
 
         tasks.spawn("pipeline-store", store.serve_pipeline(store_rx));
         tasks.spawn("notifier", notifier.run());
@@ -296,7 +362,10 @@ impl App {
         pipeline.spawn(&mut tasks, &shutdown);
         tasks.spawn("admin", admin.serve(shutdown.clone()));
         tasks.spawn("ready", announce(ready, health, shutdown.clone()));
-        tasks.run(&shutdown, config.drain.deadline.duration()).await.map_err(Failure::runtime)
+        tasks
+            .run(&shutdown, config.drain.deadline.duration())
+            .await
+            .map_err(Failure::runtime)
     }
 }
 
@@ -305,8 +374,12 @@ async fn announce(ready: Condition, health: HealthReporter, shutdown: Shutdown) 
     ready.met();
     shutdown.signaled().await;
     ready.unmet("shutting down");
-    health.set_not_serving::<MeshServiceServer<MeshApiService>>().await;
-    health.set_not_serving::<ProberServiceServer<ProberStreams>>().await;
+    health
+        .set_not_serving::<MeshServiceServer<MeshApiService>>()
+        .await;
+    health
+        .set_not_serving::<ProberServiceServer<ProberStreams>>()
+        .await;
 }
 
 /// Everything that the gRPC port answers: probers, the public API, health, reflection.
@@ -329,7 +402,8 @@ fn grpc_router(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .context("prepare reflection")?;
-    let mesh = MeshServiceServer::new(MeshApiService(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let mesh = MeshServiceServer::new(MeshApiService(api.clone()))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     Ok(Routes::new(mesh)
         .add_service(pipeline.service())
         .add_service(health)
@@ -349,7 +423,11 @@ fn grpc_limits(config: &Config) -> Limits {
 }
 
 fn http_limits(config: &Config) -> Limits {
-    Limits { connections: config.limits.http_connections, grace: CONNECTION_GRACE, ..Limits::default() }
+    Limits {
+        connections: config.limits.http_connections,
+        grace: CONNECTION_GRACE,
+        ..Limits::default()
+    }
 }
 
 fn serve(
@@ -357,15 +435,18 @@ fn serve(
     name: &str,
     listeners: Vec<TcpListener>,
     limits: Limits,
-    tls: Option<ServerTls>,
+    tls: Option<&ServerTls>,
     router: &axum::Router,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     for (index, listener) in listeners.into_iter().enumerate() {
         let server = HttpServer::new(listener, limits)
             .with_context(|| format!("serve {name}"))?
-            .with_tls(tls.clone());
-        tasks.spawn(format!("{name}-{index}"), server.serve(router.clone(), shutdown.clone()));
+            .with_tls(tls.cloned());
+        tasks.spawn(
+            format!("{name}-{index}"),
+            server.serve(router.clone(), shutdown.clone()),
+        );
     }
     Ok(())
 }

@@ -47,7 +47,8 @@ impl Reloader {
                 return Err(format!("TLS files: {error}"));
             }
         }
-        self.audience_tx.send_replace(Arc::new(routes::audience(&new)));
+        self.audience_tx
+            .send_replace(Arc::new(routes::audience(&new)));
         self.outbox.replace_routes(routes).await;
         self.config = new;
         let summary = plan.summary();

@@ -15,8 +15,12 @@ pub(super) fn routes(config: &Config) -> anyhow::Result<Vec<Route>> {
         .webhooks
         .iter()
         .map(|hook| {
-            let receiver = Receiver::new(hook).with_context(|| format!("webhook {}", hook.name.value))?;
-            Ok(Route { receiver, give_up_after: hook.give_up_after.duration() })
+            let receiver =
+                Receiver::new(hook).with_context(|| format!("webhook {}", hook.name.value))?;
+            Ok(Route {
+                receiver,
+                give_up_after: hook.give_up_after.duration(),
+            })
         })
         .collect()
 }
@@ -26,8 +30,14 @@ pub(super) fn audience(config: &Config) -> Audience {
     let receivers = config
         .webhooks
         .iter()
-        .map(|hook| Listener { name: hook.name.value.clone(), send_resolved: hook.send_resolved })
+        .map(|hook| Listener {
+            name: hook.name.value.clone(),
+            send_resolved: hook.send_resolved,
+        })
         .collect();
-    let links = Links { external_url: config.external_url.clone(), runbook_url: config.runbook_url.clone() };
+    let links = Links {
+        external_url: config.external_url.clone(),
+        runbook_url: config.runbook_url.clone(),
+    };
     Audience { receivers, links }
 }

@@ -33,13 +33,20 @@ pub(super) fn pipeline(config: &Config) -> anyhow::Result<PipelineConfig> {
 }
 
 fn membership(config: &Config) -> MembershipConfig {
-    let regions: BTreeMap<&str, &str> =
-        config.zones.iter().map(|zone| (zone.name.value.as_str(), zone.region.as_str())).collect();
+    let regions: BTreeMap<&str, &str> = config
+        .zones
+        .iter()
+        .map(|zone| (zone.name.value.as_str(), zone.region.as_str()))
+        .collect();
     let static_nodes = config
         .nodes
         .iter()
         .map(|node| {
-            let zone = node.zone.as_ref().map(|zone| zone.value.clone()).unwrap_or_default();
+            let zone = node
+                .zone
+                .as_ref()
+                .map(|zone| zone.value.clone())
+                .unwrap_or_default();
             let addresses = node.addresses.iter().map(|address| NodeAddress {
                 plane: address.plane,
                 ip: address.ip.0,
@@ -48,7 +55,11 @@ fn membership(config: &Config) -> MembershipConfig {
             });
             StaticNode {
                 name: node.name.value.clone(),
-                region: regions.get(zone.as_str()).copied().unwrap_or_default().to_owned(),
+                region: regions
+                    .get(zone.as_str())
+                    .copied()
+                    .unwrap_or_default()
+                    .to_owned(),
                 zone,
                 labels: BTreeMap::new(),
                 addresses: addresses.collect(),
@@ -110,7 +121,11 @@ fn plan(config: &Config) -> anyhow::Result<PlanConfig> {
 
 /// Where a kind can run.
 fn planes(kind: ProbeKind) -> &'static [Plane] {
-    if kind.is_between_nodes() { &[Plane::Pod, Plane::Host] } else { &[Plane::Pod, Plane::Service, Plane::Host] }
+    if kind.is_between_nodes() {
+        &[Plane::Pod, Plane::Host]
+    } else {
+        &[Plane::Pod, Plane::Service, Plane::Host]
+    }
 }
 
 #[cfg(test)]
@@ -131,11 +146,20 @@ mod tests {
         let text = "zones: [{name: z1, region: r1}]\nnodes: [{name: a, zone: z1}]\n\
                     probing: {udp: {interval: 0s, timeout: 1s}}\n\
                     dns: [{server: vip, address: \"10.0.0.1:53\", plane: service, names: [{name: a.b.}, {name: c.d., expect: NXDOMAIN}]}]\n";
-        let config: Config = meshprobe_daemon::config::parse(text, std::path::Path::new("test")).unwrap();
+        let config: Config =
+            meshprobe_daemon::config::parse(text, std::path::Path::new("test")).unwrap();
         let settings = pipeline(&config).unwrap();
         assert_eq!(settings.plan.interval(ProbeKind::Udp, Plane::Pod), None);
         assert!(settings.plan.interval(ProbeKind::Tcp, Plane::Pod).is_some());
         assert_eq!(settings.membership.static_nodes[0].region, "r1");
-        assert_eq!(settings.plan.dns.iter().map(|dns| dns.expected_rcode).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!(
+            settings
+                .plan
+                .dns
+                .iter()
+                .map(|dns| dns.expected_rcode)
+                .collect::<Vec<_>>(),
+            [0, 3]
+        );
     }
 }

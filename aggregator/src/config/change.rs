@@ -29,7 +29,11 @@ impl ReloadPlan {
             if current.get(section) == Some(value) {
                 continue;
             }
-            let list = if RELOADABLE.contains(&section.as_str()) { &mut plan.now } else { &mut plan.at_restart };
+            let list = if RELOADABLE.contains(&section.as_str()) {
+                &mut plan.now
+            } else {
+                &mut plan.at_restart
+            };
             list.push(section.clone());
         }
         plan
@@ -54,7 +58,17 @@ impl Config {
     /// This configuration with the sections of `new` that can change while running.
     #[must_use]
     pub fn reloaded(self, new: Self) -> Self {
-        let Self { external_url, runbook_url, webhooks, .. } = new;
-        Self { external_url, runbook_url, webhooks, ..self }
+        let Self {
+            external_url,
+            runbook_url,
+            webhooks,
+            ..
+        } = new;
+        Self {
+            external_url,
+            runbook_url,
+            webhooks,
+            ..self
+        }
     }
 }

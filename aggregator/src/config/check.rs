@@ -35,7 +35,10 @@ impl Config {
                 problems.add_at(
                     &other.address,
                     format!("aggregators[{index}].address"),
-                    format!("bad address {:?}: write host:port, for example 192.0.2.10:30860", other.address.value),
+                    format!(
+                        "bad address {:?}: write host:port, for example 192.0.2.10:30860",
+                        other.address.value
+                    ),
                 );
             }
         }
@@ -53,7 +56,10 @@ impl Config {
     fn check_listeners(&self, problems: &mut ConfigProblems) {
         let mut taken = HashMap::new();
         taken.insert(self.listen.admin, "listen.admin".to_owned());
-        for (list, addresses) in [("listen.grpc", &self.listen.grpc), ("listen.http", &self.listen.http)] {
+        for (list, addresses) in [
+            ("listen.grpc", &self.listen.grpc),
+            ("listen.http", &self.listen.http),
+        ] {
             for (index, address) in addresses.iter().enumerate() {
                 let field = format!("{list}[{index}]");
                 // Port 0 asks for any free port, so two of them do not collide.
@@ -61,22 +67,55 @@ impl Config {
                     continue;
                 }
                 if let Some(other) = taken.insert(address.value, field.clone()) {
-                    problems.add_at(address, field, format!("{} is taken by {other}; write another port", address.value));
+                    problems.add_at(
+                        address,
+                        field,
+                        format!("{} is taken by {other}; write another port", address.value),
+                    );
                 }
             }
         }
         let limits = &self.limits;
-        problems.require(limits.grpc_connections > 0, "limits.grpc_connections", || "must be at least 1".into());
-        problems.require(limits.http_connections > 0, "limits.http_connections", || "must be at least 1".into());
-        problems.require(limits.grpc_message_bytes >= 65_536, "limits.grpc_message_bytes", || {
-            format!("must be at least 65536 (a report of a large mesh), is {}", limits.grpc_message_bytes)
-        });
+        problems.require(
+            limits.grpc_connections > 0,
+            "limits.grpc_connections",
+            || "must be at least 1".into(),
+        );
+        problems.require(
+            limits.http_connections > 0,
+            "limits.http_connections",
+            || "must be at least 1".into(),
+        );
+        problems.require(
+            limits.grpc_message_bytes >= 65_536,
+            "limits.grpc_message_bytes",
+            || {
+                format!(
+                    "must be at least 65536 (a report of a large mesh), is {}",
+                    limits.grpc_message_bytes
+                )
+            },
+        );
     }
 
     fn check_nodes(&self, problems: &mut ConfigProblems) {
-        unique(problems, "zones", "zone", self.zones.iter().map(|zone| &zone.name));
-        unique(problems, "nodes", "node", self.nodes.iter().map(|node| &node.name));
-        let zones: HashSet<&str> = self.zones.iter().map(|zone| zone.name.value.as_str()).collect();
+        unique(
+            problems,
+            "zones",
+            "zone",
+            self.zones.iter().map(|zone| &zone.name),
+        );
+        unique(
+            problems,
+            "nodes",
+            "node",
+            self.nodes.iter().map(|node| &node.name),
+        );
+        let zones: HashSet<&str> = self
+            .zones
+            .iter()
+            .map(|zone| zone.name.value.as_str())
+            .collect();
         let mut owners = HashMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
             if let Some(zone) = &node.zone
@@ -88,28 +127,46 @@ impl Config {
                 problems.add_at(
                     zone,
                     format!("nodes[{index}].zone"),
-                    format!("unknown zone {:?}; `zones` has {}", zone.value, known.join(", ")),
+                    format!(
+                        "unknown zone {:?}; `zones` has {}",
+                        zone.value,
+                        known.join(", ")
+                    ),
                 );
             }
             for (position, address) in node.addresses.iter().enumerate() {
                 let field = format!("nodes[{index}].addresses[{position}]");
                 if address.ip.0.is_unspecified() || address.ip.0.is_multicast() {
-                    problems.add(&field, format!("{} is no address of one node", address.ip.0));
+                    problems.add(
+                        &field,
+                        format!("{} is no address of one node", address.ip.0),
+                    );
                 }
                 let key = (address.plane, address.ip.0, address.udp_port);
                 if let Some(owner) = owners.insert(key, &node.name.value)
                     && owner != &node.name.value
                 {
-                    problems.add(&field, format!("{} on the {} plane belongs to {owner} already", address.ip.0, address.plane));
+                    problems.add(
+                        &field,
+                        format!(
+                            "{} on the {} plane belongs to {owner} already",
+                            address.ip.0, address.plane
+                        ),
+                    );
                 }
             }
         }
         let max = self.membership.max_nodes;
-        problems.require((1..=MAX_NODES).contains(&max), "membership.max_nodes", || {
-            format!("must be 1 to {MAX_NODES}, is {max}")
-        });
+        problems.require(
+            (1..=MAX_NODES).contains(&max),
+            "membership.max_nodes",
+            || format!("must be 1 to {MAX_NODES}, is {max}"),
+        );
         problems.require(self.nodes.len() <= max as usize, "nodes", || {
-            format!("{} nodes are listed and membership.max_nodes is {max}; raise it", self.nodes.len())
+            format!(
+                "{} nodes are listed and membership.max_nodes is {max}; raise it",
+                self.nodes.len()
+            )
         });
         problems.require(self.membership.self_registration || !self.nodes.is_empty(), "nodes", || {
             "no node is listed and membership.self_registration is false: nobody could ever join".into()
@@ -117,10 +174,18 @@ impl Config {
     }
 
     fn check_dns(&self, problems: &mut ConfigProblems) {
-        unique(problems, "dns", "DNS server", self.dns.iter().map(|server| &server.server));
+        unique(
+            problems,
+            "dns",
+            "DNS server",
+            self.dns.iter().map(|server| &server.server),
+        );
         for (index, server) in self.dns.iter().enumerate() {
             if server.names.is_empty() {
-                problems.add(format!("dns[{index}].names"), "write at least one name to ask for");
+                problems.add(
+                    format!("dns[{index}].names"),
+                    "write at least one name to ask for",
+                );
             }
             for (position, name) in server.names.iter().enumerate() {
                 if !is_domain_name(&name.name.value) {
@@ -140,12 +205,28 @@ impl Config {
             if interval.duration().is_zero() {
                 continue;
             }
-            problems.require(interval.duration() >= MIN_INTERVAL, &format!("{field}.interval"), || {
-                format!("must be 0 (off) or at least 50ms, is {interval}")
-            });
-            problems.require(!timeout.duration().is_zero(), &format!("{field}.timeout"), || "must not be 0".into());
-            at_most(problems, &format!("{field}.interval"), interval, HumanDuration::from_secs(3600));
-            at_most(problems, &format!("{field}.timeout"), timeout, HumanDuration::from_secs(60));
+            problems.require(
+                interval.duration() >= MIN_INTERVAL,
+                &format!("{field}.interval"),
+                || format!("must be 0 (off) or at least 50ms, is {interval}"),
+            );
+            problems.require(
+                !timeout.duration().is_zero(),
+                &format!("{field}.timeout"),
+                || "must not be 0".into(),
+            );
+            at_most(
+                problems,
+                &format!("{field}.interval"),
+                interval,
+                HumanDuration::from_secs(3600),
+            );
+            at_most(
+                problems,
+                &format!("{field}.timeout"),
+                timeout,
+                HumanDuration::from_secs(60),
+            );
         }
         let report = self.probing.report_interval;
         problems.require(
@@ -154,12 +235,35 @@ impl Config {
             || format!("must be 200ms to 1m, is {report}"),
         );
         let detection = &self.detection;
-        at_most(problems, "detection.dark_hold", detection.dark_hold, HumanDuration::from_secs(600));
-        at_most(problems, "detection.pattern_hold", detection.pattern_hold, HumanDuration::from_secs(600));
-        at_most(problems, "detection.warm_up", detection.warm_up, HumanDuration::from_secs(3600));
+        at_most(
+            problems,
+            "detection.dark_hold",
+            detection.dark_hold,
+            HumanDuration::from_secs(600),
+        );
+        at_most(
+            problems,
+            "detection.pattern_hold",
+            detection.pattern_hold,
+            HumanDuration::from_secs(600),
+        );
+        at_most(
+            problems,
+            "detection.warm_up",
+            detection.warm_up,
+            HumanDuration::from_secs(3600),
+        );
         let limits = &self.limits;
-        problems.require(!limits.keepalive_interval.duration().is_zero(), "limits.keepalive_interval", || "must not be 0".into());
-        problems.require(!limits.keepalive_timeout.duration().is_zero(), "limits.keepalive_timeout", || "must not be 0".into());
+        problems.require(
+            !limits.keepalive_interval.duration().is_zero(),
+            "limits.keepalive_interval",
+            || "must not be 0".into(),
+        );
+        problems.require(
+            !limits.keepalive_timeout.duration().is_zero(),
+            "limits.keepalive_timeout",
+            || "must not be 0".into(),
+        );
         problems.require(
             detection.silent_after.duration()
                 >= limits.keepalive_interval.duration() + limits.keepalive_timeout.duration(),
@@ -175,18 +279,40 @@ impl Config {
     }
 
     fn check_webhooks(&self, problems: &mut ConfigProblems) {
-        unique(problems, "webhooks", "webhook", self.webhooks.iter().map(|hook| &hook.name));
+        unique(
+            problems,
+            "webhooks",
+            "webhook",
+            self.webhooks.iter().map(|hook| &hook.name),
+        );
         for (index, hook) in self.webhooks.iter().enumerate() {
             let field = |name: &str| format!("webhooks[{index}].{name}");
             if hook.name.value.is_empty() || hook.name.value.len() > 100 {
-                problems.add_at(&hook.name, field("name"), "write a name of 1 to 100 characters");
+                problems.add_at(
+                    &hook.name,
+                    field("name"),
+                    "write a name of 1 to 100 characters",
+                );
             }
             let url = &hook.url.value;
             if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-                problems.add_at(&hook.url, field("url"), format!("{url} is no http or https address"));
+                problems.add_at(
+                    &hook.url,
+                    field("url"),
+                    format!("{url} is no http or https address"),
+                );
             }
-            problems.require(!hook.timeout.duration().is_zero(), &field("timeout"), || "must not be 0".into());
-            at_most(problems, &field("timeout"), hook.timeout, HumanDuration::from_secs(60));
+            problems.require(
+                !hook.timeout.duration().is_zero(),
+                &field("timeout"),
+                || "must not be 0".into(),
+            );
+            at_most(
+                problems,
+                &field("timeout"),
+                hook.timeout,
+                HumanDuration::from_secs(60),
+            );
             secrets(problems, &field("secret_files"), &hook.secret_files);
             if let Some(path) = &hook.ca_file {
                 readable(problems, &field("ca_file"), path);
@@ -220,7 +346,9 @@ fn unique<'a, T>(
 }
 
 fn at_most(problems: &mut ConfigProblems, field: &str, value: HumanDuration, most: HumanDuration) {
-    problems.require(value <= most, field, || format!("must be at most {most}, is {value}"));
+    problems.require(value <= most, field, || {
+        format!("must be at most {most}, is {value}")
+    });
 }
 
 fn secrets(problems: &mut ConfigProblems, field: &str, files: &[std::path::PathBuf]) {
@@ -248,7 +376,10 @@ fn with_source(error: &dyn std::error::Error) -> String {
 }
 
 fn is_host_and_port(text: &str) -> bool {
-    if text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() != 0) {
+    if text
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| address.port() != 0)
+    {
         return true;
     }
     text.rsplit_once(':').is_some_and(|(host, port)| {
@@ -263,6 +394,8 @@ fn is_domain_name(text: &str) -> bool {
         && name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
 }

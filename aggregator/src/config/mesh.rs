@@ -69,7 +69,10 @@ pub struct Membership {
 
 impl Default for Membership {
     fn default() -> Self {
-        Self { self_registration: true, max_nodes: 512 }
+        Self {
+            self_registration: true,
+            max_nodes: 512,
+        }
     }
 }
 
@@ -197,7 +200,14 @@ pub struct Detection {
 
 impl Default for Detection {
     fn default() -> Self {
-        let DarkConfig { dark_hold, pattern_hold, silent_after, warm_up, confirmers, .. } = DarkConfig::default();
+        let DarkConfig {
+            dark_hold,
+            pattern_hold,
+            silent_after,
+            warm_up,
+            confirmers,
+            ..
+        } = DarkConfig::default();
         Self {
             dark_hold: dark_hold.into(),
             pattern_hold: pattern_hold.into(),
@@ -211,7 +221,13 @@ impl Default for Detection {
 impl Detection {
     /// The detector's settings; what the file does not offer stays at its default.
     pub fn dark_config(&self, report_interval: Duration) -> DarkConfig {
-        let Self { dark_hold, pattern_hold, silent_after, warm_up, confirmers } = *self;
+        let Self {
+            dark_hold,
+            pattern_hold,
+            silent_after,
+            warm_up,
+            confirmers,
+        } = *self;
         DarkConfig {
             dark_hold: dark_hold.duration(),
             pattern_hold: pattern_hold.duration(),

@@ -26,8 +26,8 @@ use url::Url;
 
 pub use change::ReloadPlan;
 pub use mesh::{
-    AddressConfig, AggregatorAddressConfig, Detection, DnsName, DnsServer, KindInterval, Membership, Probing, Rcode,
-    StaticNode, Way, ZoneConfig,
+    AddressConfig, AggregatorAddressConfig, Detection, DnsName, DnsServer, KindInterval,
+    Membership, Probing, Rcode, StaticNode, Way, ZoneConfig,
 };
 pub use network::{Endpoint, IpLiteral, Limits, Listen, ListenAddress, TlsListeners};
 pub use secret::{Secret, SecretError};
@@ -86,7 +86,9 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { deadline: HumanDuration::from_secs(10) }
+        Self {
+            deadline: HumanDuration::from_secs(10),
+        }
     }
 }
 

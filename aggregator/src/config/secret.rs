@@ -60,20 +60,30 @@ impl Secret {
 
     /// Reads `path`: the text without white space around it; `whsec_…` is base64 as Standard Webhooks has it.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        let read = |source| SecretError::Read { path: path.to_owned(), source };
+        let read = |source| SecretError::Read {
+            path: path.to_owned(),
+            source,
+        };
         if fs::metadata(path).map_err(read)?.len() > MAX_FILE_BYTES {
-            return Err(SecretError::TooLarge { path: path.to_owned() });
+            return Err(SecretError::TooLarge {
+                path: path.to_owned(),
+            });
         }
         let raw = fs::read(path).map_err(read)?;
         let trimmed = raw.trim_ascii();
         let bytes = match trimmed.strip_prefix(BASE64_PREFIX.as_bytes()) {
-            Some(encoded) => {
-                STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64 { path: path.to_owned() })?
-            }
+            Some(encoded) => STANDARD
+                .decode(encoded)
+                .map_err(|_| SecretError::NotBase64 {
+                    path: path.to_owned(),
+                })?,
             None => trimmed.to_owned(),
         };
         if bytes.len() < MIN_BYTES {
-            return Err(SecretError::TooShort { path: path.to_owned(), found: bytes.len() });
+            return Err(SecretError::TooShort {
+                path: path.to_owned(),
+                found: bytes.len(),
+            });
         }
         Ok(Self(bytes))
     }

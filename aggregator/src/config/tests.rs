@@ -21,7 +21,10 @@ fn refused(text: &str) -> String {
 #[track_caller]
 fn expect(text: &str, place: &str, words: &[&str]) {
     let error = refused(text);
-    assert!(error.starts_with(&format!("aggregator.yaml:{place}: ")), "{error}");
+    assert!(
+        error.starts_with(&format!("aggregator.yaml:{place}: ")),
+        "{error}"
+    );
     for word in words {
         assert!(error.contains(word), "{word:?} is missing: {error}");
     }
@@ -39,9 +42,13 @@ fn an_empty_file_is_a_working_aggregator() {
 
 #[test]
 fn the_example_is_a_good_configuration() {
-    let mut config: Config = meshprobe_daemon::config::parse(EXAMPLE, Path::new("example")).unwrap();
+    let mut config: Config =
+        meshprobe_daemon::config::parse(EXAMPLE, Path::new("example")).unwrap();
     // Its secrets lie on the machine that it is written for.
-    config.webhooks.iter_mut().for_each(|hook| hook.secret_files.clear());
+    config
+        .webhooks
+        .iter_mut()
+        .for_each(|hook| hook.secret_files.clear());
     config.stamp_key_files.clear();
     config.tls = TlsListeners::default();
     config.check().into_result(Path::new("example")).unwrap();
@@ -52,10 +59,19 @@ fn the_example_is_a_good_configuration() {
 
 #[test]
 fn the_example_mentions_every_section() {
-    let serde_json::Value::Object(sections) = serde_json::to_value(Config::default()).unwrap() else { panic!() };
+    let serde_json::Value::Object(sections) = serde_json::to_value(Config::default()).unwrap()
+    else {
+        panic!()
+    };
     for section in sections.keys() {
-        let mentioned = EXAMPLE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{section}:")));
-        assert!(mentioned, "{section} is not in deploy/examples/aggregator.yaml");
+        let mentioned = EXAMPLE.lines().any(|line| {
+            line.trim_start_matches("# ")
+                .starts_with(&format!("{section}:"))
+        });
+        assert!(
+            mentioned,
+            "{section} is not in deploy/examples/aggregator.yaml"
+        );
     }
 }
 
@@ -66,33 +82,60 @@ fn what_is_dumped_is_read_back_as_the_same() {
                 webhooks: [{name: pager, url: \"https://example.com/hook\"}]\n";
     let config = parse(text).unwrap();
     let again = parse(&config.dump().unwrap()).unwrap();
-    assert_eq!(serde_json::to_value(&config).unwrap(), serde_json::to_value(&again).unwrap());
+    assert_eq!(
+        serde_json::to_value(&config).unwrap(),
+        serde_json::to_value(&again).unwrap()
+    );
     assert_eq!(ReloadPlan::between(&config, &again), ReloadPlan::default());
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_the_known_ones() {
-    expect("membership:\n  max_node: 3\n", "2:3", &["max_node", "max_nodes", "self_registration"]);
+    expect(
+        "membership:\n  max_node: 3\n",
+        "2:3",
+        &["max_node", "max_nodes", "self_registration"],
+    );
 }
 
 #[test]
 fn a_wrong_type_is_refused_with_what_to_write() {
     expect("membership:\n  max_nodes: many\n", "2:14", &["many"]);
-    expect("probing:\n  report_interval: 10\n", "2:20", &["the unit is missing", "10s"]);
+    expect(
+        "probing:\n  report_interval: 10\n",
+        "2:20",
+        &["the unit is missing", "10s"],
+    );
     expect("tls: yes\n", "1:6", &[]);
 }
 
 #[test]
 fn a_bad_address_is_refused_with_an_example() {
-    expect("listen:\n  grpc: [\"4860\"]\n", "2:10", &["bad listen address \"4860\"", "0.0.0.0:4860"]);
-    expect("nodes:\n  - name: a\n    addresses: [{plane: pod, ip: 10.0.0.300}]\n", "3:34", &["10.0.0.300", "IPv4 or IPv6 literal"]);
-    expect("dns:\n  - {server: s, address: coredns, plane: pod, names: []}\n", "2:26", &["coredns", "10.96.0.10:53"]);
+    expect(
+        "listen:\n  grpc: [\"4860\"]\n",
+        "2:10",
+        &["bad listen address \"4860\"", "0.0.0.0:4860"],
+    );
+    expect(
+        "nodes:\n  - name: a\n    addresses: [{plane: pod, ip: 10.0.0.300}]\n",
+        "3:34",
+        &["10.0.0.300", "IPv4 or IPv6 literal"],
+    );
+    expect(
+        "dns:\n  - {server: s, address: coredns, plane: pod, names: []}\n",
+        "2:26",
+        &["coredns", "10.96.0.10:53"],
+    );
 }
 
 #[test]
 fn a_bad_node_name_or_plane_is_refused() {
     expect("nodes:\n  - name: Node_1\n", "2:11", &["'N'"]);
-    expect("nodes:\n  - name: a\n    addresses: [{plane: overlay, ip: 10.0.0.1}]\n", "3:25", &["overlay", "pod", "host", "service"]);
+    expect(
+        "nodes:\n  - name: a\n    addresses: [{plane: overlay, ip: 10.0.0.1}]\n",
+        "3:25",
+        &["overlay", "pod", "host", "service"],
+    );
 }
 
 #[test]
@@ -142,26 +185,44 @@ fn secrets_are_read_checked_and_never_shown() {
     assert_eq!(Secret::read(&good).unwrap().expose(), b"0123456789abcdef");
     let coded = write("coded", "whsec_MDEyMzQ1Njc4OWFiY2RlZg==");
     assert_eq!(Secret::read(&coded).unwrap(), Secret::read(&good).unwrap());
-    assert_eq!(format!("{:?}", Secret::read(&good).unwrap()), "Secret(16 bytes)");
-    for (name, content, word) in
-        [("short", "abc", "at least 16"), ("bad", "whsec_!!!", "not base64"), ("huge", &"x".repeat(5000), "not a secret")]
-    {
+    assert_eq!(
+        format!("{:?}", Secret::read(&good).unwrap()),
+        "Secret(16 bytes)"
+    );
+    for (name, content, word) in [
+        ("short", "abc", "at least 16"),
+        ("bad", "whsec_!!!", "not base64"),
+        ("huge", &"x".repeat(5000), "not a secret"),
+    ] {
         let error = Secret::read(&write(name, content)).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
-    let text = format!("webhooks: [{{name: p, url: \"http://a/\", secret_files: [{}]}}]", folder.join("absent").display());
-    assert!(refused(&text).contains("webhooks[0].secret_files[0]: read the secret file"), "{}", refused(&text));
+    let text = format!(
+        "webhooks: [{{name: p, url: \"http://a/\", secret_files: [{}]}}]",
+        folder.join("absent").display()
+    );
+    assert!(
+        refused(&text).contains("webhooks[0].secret_files[0]: read the secret file"),
+        "{}",
+        refused(&text)
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
 fn a_reload_says_what_changes_now_and_what_waits_for_a_restart() {
     let old = parse("webhooks: [{name: a, url: \"http://a/\"}]\n").unwrap();
-    let new = parse("# a comment\nstore: {path: /tmp/x.db}\nwebhooks: [{name: b, url: \"http://a/\"}]\n").unwrap();
+    let new =
+        parse("# a comment\nstore: {path: /tmp/x.db}\nwebhooks: [{name: b, url: \"http://a/\"}]\n")
+            .unwrap();
     let plan = ReloadPlan::between(&old, &new);
     assert_eq!(plan.summary(), "changed: webhooks; needs a restart: store");
     let merged = old.clone().reloaded(new);
     assert_eq!(merged.webhooks[0].name.value, "b");
     assert_eq!(merged.store.path, old.store.path);
-    assert!(ReloadPlan::between(&old, &old).summary().starts_with("no section changed"));
+    assert!(
+        ReloadPlan::between(&old, &old)
+            .summary()
+            .starts_with("no section changed")
+    );
 }

@@ -38,7 +38,10 @@ struct Shared {
 
 /// The routes of the HTTP port.
 pub fn router(api: Api, json: JsonWriter) -> Router {
-    let shared = Shared { api, json: Arc::new(json) };
+    let shared = Shared {
+        api,
+        json: Arc::new(json),
+    };
     Router::new()
         .route("/", get(index))
         .route("/api/v1/status", get(status))
@@ -63,15 +66,24 @@ async fn status(State(shared): State<Shared>, query: Query) -> Response {
 }
 
 async fn nodes(State(shared): State<Shared>, query: Query) -> Response {
-    shared.answer("ListNodesResponse", query.finish().map(|()| shared.api.nodes()))
+    shared.answer(
+        "ListNodesResponse",
+        query.finish().map(|()| shared.api.nodes()),
+    )
 }
 
 async fn matrix(State(shared): State<Shared>, mut query: Query) -> Response {
     let found = async {
         let request = v1::GetMatrixRequest {
-            kind: query.number("kind", "PROBE_KIND_", |name| v1::ProbeKind::from_str_name(name).map(i32::from))?,
-            plane: query.number("plane", "PLANE_", |name| v1::Plane::from_str_name(name).map(i32::from))?,
-            family: query.number("family", "FAMILY_", |name| v1::Family::from_str_name(name).map(i32::from))?,
+            kind: query.number("kind", "PROBE_KIND_", |name| {
+                v1::ProbeKind::from_str_name(name).map(i32::from)
+            })?,
+            plane: query.number("plane", "PLANE_", |name| {
+                v1::Plane::from_str_name(name).map(i32::from)
+            })?,
+            family: query.number("family", "FAMILY_", |name| {
+                v1::Family::from_str_name(name).map(i32::from)
+            })?,
         };
         query.finish()?;
         shared.api.matrix(wanted_layer(&request)?).await
@@ -105,39 +117,51 @@ async fn incidents(State(shared): State<Shared>, mut query: Query) -> Response {
 }
 
 async fn incident(State(shared): State<Shared>, Path(id): Path<String>, query: Query) -> Response {
-    shared.answer("Incident", query.finish().and_then(|()| shared.api.incident(&id)))
+    shared.answer(
+        "Incident",
+        query.finish().and_then(|()| shared.api.incident(&id)),
+    )
 }
 
 async fn unknown(request: Request) -> Response {
-    refuse(&ApiError::NotFound(format!("there is no {}; GET / lists what there is", request.uri().path())))
+    refuse(&ApiError::NotFound(format!(
+        "there is no {}; GET / lists what there is",
+        request.uri().path()
+    )))
 }
 
 async fn wrong_method(method: Method, request: Request) -> Response {
-    refuse(&ApiError::MethodNotAllowed(format!("{method} {} does not exist; the API is read with GET", request.uri().path())))
+    refuse(&ApiError::MethodNotAllowed(format!(
+        "{method} {} does not exist; the API is read with GET",
+        request.uri().path()
+    )))
 }
 
 impl Shared {
     fn answer(&self, message: &str, found: Result<impl prost::Message, ApiError>) -> Response {
-        match found {
-            Ok(found) => match self.json.write(&format!("meshprobe.v1.{message}"), &found) {
-                Some(value) => axum::Json(value).into_response(),
-                None => {
-                    error!(message, "A message does not fit the embedded descriptors");
-                    let text = "this answer has no JSON form; please report it".to_owned();
-                    body(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text)
-                }
-            },
-            Err(error) => refuse(&error),
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return refuse(&error),
+        };
+        if let Some(value) = self.json.write(&format!("meshprobe.v1.{message}"), &found) {
+            return axum::Json(value).into_response();
         }
+        error!(message, "A message does not fit the embedded descriptors");
+        body(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL",
+            "this answer has no JSON form; please report it",
+        )
     }
 }
 
 fn refuse(error: &ApiError) -> Response {
-    body(error.status(), error.reason(), error.to_string())
+    body(error.status(), error.reason(), &error.to_string())
 }
 
-fn body(status: StatusCode, reason: &str, message: String) -> Response {
-    let error: Value = json!({"error": {"code": status.as_u16(), "reason": reason, "message": message}});
+fn body(status: StatusCode, reason: &str, message: &str) -> Response {
+    let error: Value =
+        json!({"error": {"code": status.as_u16(), "reason": reason, "message": message}});
     (status, axum::Json(error)).into_response()
 }
 
@@ -145,11 +169,19 @@ fn body(status: StatusCode, reason: &str, message: String) -> Response {
 async fn headers(request: Request, next: Next) -> Response {
     const FIXED: [(HeaderName, HeaderValue); 4] = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+        (
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        ),
         (
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"),
+            HeaderValue::from_static(
+                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+            ),
         ),
     ];
     let mut response = next.run(request).await;

@@ -10,16 +10,36 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;mar
     code{font:14px/1.5 ui-monospace,monospace}td{padding:.1rem 1.5rem .1rem 0;vertical-align:top}";
 
 const ANSWERS: [(&str, &str); 6] = [
-    ("/api/v1/status", "the mesh and the aggregator in a few numbers"),
+    (
+        "/api/v1/status",
+        "the mesh and the aggregator in a few numbers",
+    ),
     ("/api/v1/nodes", "every known node and its state"),
-    ("/api/v1/matrix?kind=udp&plane=pod&family=v4", "one layer, source by target; kinds udp, tcp, dns-udp, dns-tcp; planes pod, host, service"),
-    ("/api/v1/path?source=A&target=B", "everything known between two nodes (put their names in)"),
-    ("/api/v1/incidents?includeResolved=true", "incidents, newest first; pageSize, pageToken"),
+    (
+        "/api/v1/matrix?kind=udp&plane=pod&family=v4",
+        "one layer, source by target; kinds udp, tcp, dns-udp, dns-tcp; planes pod, host, service",
+    ),
+    (
+        "/api/v1/path?source=A&target=B",
+        "everything known between two nodes (put their names in)",
+    ),
+    (
+        "/api/v1/incidents?includeResolved=true",
+        "incidents, newest first; pageSize, pageToken",
+    ),
     ("/api/v1/incidents/ID", "one incident"),
 ];
 
 pub(super) fn render(api: &Api) -> String {
-    let v1::Status { version, judging, not_judging_reason, nodes, nodes_reporting, open_incidents, .. } = api.status();
+    let v1::Status {
+        version,
+        judging,
+        not_judging_reason,
+        nodes,
+        nodes_reporting,
+        open_incidents,
+        ..
+    } = api.status();
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>meshprobe</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\
@@ -29,12 +49,23 @@ pub(super) fn render(api: &Api) -> String {
     );
     if !judging {
         // Writing to a String cannot fail.
-        write!(html, " It does not judge yet: {}.", escape(not_judging_reason.trim_end_matches('.'))).ok();
+        write!(
+            html,
+            " It does not judge yet: {}.",
+            escape(not_judging_reason.trim_end_matches('.'))
+        )
+        .ok();
     }
-    html.push_str("</p><p>There is no graphical view at this address yet. The answers are JSON:</p><table>");
+    html.push_str(
+        "</p><p>There is no graphical view at this address yet. The answers are JSON:</p><table>",
+    );
     for (address, what) in ANSWERS {
         let address = escape(address);
-        write!(html, "<tr><td><a href=\"{address}\"><code>{address}</code></a></td><td>{what}</td></tr>").ok();
+        write!(
+            html,
+            "<tr><td><a href=\"{address}\"><code>{address}</code></a></td><td>{what}</td></tr>"
+        )
+        .ok();
     }
     html.push_str(
         "</table><p>The same over gRPC is <code>meshprobe.v1.MeshService</code> on the gRPC port (with reflection); on a \
@@ -44,5 +75,8 @@ pub(super) fn render(api: &Api) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

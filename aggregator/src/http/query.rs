@@ -19,7 +19,12 @@ impl<S: Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let text = parts.uri.query().unwrap_or_default();
-        Ok(Self { values: form_urlencoded::parse(text.as_bytes()).into_owned().collect(), known: Vec::new() })
+        Ok(Self {
+            values: form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect(),
+            known: Vec::new(),
+        })
     }
 }
 
@@ -36,7 +41,8 @@ impl Query {
         if text.is_empty() {
             return Ok(0);
         }
-        text.parse().map_err(|_| ApiError::Invalid(format!("{name}={text:?} is no number")))
+        text.parse()
+            .map_err(|_| ApiError::Invalid(format!("{name}={text:?} is no number")))
     }
 
     /// Yes or no; no without it.
@@ -44,7 +50,9 @@ impl Query {
         match self.text(name).as_str() {
             "" | "false" => Ok(false),
             "true" => Ok(true),
-            other => Err(ApiError::Invalid(format!("{name}={other:?} is neither true nor false"))),
+            other => Err(ApiError::Invalid(format!(
+                "{name}={other:?} is neither true nor false"
+            ))),
         }
     }
 
@@ -68,8 +76,16 @@ impl Query {
 
     /// Refuses what nobody took.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        let Some(unknown) = self.values.keys().next() else { return Ok(()) };
-        let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
-        Err(ApiError::Invalid(format!("unknown parameter {unknown:?}; there are: {known}")))
+        let Some(unknown) = self.values.keys().next() else {
+            return Ok(());
+        };
+        let known = if self.known.is_empty() {
+            "none".to_owned()
+        } else {
+            self.known.join(", ")
+        };
+        Err(ApiError::Invalid(format!(
+            "unknown parameter {unknown:?}; there are: {known}"
+        )))
     }
 }

@@ -32,7 +32,9 @@ pub struct JsonWriter {
 impl JsonWriter {
     /// Reads the descriptors.
     pub fn new(file_descriptor_set: &[u8]) -> Result<Self, SchemaError> {
-        Ok(Self { schema: Schema::parse(file_descriptor_set)? })
+        Ok(Self {
+            schema: Schema::parse(file_descriptor_set)?,
+        })
     }
 
     /// The JSON form of a message whose type is called `name`, for example `meshprobe.v1.Status`.
@@ -85,12 +87,18 @@ impl JsonWriter {
                 Some(Value::Array(values))
             }
             Cardinality::Map => {
-                let Kind::Message(entry) = &field.kind else { return Err(WireError::Mismatch) };
+                let Kind::Message(entry) = &field.kind else {
+                    return Err(WireError::Mismatch);
+                };
                 let entry = self.schema.message(entry).ok_or(WireError::Mismatch)?;
                 let mut map = Map::new();
                 for raw in raws {
-                    let Raw::Bytes(bytes) = raw else { return Err(WireError::Mismatch) };
-                    let Value::Object(mut pair) = self.object(entry, bytes)? else { return Err(WireError::Mismatch) };
+                    let Raw::Bytes(bytes) = raw else {
+                        return Err(WireError::Mismatch);
+                    };
+                    let Value::Object(mut pair) = self.object(entry, bytes)? else {
+                        return Err(WireError::Mismatch);
+                    };
                     let key = match pair.remove("key") {
                         Some(Value::String(text)) => text,
                         Some(other) => other.to_string(),
@@ -118,19 +126,26 @@ impl JsonWriter {
             (Kind::Sint32, Raw::Varint(bits)) => Value::from(wire::zigzag(*bits) as i32),
             (Kind::Fixed32, Raw::Fixed32(bits)) => Value::from(*bits),
             (Kind::Sfixed32, Raw::Fixed32(bits)) => Value::from(*bits as i32),
-            (Kind::Int64, Raw::Varint(bits)) => Value::from((*bits as i64).to_string()),
-            (Kind::Uint64, Raw::Varint(bits)) | (Kind::Fixed64, Raw::Fixed64(bits)) => Value::from(bits.to_string()),
+            (Kind::Int64, Raw::Varint(bits)) | (Kind::Sfixed64, Raw::Fixed64(bits)) => {
+                Value::from((*bits as i64).to_string())
+            }
+            (Kind::Uint64, Raw::Varint(bits)) | (Kind::Fixed64, Raw::Fixed64(bits)) => {
+                Value::from(bits.to_string())
+            }
             (Kind::Sint64, Raw::Varint(bits)) => Value::from(wire::zigzag(*bits).to_string()),
-            (Kind::Sfixed64, Raw::Fixed64(bits)) => Value::from((*bits as i64).to_string()),
             (Kind::Bool, Raw::Varint(bits)) => Value::from(*bits != 0),
             (Kind::Float, Raw::Fixed32(bits)) => float(f64::from(f32::from_bits(*bits))),
             (Kind::Double, Raw::Fixed64(bits)) => float(f64::from_bits(*bits)),
-            (Kind::String, Raw::Bytes(bytes)) => Value::from(String::from_utf8_lossy(bytes).into_owned()),
+            (Kind::String, Raw::Bytes(bytes)) => {
+                Value::from(String::from_utf8_lossy(bytes).into_owned())
+            }
             (Kind::Bytes, Raw::Bytes(bytes)) => Value::from(STANDARD.encode(bytes)),
             (Kind::Enum(name), Raw::Varint(bits)) => {
                 let number = *bits as i32;
                 // A number without a name is written as the number.
-                self.schema.enum_value(name, number).map_or_else(|| Value::from(number), Value::from)
+                self.schema
+                    .enum_value(name, number)
+                    .map_or_else(|| Value::from(number), Value::from)
             }
             (Kind::Message(name), Raw::Bytes(bytes)) => {
                 self.object(self.schema.message(name).ok_or(WireError::Mismatch)?, bytes)?
@@ -141,12 +156,19 @@ impl JsonWriter {
 
     fn default(&self, kind: &Kind) -> Value {
         match kind {
-            Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Fixed32 | Kind::Sfixed32 => Value::from(0),
-            Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => Value::from("0"),
+            Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Fixed32 | Kind::Sfixed32 => {
+                Value::from(0)
+            }
+            Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => {
+                Value::from("0")
+            }
             Kind::Bool => Value::from(false),
             Kind::Float | Kind::Double => float(0.0),
             Kind::String | Kind::Bytes => Value::from(""),
-            Kind::Enum(name) => self.schema.enum_value(name, 0).map_or_else(|| Value::from(0), Value::from),
+            Kind::Enum(name) => self
+                .schema
+                .enum_value(name, 0)
+                .map_or_else(|| Value::from(0), Value::from),
             // Messages have presence; this is the value of a map entry without one.
             Kind::Message(_) => Value::Object(Map::new()),
         }

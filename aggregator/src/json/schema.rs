@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prost::Message as _;
 use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet, MessageOptions,
     field_descriptor_proto::{Label, Type},
 };
 
@@ -134,20 +134,41 @@ impl Schema {
             .iter()
             .map(|field| parse_field(&name, message, field))
             .collect::<Result<Vec<_>, _>>()?;
-        let by_number = fields.iter().enumerate().map(|(index, field)| (field.number, index)).collect();
+        let by_number = fields
+            .iter()
+            .enumerate()
+            .map(|(index, field)| (field.number, index))
+            .collect();
         let is_timestamp = name == "google.protobuf.Timestamp";
-        self.messages.insert(name, MessageShape { fields, is_timestamp, by_number });
+        self.messages.insert(
+            name,
+            MessageShape {
+                fields,
+                is_timestamp,
+                by_number,
+            },
+        );
         Ok(())
     }
 
     fn add_enum(&mut self, scope: &str, one: &EnumDescriptorProto) {
-        let names = one.value.iter().map(|value| (value.number(), value.name().to_owned())).collect();
+        let names = one
+            .value
+            .iter()
+            .map(|value| (value.number(), value.name().to_owned()))
+            .collect();
         self.enums.insert(format!("{scope}.{}", one.name()), names);
     }
 }
 
-fn parse_field(message: &str, parent: &DescriptorProto, field: &FieldDescriptorProto) -> Result<Field, SchemaError> {
-    let unsupported = || SchemaError::Unsupported { field: format!("{message}.{}", field.name()) };
+fn parse_field(
+    message: &str,
+    parent: &DescriptorProto,
+    field: &FieldDescriptorProto,
+) -> Result<Field, SchemaError> {
+    let unsupported = || SchemaError::Unsupported {
+        field: format!("{message}.{}", field.name()),
+    };
     // Names of types are absolute in compiled descriptors: ".package.Type".
     let type_name = field.type_name().trim_start_matches('.').to_owned();
     let kind = match field.r#type() {
@@ -171,13 +192,19 @@ fn parse_field(message: &str, parent: &DescriptorProto, field: &FieldDescriptorP
         Type::Group => return Err(unsupported()),
     };
     let is_map = parent.nested_type.iter().any(|nested| {
-        nested.options.as_ref().is_some_and(|options| options.map_entry())
+        nested
+            .options
+            .as_ref()
+            .is_some_and(MessageOptions::map_entry)
             && kind == Kind::Message(format!("{message}.{}", nested.name()))
     });
     let cardinality = match field.label() {
         _ if is_map => Cardinality::Map,
         Label::Repeated => Cardinality::Repeated,
-        _ if matches!(kind, Kind::Message(_)) || field.proto3_optional() || field.oneof_index.is_some() => {
+        _ if matches!(kind, Kind::Message(_))
+            || field.proto3_optional()
+            || field.oneof_index.is_some() =>
+        {
             Cardinality::Explicit
         }
         _ => Cardinality::Implicit,

@@ -49,11 +49,15 @@ pub(super) fn packed<'a>(rest: &mut &'a [u8], wire_type: WireType) -> Result<Raw
     Ok(match wire_type {
         WireType::Varint => Raw::Varint(varint(rest)?),
         WireType::Fixed32 => {
-            let bytes = take(rest, 4)?.try_into().map_err(|_| WireError::Truncated)?;
+            let bytes = take(rest, 4)?
+                .try_into()
+                .map_err(|_| WireError::Truncated)?;
             Raw::Fixed32(u32::from_le_bytes(bytes))
         }
         WireType::Fixed64 => {
-            let bytes = take(rest, 8)?.try_into().map_err(|_| WireError::Truncated)?;
+            let bytes = take(rest, 8)?
+                .try_into()
+                .map_err(|_| WireError::Truncated)?;
             Raw::Fixed64(u64::from_le_bytes(bytes))
         }
         WireType::Bytes => return Err(WireError::Mismatch),

@@ -20,7 +20,9 @@ struct ByResult {
 }
 
 /// 10 ms to a day: from a good day to an outage of the receiver.
-const DELIVERY_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 600.0, 3_600.0, 86_400.0];
+const DELIVERY_SECONDS: [f64; 12] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 600.0, 3_600.0, 86_400.0,
+];
 
 /// What happens to notifications. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,13 +42,22 @@ impl NotificationMetrics {
             dead_letters: Gauge::default(),
             delivery: Histogram::new(DELIVERY_SECONDS),
         };
-        let Self { attempts, pending, dead_letters: dead, delivery } = metrics.clone();
+        let Self {
+            attempts,
+            pending,
+            dead_letters: dead,
+            delivery,
+        } = metrics.clone();
         registry.register(
             "notification_attempts",
             "Attempts to deliver a notification; result is delivered, failed or refused",
             attempts,
         );
-        registry.register("notifications_pending", "Notifications that are not delivered yet", pending);
+        registry.register(
+            "notifications_pending",
+            "Notifications that are not delivered yet",
+            pending,
+        );
         registry.register(
             "notifications_dead",
             "Notifications that were given up and are kept in the store",
@@ -57,14 +68,19 @@ impl NotificationMetrics {
             "From the making of a notification to the receiver's acceptance",
             delivery,
         );
-        metrics.dead_letters.set(i64::try_from(dead_letters).unwrap_or(i64::MAX));
+        metrics
+            .dead_letters
+            .set(i64::try_from(dead_letters).unwrap_or(i64::MAX));
         metrics
     }
 
     /// A receiver's series exist before anything happens.
     pub(crate) fn create(&self, receiver: &str) {
         for result in ["delivered", "failed", "refused"] {
-            drop(self.attempts.get_or_create(&ByResult { receiver: receiver.to_owned(), result }));
+            drop(self.attempts.get_or_create(&ByResult {
+                receiver: receiver.to_owned(),
+                result,
+            }));
         }
     }
 
@@ -74,7 +90,12 @@ impl NotificationMetrics {
             Attempt::Later { .. } => "failed",
             Attempt::Refused { .. } => "refused",
         };
-        self.attempts.get_or_create(&ByResult { receiver: receiver.to_owned(), result }).inc();
+        self.attempts
+            .get_or_create(&ByResult {
+                receiver: receiver.to_owned(),
+                result,
+            })
+            .inc();
     }
 
     pub(crate) fn delivered(&self, after_millis: i64) {
@@ -82,7 +103,9 @@ impl NotificationMetrics {
     }
 
     pub(crate) fn pending(&self, receiver: &str, count: u64) {
-        let gauge = self.pending.get_or_create(&ByReceiver { receiver: receiver.to_owned() });
+        let gauge = self.pending.get_or_create(&ByReceiver {
+            receiver: receiver.to_owned(),
+        });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

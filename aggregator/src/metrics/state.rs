@@ -38,13 +38,24 @@ impl StateCollector {
     fn encode_all(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let snapshot = self.mesh.snapshot();
         let mut nodes: BTreeMap<&'static str, i64> = BTreeMap::new();
-        for state in [NodeState::Ok, NodeState::Suspect, NodeState::Unknown, NodeState::Leaving] {
+        for state in [
+            NodeState::Ok,
+            NodeState::Suspect,
+            NodeState::Unknown,
+            NodeState::Leaving,
+        ] {
             nodes.insert(node_state(state), 0);
         }
         for row in snapshot.nodes.iter() {
             *nodes.entry(node_state(row.state)).or_default() += 1;
         }
-        labelled(encoder, "node_states", "Nodes by judged state", "state", nodes)?;
+        labelled(
+            encoder,
+            "node_states",
+            "Nodes by judged state",
+            "state",
+            nodes,
+        )?;
 
         let store = self.store.borrow().clone();
         single(
@@ -103,7 +114,12 @@ fn labelled(
     label: &'static str,
     values: BTreeMap<&'static str, i64>,
 ) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+    let mut metric = encoder.encode_descriptor(
+        name,
+        help,
+        None,
+        prometheus_client::metrics::MetricType::Gauge,
+    )?;
     for (value, count) in values {
         let labels = [(label, value)];
         ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;

@@ -24,7 +24,10 @@ impl Incidents {
         for incident in known {
             index.put(incident);
         }
-        Self { index: Arc::new(RwLock::new(index)), changes_tx: broadcast::Sender::new(WATCH_DEPTH) }
+        Self {
+            index: Arc::new(RwLock::new(index)),
+            changes_tx: broadcast::Sender::new(WATCH_DEPTH),
+        }
     }
 
     pub(super) fn put(&self, incident: Incident) {
@@ -41,7 +44,12 @@ impl Incidents {
     }
 
     /// At most `most` incidents, newest first, from behind `after` on.
-    pub fn page(&self, after: Option<&Place>, include_resolved: bool, most: usize) -> Vec<Incident> {
+    pub fn page(
+        &self,
+        after: Option<&Place>,
+        include_resolved: bool,
+        most: usize,
+    ) -> Vec<Incident> {
         self.index.read().page(after, include_resolved, most)
     }
 

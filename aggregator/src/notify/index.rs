@@ -28,7 +28,10 @@ pub(super) struct Index {
 }
 
 fn place(incident: &Incident) -> Place {
-    Place { opened_at: incident.opened_at, id: incident.id.clone() }
+    Place {
+        opened_at: incident.opened_at,
+        id: incident.id.clone(),
+    }
 }
 
 impl Index {
@@ -42,9 +45,13 @@ impl Index {
         self.incidents.insert(incident.id.clone(), incident);
         while self.resolved > MAX_RESOLVED {
             let oldest = self.places.iter().find(|place| {
-                self.incidents.get(&place.id).is_some_and(|found| found.state == IncidentState::Resolved)
+                self.incidents
+                    .get(&place.id)
+                    .is_some_and(|found| found.state == IncidentState::Resolved)
             });
-            let Some(oldest) = oldest.cloned() else { return };
+            let Some(oldest) = oldest.cloned() else {
+                return;
+            };
             self.places.remove(&oldest);
             self.incidents.remove(&oldest.id);
             self.resolved -= 1;
@@ -56,8 +63,14 @@ impl Index {
     }
 
     /// Newest first, from behind `after` on.
-    pub(super) fn page(&self, after: Option<&Place>, include_resolved: bool, most: usize) -> Vec<Incident> {
-        let wanted = |incident: &&Incident| include_resolved || incident.state == IncidentState::Open;
+    pub(super) fn page(
+        &self,
+        after: Option<&Place>,
+        include_resolved: bool,
+        most: usize,
+    ) -> Vec<Incident> {
+        let wanted =
+            |incident: &&Incident| include_resolved || incident.state == IncidentState::Open;
         self.places
             .iter()
             .rev()
@@ -70,7 +83,9 @@ impl Index {
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Incident> {
-        self.incidents.values().filter(|incident| incident.state == IncidentState::Open)
+        self.incidents
+            .values()
+            .filter(|incident| incident.state == IncidentState::Open)
     }
 }
 
@@ -111,7 +126,11 @@ mod tests {
         let mut again = incident("a", at(3));
         again.state = IncidentState::Resolved;
         index.put(again);
-        let ids: Vec<i64> = index.page(None, true, 10).iter().map(|i| i.opened_at.as_second()).collect();
+        let ids: Vec<i64> = index
+            .page(None, true, 10)
+            .iter()
+            .map(|i| i.opened_at.as_second())
+            .collect();
         assert_eq!(ids, [3, 2]);
         assert_eq!(index.page(None, false, 10).len(), 1);
         assert_eq!(index.open().count(), 1);

@@ -72,7 +72,11 @@ struct Told {
 
 impl Told {
     fn of(incident: &Incident) -> Self {
-        Self { state: incident.state, severity: incident.severity, nodes: incident.nodes.clone() }
+        Self {
+            state: incident.state,
+            severity: incident.severity,
+            nodes: incident.nodes.clone(),
+        }
     }
 }
 
@@ -145,8 +149,13 @@ impl Notifier {
         for change in changes {
             log(&change);
             self.incidents.put(change.incident.clone());
-            match self.damping.on_change(&change.incident.id, change.transition, now) {
-                Tell::Yes if self.is_news(&change) => notifications.extend(self.messages(&change, None)),
+            match self
+                .damping
+                .on_change(&change.incident.id, change.transition, now)
+            {
+                Tell::Yes if self.is_news(&change) => {
+                    notifications.extend(self.messages(&change, None));
+                }
                 Tell::AsFlapping { changes } => {
                     warn!(incident = %change.incident.id, changes, "Incident is flapping; its changes are not told until it calms down");
                     notifications.extend(self.messages(&change, Some(changes)));
@@ -155,7 +164,12 @@ impl Notifier {
             }
             operations.push(Operation::Incident(Box::new(change)));
         }
-        operations.extend(notifications.iter().cloned().map(|one| Operation::Notify(Box::new(one))));
+        operations.extend(
+            notifications
+                .iter()
+                .cloned()
+                .map(|one| Operation::Notify(Box::new(one))),
+        );
         self.send(operations, notifications).await;
     }
 
@@ -163,17 +177,26 @@ impl Notifier {
     async fn tell_released(&mut self) {
         let mut notifications = Vec::new();
         for id in self.damping.released(clock::now()) {
-            let Some(incident) = self.incidents.one(&id) else { continue };
+            let Some(incident) = self.incidents.one(&id) else {
+                continue;
+            };
             let transition = match incident.state {
                 IncidentState::Open => Transition::Updated,
                 IncidentState::Resolved => Transition::Resolved,
             };
-            let change = IncidentChange { transition, incident };
+            let change = IncidentChange {
+                transition,
+                incident,
+            };
             if self.is_news(&change) {
                 notifications.extend(self.messages(&change, None));
             }
         }
-        let operations = notifications.iter().cloned().map(|one| Operation::Notify(Box::new(one))).collect();
+        let operations = notifications
+            .iter()
+            .cloned()
+            .map(|one| Operation::Notify(Box::new(one)))
+            .collect();
         self.send(operations, notifications).await;
     }
 
@@ -202,7 +225,10 @@ impl Notifier {
 
     /// One message for each receiver that wants it.
     fn messages(&mut self, change: &IncidentChange, flapping: Option<u32>) -> Vec<Notification> {
-        let IncidentChange { transition, incident } = change;
+        let IncidentChange {
+            transition,
+            incident,
+        } = change;
         match incident.state {
             IncidentState::Open => self.told.insert(incident.id.clone(), Told::of(incident)),
             IncidentState::Resolved => self.told.remove(&incident.id),
@@ -229,7 +255,10 @@ impl Notifier {
 }
 
 fn log(change: &IncidentChange) {
-    let IncidentChange { transition, incident } = change;
+    let IncidentChange {
+        transition,
+        incident,
+    } = change;
     info!(
         incident = %incident.id,
         pattern = %incident.pattern,

@@ -13,7 +13,6 @@
 mod queue;
 mod schedule;
 
-
 use std::{
     collections::BTreeMap,
     sync::{
@@ -24,11 +23,7 @@ use std::{
 };
 
 use meshprobe_daemon::clock;
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-    time::sleep_until,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
 use tracing::{debug, info, warn};
 
 use self::{
@@ -139,7 +134,10 @@ impl Outbox {
         };
         outbox.set_routes(routes);
         if !left_behind.is_empty() {
-            info!(notifications = left_behind.len(), "Undelivered notifications were left behind; sending them");
+            info!(
+                notifications = left_behind.len(),
+                "Undelivered notifications were left behind; sending them"
+            );
         }
         outbox.accept(left_behind);
         (outbox, OutboxHandle { commands_tx }, pending)
@@ -171,7 +169,10 @@ impl Outbox {
         }
         let waiting = self.pending.count();
         if waiting > 0 {
-            info!(waiting, "Undelivered notifications stay in the store for the next start");
+            info!(
+                waiting,
+                "Undelivered notifications stay in the store for the next start"
+            );
         }
     }
 
@@ -185,7 +186,10 @@ impl Outbox {
         }
         for (name, mut lane) in old {
             for message in lane.queue.drain() {
-                self.give_up(message.notification, format!("the receiver {name} is no longer configured"));
+                self.give_up(
+                    message.notification,
+                    format!("the receiver {name} is no longer configured"),
+                );
             }
         }
     }
@@ -201,7 +205,10 @@ impl Outbox {
             let wait = u64::try_from(notification.next_attempt_millis - wall).unwrap_or(0);
             let due = now + Duration::from_millis(wait).min(MAX_STORED_WAIT);
             if lane.queue.push(notification.clone(), due).is_err() {
-                self.give_up(notification, "too many notifications wait for this receiver".to_owned());
+                self.give_up(
+                    notification,
+                    "too many notifications wait for this receiver".to_owned(),
+                );
             }
         }
     }
@@ -212,15 +219,24 @@ impl Outbox {
                 let receiver = lane.route.receiver.clone();
                 self.attempts.spawn(async move {
                     let notification = &message.notification;
-                    let at = jiff::Timestamp::try_from(clock::wall()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-                    let attempt = receiver.attempt(&notification.id, &notification.body, at).await;
+                    let at = jiff::Timestamp::try_from(clock::wall())
+                        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+                    let attempt = receiver
+                        .attempt(&notification.id, &notification.body, at)
+                        .await;
                     Ended { message, attempt }
                 });
             }
         }
     }
 
-    fn handle_ended(&mut self, Ended { mut message, attempt }: Ended) {
+    fn handle_ended(
+        &mut self,
+        Ended {
+            mut message,
+            attempt,
+        }: Ended,
+    ) {
         let (now, wall) = (clock::now(), wall_millis());
         message.notification.attempts += 1;
         message.refusals += u32::from(matches!(attempt, Attempt::Refused { .. }));
@@ -228,9 +244,16 @@ impl Outbox {
         self.metrics.attempt(&name, &attempt);
         let Some(lane) = self.routes.get_mut(&name) else {
             let reason = format!("the receiver {name} is no longer configured");
-            return if attempt == Attempt::Delivered { self.record_delivered(&message.notification) } else { self.give_up(message.notification, reason) };
+            if attempt == Attempt::Delivered {
+                self.record_delivered(&message.notification);
+            } else {
+                self.give_up(message.notification, reason);
+            }
+            return;
         };
-        let age = Duration::from_millis(u64::try_from(wall - message.notification.created_at_millis).unwrap_or(0));
+        let age = Duration::from_millis(
+            u64::try_from(wall - message.notification.created_at_millis).unwrap_or(0),
+        );
         let next = schedule::after(
             &attempt,
             message.notification.attempts,
@@ -255,7 +278,8 @@ impl Outbox {
                 if notification.attempts == 1 {
                     warn!(receiver = name, incident = %notification.incident, error = reason, ?wait, "A notification was not delivered; trying again");
                 }
-                notification.next_attempt_millis = wall.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+                notification.next_attempt_millis =
+                    wall.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
                 notification.last_error = Some(reason);
                 record(&self.store, notification, NotificationState::Pending, wall);
                 lane.queue.again(message, now + wait, hopeful);
@@ -270,15 +294,26 @@ impl Outbox {
     fn record_delivered(&self, notification: &Notification) {
         let wall = wall_millis();
         debug!(receiver = notification.receiver, incident = %notification.incident, id = notification.id, "Notification delivered");
-        self.metrics.delivered(wall - notification.created_at_millis);
-        record(&self.store, notification, NotificationState::Delivered, wall);
+        self.metrics
+            .delivered(wall - notification.created_at_millis);
+        record(
+            &self.store,
+            notification,
+            NotificationState::Delivered,
+            wall,
+        );
     }
 
     fn give_up(&mut self, mut notification: Notification, reason: String) {
         warn!(receiver = notification.receiver, incident = %notification.incident, id = notification.id, reason, "A notification is given up");
         self.metrics.dead();
         notification.last_error = Some(reason);
-        record(&self.store, &notification, NotificationState::Dead, wall_millis());
+        record(
+            &self.store,
+            &notification,
+            NotificationState::Dead,
+            wall_millis(),
+        );
     }
 
     fn count_pending(&self) {
@@ -292,7 +327,10 @@ impl Outbox {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.routes.values().filter_map(|lane| lane.queue.next_deadline()).min()
+        self.routes
+            .values()
+            .filter_map(|lane| lane.queue.next_deadline())
+            .min()
     }
 
     fn has_untried(&self) -> bool {
@@ -302,7 +340,12 @@ impl Outbox {
 
 /// Without waiting: a record that the store has no room for costs at most one more delivery with the same key after a
 /// restart.
-fn record(store: &StoreHandle, notification: &Notification, state: NotificationState, at_millis: i64) {
+fn record(
+    store: &StoreHandle,
+    notification: &Notification,
+    state: NotificationState,
+    at_millis: i64,
+) {
     let operation = Operation::Progress {
         receiver: notification.receiver.clone(),
         id: notification.id.clone(),
@@ -313,7 +356,10 @@ fn record(store: &StoreHandle, notification: &Notification, state: NotificationS
         at_millis,
     };
     if !store.try_submit(vec![operation]) {
-        warn!(id = notification.id, "The store is too busy to record a delivery; after a restart it may be sent again");
+        warn!(
+            id = notification.id,
+            "The store is too busy to record a delivery; after a restart it may be sent again"
+        );
     }
 }
 

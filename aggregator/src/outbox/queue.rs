@@ -58,7 +58,12 @@ impl Queue {
             return Err(Full);
         }
         let lane = self.lanes.entry(notification.incident.clone()).or_default();
-        lane.waiting.push_back(Waiting { notification, due, refusals: 0, hopeful: true });
+        lane.waiting.push_back(Waiting {
+            notification,
+            due,
+            refusals: 0,
+            hopeful: true,
+        });
         self.waiting += 1;
         Ok(())
     }
@@ -71,7 +76,9 @@ impl Queue {
         let lane = self
             .lanes
             .values_mut()
-            .filter(|lane| !lane.in_flight && lane.waiting.front().is_some_and(|first| first.due <= now))
+            .filter(|lane| {
+                !lane.in_flight && lane.waiting.front().is_some_and(|first| first.due <= now)
+            })
             .min_by_key(|lane| lane.waiting.front().map(|first| first.due))?;
         let first = lane.waiting.pop_front()?;
         lane.in_flight = true;
@@ -83,7 +90,11 @@ impl Queue {
     /// The message in flight is done with, one way or the other.
     pub(super) fn finished(&mut self, incident: &IncidentId) {
         self.landed(incident);
-        if self.lanes.get(incident).is_some_and(|lane| lane.waiting.is_empty()) {
+        if self
+            .lanes
+            .get(incident)
+            .is_some_and(|lane| lane.waiting.is_empty())
+        {
             self.lanes.remove(incident);
         }
     }
@@ -94,7 +105,11 @@ impl Queue {
         self.landed(&incident);
         message.due = due;
         message.hopeful = hopeful;
-        self.lanes.entry(incident).or_default().waiting.push_front(message);
+        self.lanes
+            .entry(incident)
+            .or_default()
+            .waiting
+            .push_front(message);
         self.waiting += 1;
     }
 
@@ -126,12 +141,20 @@ impl Queue {
         if self.in_flight >= MAX_IN_FLIGHT {
             return None;
         }
-        self.lanes.values().filter(|lane| !lane.in_flight).filter_map(|lane| lane.waiting.front()).map(|first| first.due).min()
+        self.lanes
+            .values()
+            .filter(|lane| !lane.in_flight)
+            .filter_map(|lane| lane.waiting.front())
+            .map(|first| first.due)
+            .min()
     }
 
     /// Is there a message that was never tried?
     pub(super) fn has_untried(&self) -> bool {
-        self.lanes.values().filter_map(|lane| lane.waiting.front()).any(|first| first.notification.attempts == 0)
+        self.lanes
+            .values()
+            .filter_map(|lane| lane.waiting.front())
+            .any(|first| first.notification.attempts == 0)
     }
 
     /// Everything that waits, for a receiver that is no longer configured.
@@ -158,7 +181,10 @@ mod tests {
         Notification {
             id: format!("{node}.{number}"),
             receiver: "pager".to_owned(),
-            incident: IncidentId::of_nodes(Pattern::NodeDark, [&NodeName::try_from(format!("n{node}")).unwrap()]),
+            incident: IncidentId::of_nodes(
+                Pattern::NodeDark,
+                [&NodeName::try_from(format!("n{node}")).unwrap()],
+            ),
             transition: Transition::Opened,
             body: Vec::new(),
             created_at_millis: 0,
@@ -180,14 +206,24 @@ mod tests {
         }
         let first = queue.take_due(now).unwrap();
         let second = queue.take_due(now).unwrap();
-        let mut taken = [first.notification.id.clone(), second.notification.id.clone()];
+        let mut taken = [
+            first.notification.id.clone(),
+            second.notification.id.clone(),
+        ];
         taken.sort();
         assert_eq!(taken, ["1.1", "2.1"]);
         assert!(queue.take_due(now).is_none());
-        let open = if first.notification.id == "1.1" { first } else { second };
+        let open = if first.notification.id == "1.1" {
+            first
+        } else {
+            second
+        };
         let later = now + Duration::from_secs(5);
         queue.again(open, later, true);
-        assert!(queue.take_due(now).is_none(), "the resolve must not overtake the open");
+        assert!(
+            queue.take_due(now).is_none(),
+            "the resolve must not overtake the open"
+        );
         assert_eq!(queue.next_deadline(), Some(later));
         let open = queue.take_due(later).unwrap();
         assert_eq!(open.notification.id, "1.1");
@@ -210,7 +246,10 @@ mod tests {
         queue.finished(&delivered.notification.incident);
         queue.receiver_is_back(now, Duration::from_secs(1));
         assert!(queue.take_due(now + Duration::from_secs(1)).is_some());
-        assert!(queue.take_due(now + Duration::from_secs(1)).is_none(), "the refused one keeps its time");
+        assert!(
+            queue.take_due(now + Duration::from_secs(1)).is_none(),
+            "the refused one keeps its time"
+        );
     }
 
     #[test]

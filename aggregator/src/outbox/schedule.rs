@@ -72,36 +72,69 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn later(after: Option<Duration>) -> Attempt {
-        Attempt::Later { reason: "503".to_owned(), after }
+        Attempt::Later {
+            reason: "503".to_owned(),
+            after,
+        }
     }
 
     fn decide(attempt: &Attempt, attempts: u32, age: Duration) -> Next {
-        let refusals = if matches!(attempt, Attempt::Refused { .. }) { attempts } else { 0 };
-        after(attempt, attempts, refusals, age, DAY, &mut StdRng::seed_from_u64(1))
+        let refusals = if matches!(attempt, Attempt::Refused { .. }) {
+            attempts
+        } else {
+            0
+        };
+        after(
+            attempt,
+            attempts,
+            refusals,
+            age,
+            DAY,
+            &mut StdRng::seed_from_u64(1),
+        )
     }
 
     #[test]
     fn waits_grow_to_an_hour_and_stay_there() {
         for (attempts, most) in [(1, 5), (2, 30), (3, 120), (4, 300), (7, 3600), (50, 3600)] {
-            let Next::Retry(wait) = decide(&later(None), attempts, Duration::ZERO) else { panic!("attempt {attempts}") };
+            let Next::Retry(wait) = decide(&later(None), attempts, Duration::ZERO) else {
+                panic!("attempt {attempts}")
+            };
             let most = Duration::from_secs(most);
-            assert!(wait <= most && wait >= most.mul_f64(0.8), "attempt {attempts}: {wait:?}");
+            assert!(
+                wait <= most && wait >= most.mul_f64(0.8),
+                "attempt {attempts}: {wait:?}"
+            );
         }
     }
 
     #[test]
     fn a_receiver_that_asks_for_more_time_gets_it_and_less_changes_nothing() {
         let minute = Duration::from_secs(60);
-        assert_eq!(decide(&later(Some(minute)), 1, Duration::ZERO), Next::Retry(minute));
-        let Next::Retry(wait) = decide(&later(Some(Duration::from_secs(1))), 2, Duration::ZERO) else { panic!() };
+        assert_eq!(
+            decide(&later(Some(minute)), 1, Duration::ZERO),
+            Next::Retry(minute)
+        );
+        let Next::Retry(wait) = decide(&later(Some(Duration::from_secs(1))), 2, Duration::ZERO)
+        else {
+            panic!()
+        };
         assert!(wait >= Duration::from_secs(24));
     }
 
     #[test]
     fn a_refusal_is_believed_after_five_tries_and_an_outage_only_after_its_time() {
-        let refused = Attempt::Refused { reason: "401".to_owned() };
-        assert!(matches!(decide(&refused, 4, Duration::ZERO), Next::Retry(_)));
-        assert_eq!(decide(&refused, 5, Duration::ZERO), Next::GiveUp("refused 5 times: 401".to_owned()));
+        let refused = Attempt::Refused {
+            reason: "401".to_owned(),
+        };
+        assert!(matches!(
+            decide(&refused, 4, Duration::ZERO),
+            Next::Retry(_)
+        ));
+        assert_eq!(
+            decide(&refused, 5, Duration::ZERO),
+            Next::GiveUp("refused 5 times: 401".to_owned())
+        );
         assert!(matches!(decide(&later(None), 500, DAY / 2), Next::Retry(_)));
         assert!(matches!(decide(&later(None), 500, DAY), Next::GiveUp(_)));
     }

@@ -17,7 +17,13 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, next: 0, waiting: BTreeMap::new(), latest: HashMap::new(), dropped: 0 }
+        Self {
+            most,
+            next: 0,
+            waiting: BTreeMap::new(),
+            latest: HashMap::new(),
+            dropped: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -44,7 +50,9 @@ impl Backlog {
         }
         self.waiting.insert(number, operation);
         while self.waiting.len() > self.most {
-            let Some((number, oldest)) = self.waiting.pop_first() else { return };
+            let Some((number, oldest)) = self.waiting.pop_first() else {
+                return;
+            };
             if let Some(key) = oldest.key()
                 && self.latest.get(&key) == Some(&number)
             {
@@ -91,7 +99,9 @@ mod tests {
         backlog
             .iter()
             .map(|operation| match operation {
-                Operation::Mesh(StoreChange::Node(record)) => format!("{}={}", record.name, record.zone),
+                Operation::Mesh(StoreChange::Node(record)) => {
+                    format!("{}={}", record.name, record.zone)
+                }
                 other => format!("{other:?}"),
             })
             .collect()

@@ -29,10 +29,13 @@ pub(super) enum Access {
 /// Opens the file, without looking into it.
 pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     if access == Access::Immutable {
-        let mut uri = url::Url::from_file_path(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
-            .map_err(|()| rusqlite::Error::InvalidPath(path.to_owned()))?;
+        let mut uri =
+            url::Url::from_file_path(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+                .map_err(|()| rusqlite::Error::InvalidPath(path.to_owned()))?;
         uri.set_query(Some("immutable=1"));
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         return Connection::open_with_flags(uri.as_str(), flags);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -62,11 +65,20 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     let sqlite = |source| classify(path, source);
     let found = schema::version(connection).map_err(sqlite)?;
     if found > schema::NEWEST {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: schema::NEWEST });
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: schema::NEWEST,
+        });
     }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(sqlite)?;
     if verdict != "ok" {
-        return Err(StoreError::Damaged { path: path.to_owned(), reason: verdict });
+        return Err(StoreError::Damaged {
+            path: path.to_owned(),
+            reason: verdict,
+        });
     }
     schema::migrate(connection).map_err(sqlite)
 }
@@ -74,10 +86,14 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
 /// Tells damage from everything else.
 pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
     match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            StoreError::Damaged { path: path.to_owned(), reason: source.to_string() }
-        }
-        _ => StoreError::Sqlite { path: path.to_owned(), source },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged {
+            path: path.to_owned(),
+            reason: source.to_string(),
+        },
+        _ => StoreError::Sqlite {
+            path: path.to_owned(),
+            source,
+        },
     }
 }
 
@@ -101,7 +117,11 @@ pub(super) fn is_refused_write(error: &rusqlite::Error) -> bool {
 pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, StoreError> {
     let sqlite = |source| classify(path, source);
     let nodes: Vec<NodeRecord> = bodies(connection, path, "SELECT body FROM nodes ORDER BY name")?;
-    let progress: Vec<Progress> = bodies(connection, path, "SELECT body FROM progress ORDER BY node, plane")?;
+    let progress: Vec<Progress> = bodies(
+        connection,
+        path,
+        "SELECT body FROM progress ORDER BY node, plane",
+    )?;
     let incidents: Vec<Incident> = bodies(
         connection,
         path,
@@ -114,23 +134,44 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, Store
     )?;
     let outbox = load_outbox(connection, path)?;
     let dead_letters: i64 = connection
-        .query_row("SELECT count(*) FROM outbox WHERE state = 'dead'", [], |row| row.get(0))
+        .query_row(
+            "SELECT count(*) FROM outbox WHERE state = 'dead'",
+            [],
+            |row| row.get(0),
+        )
         .map_err(sqlite)?;
-    Ok(Loaded { nodes, progress, incidents, outbox, dead_letters: dead_letters.unsigned_abs() })
+    Ok(Loaded {
+        nodes,
+        progress,
+        incidents,
+        outbox,
+        dead_letters: dead_letters.unsigned_abs(),
+    })
 }
 
 /// Rows whose one column is JSON.
-fn bodies<T: serde::de::DeserializeOwned>(connection: &Connection, path: &Path, sql: &str) -> Result<Vec<T>, StoreError> {
-    let texts: Vec<String> = rows(connection, sql, |row| row.get(0)).map_err(|source| classify(path, source))?;
+fn bodies<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    path: &Path,
+    sql: &str,
+) -> Result<Vec<T>, StoreError> {
+    let texts: Vec<String> =
+        rows(connection, sql, |row| row.get(0)).map_err(|source| classify(path, source))?;
     texts
         .iter()
         .map(|text| serde_json::from_str(text))
         .collect::<Result<_, _>>()
-        .map_err(|error| StoreError::Damaged { path: path.to_owned(), reason: format!("a row cannot be read: {error}") })
+        .map_err(|error| StoreError::Damaged {
+            path: path.to_owned(),
+            reason: format!("a row cannot be read: {error}"),
+        })
 }
 
 fn load_outbox(connection: &Connection, path: &Path) -> Result<Vec<Notification>, StoreError> {
-    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+    let damaged = |reason: String| StoreError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
     let raw = rows(
         connection,
         "SELECT id, receiver, incident, transition, body, created_at, attempts, next_attempt_at, last_error
@@ -147,7 +188,9 @@ fn load_outbox(connection: &Connection, path: &Path) -> Result<Vec<Notification>
         .map(|((id, receiver, incident, transition), rest)| {
             let (body, created_at_millis, attempts, next_attempt_millis, last_error) = rest;
             Ok(Notification {
-                incident: incident.try_into().map_err(|error| damaged(format!("notification {id}: {error}")))?,
+                incident: incident
+                    .try_into()
+                    .map_err(|error| damaged(format!("notification {id}: {error}")))?,
                 transition: serde_json::from_value(serde_json::Value::String(transition))
                     .map_err(|error| damaged(format!("notification {id}: {error}")))?,
                 id,
@@ -186,7 +229,15 @@ fn apply(transaction: &Transaction<'_>, operation: &Operation) -> rusqlite::Resu
     match operation {
         Operation::Incident(change) => put_incident(transaction, change),
         Operation::Notify(notification) => put_notification(transaction, notification),
-        Operation::Progress { receiver, id, state, attempts, next_attempt_millis, last_error, at_millis } => {
+        Operation::Progress {
+            receiver,
+            id,
+            state,
+            attempts,
+            next_attempt_millis,
+            last_error,
+            at_millis,
+        } => {
             let finished_at = (*state != NotificationState::Pending).then_some(*at_millis);
             transaction
                 .prepare_cached(
@@ -210,8 +261,13 @@ fn apply_mesh(transaction: &Transaction<'_>, change: &StoreChange) -> rusqlite::
                 .execute(params![record.name.as_str(), json(record)?])?;
         }
         StoreChange::Forget(name) => {
-            for sql in ["DELETE FROM nodes WHERE name = ?1", "DELETE FROM progress WHERE node = ?1"] {
-                transaction.prepare_cached(sql)?.execute(params![name.as_str()])?;
+            for sql in [
+                "DELETE FROM nodes WHERE name = ?1",
+                "DELETE FROM progress WHERE node = ?1",
+            ] {
+                transaction
+                    .prepare_cached(sql)?
+                    .execute(params![name.as_str()])?;
             }
         }
         StoreChange::Progress(progress) => {
@@ -220,14 +276,21 @@ fn apply_mesh(transaction: &Transaction<'_>, change: &StoreChange) -> rusqlite::
                     "INSERT INTO progress (node, plane, body) VALUES (?1, ?2, ?3)
                      ON CONFLICT (node, plane) DO UPDATE SET body = excluded.body",
                 )?
-                .execute(params![progress.node.as_str(), progress.plane.to_string(), json(progress)?])?;
+                .execute(params![
+                    progress.node.as_str(),
+                    progress.plane.to_string(),
+                    json(progress)?
+                ])?;
         }
     }
     Ok(())
 }
 
 fn put_incident(transaction: &Transaction<'_>, change: &IncidentChange) -> rusqlite::Result<()> {
-    let IncidentChange { transition, incident } = change;
+    let IncidentChange {
+        transition,
+        incident,
+    } = change;
     let body = json(incident)?;
     transaction
         .prepare_cached(
@@ -262,7 +325,10 @@ fn put_incident(transaction: &Transaction<'_>, change: &IncidentChange) -> rusql
     Ok(())
 }
 
-fn put_notification(transaction: &Transaction<'_>, notification: &Notification) -> rusqlite::Result<()> {
+fn put_notification(
+    transaction: &Transaction<'_>,
+    notification: &Notification,
+) -> rusqlite::Result<()> {
     // A message that is there already keeps its place and its progress.
     transaction
         .prepare_cached(
@@ -284,7 +350,8 @@ fn put_notification(transaction: &Transaction<'_>, notification: &Notification) 
 }
 
 fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// Deletes what is older than `before` and finished, some at a time so that no write waits long. Says how many rows.
@@ -306,6 +373,8 @@ pub(super) fn prune(connection: &mut Connection, before_millis: i64) -> rusqlite
         params![before_millis],
     )?;
     transaction.commit()?;
-    connection.query_row("PRAGMA incremental_vacuum(256)", [], |_| Ok(())).optional()?;
+    connection
+        .query_row("PRAGMA incremental_vacuum(256)", [], |_| Ok(()))
+        .optional()?;
     Ok(deleted)
 }

@@ -1,4 +1,4 @@
-//! The embedded store: nodes, incidents with their timeline, and the outbox of notifications, in one SQLite file.
+//! The embedded store: nodes, incidents with their timeline, and the outbox of notifications, in one `SQLite` file.
 //!
 //! One thread owns the connection; everybody else has a [`StoreHandle`]. Writes that arrive together share a
 //! transaction, and a batch is one transaction in any case: an incident and the notification about it are both there
@@ -66,10 +66,16 @@ impl Loaded {
         let incidents = self
             .incidents
             .iter()
-            .filter(|incident| incident.state == IncidentState::Open || incident.updated_at >= since)
+            .filter(|incident| {
+                incident.state == IncidentState::Open || incident.updated_at >= since
+            })
             .cloned()
             .collect();
-        Remembered { nodes: self.nodes.clone(), progress: self.progress.clone(), incidents }
+        Remembered {
+            nodes: self.nodes.clone(),
+            progress: self.progress.clone(),
+            incidents,
+        }
     }
 }
 
@@ -128,15 +134,29 @@ impl Store {
         let (batches_tx, batches_rx) = mpsc::channel(QUEUE_DEPTH);
         let (state_tx, state_rx) = watch::channel(StoreState::default());
         let (writer, loaded) = writer::Writer::open(settings, batches_rx, state_tx)?;
-        Ok((Self { writer, batches_tx, state_rx }, loaded))
+        Ok((
+            Self {
+                writer,
+                batches_tx,
+                state_rx,
+            },
+            loaded,
+        ))
     }
 
     /// Starts the thread.
     pub fn spawn(self, tasks: &mut Tasks) -> StoreHandle {
-        let Self { writer, batches_tx, state_rx } = self;
+        let Self {
+            writer,
+            batches_tx,
+            state_rx,
+        } = self;
         let runtime = tokio::runtime::Handle::current();
         tasks.spawn_blocking("store", move || writer.run(&runtime));
-        StoreHandle { batches_tx, state_rx }
+        StoreHandle {
+            batches_tx,
+            state_rx,
+        }
     }
 }
 
@@ -158,7 +178,10 @@ impl StoreHandle {
     /// Writes a batch and says where it ended up. Cancelling the wait does not cancel the write.
     pub async fn write(&self, operations: Vec<Operation>) -> Written {
         let (written_tx, written_rx) = oneshot::channel();
-        let batch = Batch { operations, written_tx: Some(written_tx) };
+        let batch = Batch {
+            operations,
+            written_tx: Some(written_tx),
+        };
         if self.batches_tx.send(batch).await.is_err() {
             return Written::Kept;
         }
@@ -168,13 +191,24 @@ impl StoreHandle {
     /// Hands a batch over without waiting for the disk.
     pub async fn submit(&self, operations: Vec<Operation>) {
         // The thread is gone only when the process ends; nothing is left to be done with the batch then.
-        self.batches_tx.send(Batch { operations, written_tx: None }).await.ok();
+        self.batches_tx
+            .send(Batch {
+                operations,
+                written_tx: None,
+            })
+            .await
+            .ok();
     }
 
     /// The same without waiting for room in the queue: `false` when there is none, and the batch is not taken.
     #[must_use]
     pub fn try_submit(&self, operations: Vec<Operation>) -> bool {
-        self.batches_tx.try_send(Batch { operations, written_tx: None }).is_ok()
+        self.batches_tx
+            .try_send(Batch {
+                operations,
+                written_tx: None,
+            })
+            .is_ok()
     }
 
     /// A task: writes what the pipeline wants remembered, in order, until the pipeline ends.

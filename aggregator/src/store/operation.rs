@@ -97,12 +97,14 @@ impl Operation {
         match self {
             Self::Mesh(StoreChange::Node(record)) => Some(Key::Node(record.name.to_string())),
             Self::Mesh(StoreChange::Forget(name)) => Some(Key::Node(name.to_string())),
-            Self::Mesh(StoreChange::Progress(progress)) => {
-                Some(Key::Reports { node: progress.node.to_string(), plane: progress.plane })
-            }
-            Self::Progress { receiver, id, .. } => {
-                Some(Key::Progress { receiver: receiver.clone(), id: id.clone() })
-            }
+            Self::Mesh(StoreChange::Progress(progress)) => Some(Key::Reports {
+                node: progress.node.to_string(),
+                plane: progress.plane,
+            }),
+            Self::Progress { receiver, id, .. } => Some(Key::Progress {
+                receiver: receiver.clone(),
+                id: id.clone(),
+            }),
             Self::Incident(_) | Self::Notify(_) => None,
         }
     }

@@ -25,13 +25,18 @@ impl Folder {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("meshprobe-store-{}-{number}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("meshprobe-store-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
     fn settings(&self) -> StoreSettings {
-        StoreSettings { path: self.0.join("a.db"), backlog: 100, keep_resolved: Duration::from_secs(3600) }
+        StoreSettings {
+            path: self.0.join("a.db"),
+            backlog: 100,
+            keep_resolved: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -42,7 +47,10 @@ impl Drop for Folder {
 }
 
 /// Runs `work` on an open store and closes it.
-async fn with_store<T>(settings: StoreSettings, work: impl AsyncFnOnce(StoreHandle) -> T) -> (T, Loaded) {
+async fn with_store<T>(
+    settings: StoreSettings,
+    work: impl AsyncFnOnce(StoreHandle) -> T,
+) -> (T, Loaded) {
     let (store, loaded) = Store::open(settings).unwrap();
     let mut tasks = Tasks::new();
     let handle = store.spawn(&mut tasks);
@@ -55,7 +63,10 @@ async fn with_store<T>(settings: StoreSettings, work: impl AsyncFnOnce(StoreHand
 
 fn opened(node: &str) -> Operation {
     let incident = incident(node, Timestamp::from_second(1_000).unwrap());
-    Operation::Incident(Box::new(IncidentChange { transition: Transition::Opened, incident }))
+    Operation::Incident(Box::new(IncidentChange {
+        transition: Transition::Opened,
+        incident,
+    }))
 }
 
 fn message(node: &str) -> Notification {
@@ -94,39 +105,72 @@ async fn what_was_written_is_there_after_a_restart() {
         last_error: None,
         at_millis: 2,
     };
-    let (_, loaded) = with_store(folder.settings(), async |store| {
-        assert_eq!(store.write(vec![opened("a"), Operation::Notify(Box::new(message("a")))]).await, Written::Durable);
-        assert_eq!(store.write(vec![opened("b"), Operation::Notify(Box::new(message("b")))]).await, Written::Durable);
-        assert_eq!(store.write(vec![delivered, progress(5), progress(9)]).await, Written::Durable);
+    let ((), loaded) = with_store(folder.settings(), async |store| {
+        assert_eq!(
+            store
+                .write(vec![opened("a"), Operation::Notify(Box::new(message("a")))])
+                .await,
+            Written::Durable
+        );
+        assert_eq!(
+            store
+                .write(vec![opened("b"), Operation::Notify(Box::new(message("b")))])
+                .await,
+            Written::Durable
+        );
+        assert_eq!(
+            store.write(vec![delivered, progress(5), progress(9)]).await,
+            Written::Durable
+        );
     })
     .await;
     assert!(loaded.incidents.is_empty());
 
-    let (_, loaded) = with_store(folder.settings(), async |_| ()).await;
+    let ((), loaded) = with_store(folder.settings(), async |_| {}).await;
     assert_eq!(loaded.incidents.len(), 2);
     assert_eq!(loaded.outbox, [message("a")]);
-    assert_eq!(loaded.progress.iter().map(|p| p.through).collect::<Vec<_>>(), [9]);
+    assert_eq!(
+        loaded
+            .progress
+            .iter()
+            .map(|p| p.through)
+            .collect::<Vec<_>>(),
+        [9]
+    );
 }
 
 #[tokio::test]
 async fn a_batch_is_written_whole_or_not_at_all() {
     let folder = Folder::new();
-    with_store(folder.settings(), async |_| ()).await;
+    with_store(folder.settings(), async |_| {}).await;
     // The second half of every batch will fail.
     let connection = Connection::open(folder.settings().path).unwrap();
     connection
-        .execute_batch("CREATE TRIGGER no_outbox BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .execute_batch(
+            "CREATE TRIGGER no_outbox BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
         .unwrap();
     with_store(folder.settings(), async |store| {
-        let written = store.write(vec![opened("a"), Operation::Notify(Box::new(message("a")))]).await;
+        let written = store
+            .write(vec![opened("a"), Operation::Notify(Box::new(message("a")))])
+            .await;
         assert_eq!(written, Written::Kept);
-        let count: u32 = connection.query_row("SELECT count(*) FROM incidents", [], |row| row.get(0)).unwrap();
-        assert_eq!(count, 0, "an incident without its notification must not be there");
+        let count: u32 = connection
+            .query_row("SELECT count(*) FROM incidents", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(
+            count, 0,
+            "an incident without its notification must not be there"
+        );
         connection.execute_batch("DROP TRIGGER no_outbox").unwrap();
     })
     .await;
-    let (_, loaded) = with_store(folder.settings(), async |_| ()).await;
-    assert_eq!((loaded.incidents.len(), loaded.outbox.len()), (1, 1), "what was kept is written at the end");
+    let ((), loaded) = with_store(folder.settings(), async |_| {}).await;
+    assert_eq!(
+        (loaded.incidents.len(), loaded.outbox.len()),
+        (1, 1),
+        "what was kept is written at the end"
+    );
 }
 
 #[tokio::test]
@@ -137,14 +181,24 @@ async fn a_locked_file_makes_the_store_unwritable_until_the_lock_is_gone() {
         person.execute_batch("BEGIN IMMEDIATE").unwrap();
         assert_eq!(store.write(vec![opened("a")]).await, Written::Kept);
         assert!(store.state().unwritable.unwrap().contains("locked"));
-        assert_eq!(store.write(vec![opened("b")]).await, Written::Kept, "order is kept behind what waits");
+        assert_eq!(
+            store.write(vec![opened("b")]).await,
+            Written::Kept,
+            "order is kept behind what waits"
+        );
         person.execute_batch("ROLLBACK").unwrap();
         let mut state = store.watch_state();
-        tokio::time::timeout(Duration::from_secs(60), state.wait_for(StoreState::is_writable)).await.unwrap().unwrap();
+        tokio::time::timeout(
+            Duration::from_secs(60),
+            state.wait_for(StoreState::is_writable),
+        )
+        .await
+        .unwrap()
+        .unwrap();
         assert_eq!(store.write(vec![opened("c")]).await, Written::Durable);
     })
     .await;
-    let (_, loaded) = with_store(folder.settings(), async |_| ()).await;
+    let ((), loaded) = with_store(folder.settings(), async |_| {}).await;
     assert_eq!(loaded.incidents.len(), 3);
 }
 
@@ -156,7 +210,8 @@ fn refusal(settings: StoreSettings) -> String {
 fn a_damaged_file_is_refused_with_what_to_do_and_left_alone() {
     let folder = Folder::new();
     let path = folder.settings().path;
-    let nonsense = b"this is not a database at all, but it is long enough to be looked at as one".repeat(100);
+    let nonsense =
+        b"this is not a database at all, but it is long enough to be looked at as one".repeat(100);
     fs::write(&path, &nonsense).unwrap();
     let text = refusal(folder.settings());
     for expected in [path.to_str().unwrap(), "is damaged", ".recover", "mv "] {
@@ -189,7 +244,10 @@ fn a_file_of_a_newer_version_is_refused() {
     let connection = Connection::open(folder.settings().path).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     let text = refusal(folder.settings());
-    assert!(text.contains("newer version") && text.contains("99"), "{text}");
+    assert!(
+        text.contains("newer version") && text.contains("99"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -197,7 +255,10 @@ fn a_missing_folder_is_refused_with_what_to_do() {
     let mut settings = Folder::new().settings();
     settings.path = Path::new("/nonexistent/meshprobe/a.db").to_owned();
     let text = refusal(settings);
-    assert!(text.contains("/nonexistent/meshprobe") && text.contains("create it"), "{text}");
+    assert!(
+        text.contains("/nonexistent/meshprobe") && text.contains("create it"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -60,7 +60,17 @@ impl Writer {
             Err(other) => return Err(other),
         };
         let backlog = Backlog::new(settings.backlog);
-        Ok((Self { settings, connection, backlog, batches_rx, state_tx, _lock: lock }, loaded))
+        Ok((
+            Self {
+                settings,
+                connection,
+                backlog,
+                batches_rx,
+                state_tx,
+                _lock: lock,
+            },
+            loaded,
+        ))
     }
 
     /// Runs until the last handle is dropped.
@@ -91,8 +101,14 @@ impl Writer {
 
     fn wait(&self, next_retry: Instant, next_prune: Instant) -> Duration {
         let refused = !self.backlog.is_empty() || self.connection.is_none();
-        let until = if refused { next_retry.min(next_prune) } else { next_prune };
-        until.saturating_duration_since(clock::now()).max(Duration::from_millis(1))
+        let until = if refused {
+            next_retry.min(next_prune)
+        } else {
+            next_prune
+        };
+        until
+            .saturating_duration_since(clock::now())
+            .max(Duration::from_millis(1))
     }
 
     /// Writes `first` and whatever else waits already.
@@ -106,14 +122,25 @@ impl Writer {
         }
         // Order is kept: while something waits in memory, newer writes queue up behind it.
         let refused = if self.backlog.is_empty() {
-            self.write(group.iter().flat_map(|batch| &batch.operations)).err()
+            self.write(group.iter().flat_map(|batch| &batch.operations))
+                .err()
         } else {
             Some(String::new())
         };
-        let written = if refused.is_none() { Written::Durable } else { Written::Kept };
-        for Batch { operations, written_tx } in group {
+        let written = if refused.is_none() {
+            Written::Durable
+        } else {
+            Written::Kept
+        };
+        for Batch {
+            operations,
+            written_tx,
+        } in group
+        {
             if written == Written::Kept {
-                operations.into_iter().for_each(|operation| self.backlog.push(operation));
+                for operation in operations {
+                    self.backlog.push(operation);
+                }
             }
             if let Some(written_tx) = written_tx {
                 // A writer that stopped waiting is not interested.
@@ -127,9 +154,17 @@ impl Writer {
         }
     }
 
-    fn write<'a>(&mut self, operations: impl IntoIterator<Item = &'a Operation>) -> Result<(), String> {
+    fn write<'a>(
+        &mut self,
+        operations: impl IntoIterator<Item = &'a Operation>,
+    ) -> Result<(), String> {
         let Some(connection) = &mut self.connection else {
-            return Err(self.state_tx.borrow().unwritable.clone().unwrap_or_default());
+            return Err(self
+                .state_tx
+                .borrow()
+                .unwritable
+                .clone()
+                .unwrap_or_default());
         };
         database::write(connection, operations).map_err(|error| error.to_string())
     }
@@ -151,7 +186,11 @@ impl Writer {
                 let caught_up = self.backlog.len();
                 self.backlog.clear();
                 let dropped = self.backlog.dropped();
-                self.state_tx.send_replace(StoreState { unwritable: None, backlog: 0, dropped });
+                self.state_tx.send_replace(StoreState {
+                    unwritable: None,
+                    backlog: 0,
+                    dropped,
+                });
                 info!(caught_up, dropped, "The store can be written again");
             }
             Err(error) => self.set_unwritable(error.to_string()),
@@ -180,7 +219,9 @@ impl Writer {
     }
 
     fn prune(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
         let keep = i64::try_from(self.settings.keep_resolved.as_millis()).unwrap_or(i64::MAX);
         let now = i64::try_from(clock::since_epoch().as_millis()).unwrap_or(i64::MAX);
         match database::prune(connection, now.saturating_sub(keep)) {
@@ -222,7 +263,8 @@ fn read_without_writing(path: &Path) -> Result<Loaded, StoreError> {
 }
 
 fn open_and_load(path: &Path, access: Access) -> Result<(Connection, Loaded), StoreError> {
-    let mut connection = database::connect(path, access).map_err(|source| database::classify(path, source))?;
+    let mut connection =
+        database::connect(path, access).map_err(|source| database::classify(path, source))?;
     database::prepare(&mut connection, path)?;
     let loaded = database::load(&connection, path)?;
     Ok((connection, loaded))
@@ -230,11 +272,16 @@ fn open_and_load(path: &Path, access: Access) -> Result<(Connection, Loaded), St
 
 /// One aggregator for each file: two would overwrite each other's nodes and send everything twice.
 ///
-/// The lock is on a file of its own, because closing any descriptor of the database would drop SQLite's locks.
+/// The lock is on a file of its own, because closing any descriptor of the database would drop `SQLite`'s locks.
 fn lock(path: &Path) -> Result<Option<File>, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = match File::options().create(true).write(true).truncate(false).open(&name) {
+    let file = match File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&name)
+    {
         Ok(file) => file,
         Err(error) => {
             warn!(%error, path = %path.display(), "Cannot make the store's lock file; going on without");
@@ -243,7 +290,9 @@ fn lock(path: &Path) -> Result<Option<File>, StoreError> {
     };
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Taken { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Taken {
+            path: path.to_owned(),
+        }),
         Err(TryLockError::Error(error)) => {
             warn!(%error, path = %path.display(), "Cannot lock the store; going on without");
             Ok(None)
@@ -252,13 +301,19 @@ fn lock(path: &Path) -> Result<Option<File>, StoreError> {
 }
 
 fn check_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(StoreError::Folder {
             folder: PathBuf::from(folder),
             source: io::Error::from(io::ErrorKind::NotADirectory),
         }),
-        Err(source) => Err(StoreError::Folder { folder: PathBuf::from(folder), source }),
+        Err(source) => Err(StoreError::Folder {
+            folder: PathBuf::from(folder),
+            source,
+        }),
     }
 }

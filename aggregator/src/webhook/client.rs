@@ -84,7 +84,11 @@ pub struct Receiver {
 impl Receiver {
     /// Reads the receiver's files and prepares its client; no connection is made.
     pub fn new(config: &WebhookConfig) -> Result<Self, ReceiverError> {
-        let secrets = config.secret_files.iter().map(|path| Secret::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let secrets = config
+            .secret_files
+            .iter()
+            .map(|path| Secret::read(path))
+            .collect::<Result<Vec<_>, _>>()?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls_config(config.ca_file.as_deref())?)
             .redirect(reqwest::redirect::Policy::none())
@@ -125,7 +129,10 @@ impl Receiver {
         match request.send().await {
             Ok(response) => judge(response, now).await,
             // Without the URL: it may carry a token, and this text goes into logs and the store.
-            Err(error) => Attempt::Later { reason: chain(&error.without_url()), after: None },
+            Err(error) => Attempt::Later {
+                reason: chain(&error.without_url()),
+                after: None,
+            },
         }
     }
 }
@@ -137,10 +144,21 @@ async fn judge(response: reqwest::Response, now: Timestamp) -> Attempt {
         return Attempt::Delivered;
     }
     let said = beginning(response).await;
-    let reason = if said.is_empty() { status.to_string() } else { format!("{status}: {said}") };
+    let reason = if said.is_empty() {
+        status.to_string()
+    } else {
+        format!("{status}: {said}")
+    };
     let may_work_later = status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    if may_work_later { Attempt::Later { reason, after } } else { Attempt::Refused { reason } }
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        );
+    if may_work_later {
+        Attempt::Later { reason, after }
+    } else {
+        Attempt::Refused { reason }
+    }
 }
 
 /// The first bytes of the answer, as one line.
@@ -148,41 +166,56 @@ async fn beginning(mut response: reqwest::Response) -> String {
     let mut text = Vec::new();
     while text.len() < MAX_BODY {
         match response.chunk().await {
-            Ok(Some(chunk)) => text.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - text.len())]),
+            Ok(Some(chunk)) => {
+                text.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - text.len())]);
+            }
             Ok(None) | Err(_) => break,
         }
     }
     let text = String::from_utf8_lossy(&text);
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(300)
+        .collect()
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
-        }
+    let wait = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
 /// The public authorities, and the configured ones. ALPN has to be said here: a preconfigured client gets none.
 fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, ReceiverError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     if let Some(path) = ca_file {
-        let wrong = |source| ReceiverError::Authorities { path: path.to_owned(), source };
+        let wrong = |source| ReceiverError::Authorities {
+            path: path.to_owned(),
+            source,
+        };
         let pem = fs::read(path).map_err(wrong)?;
         let mut found = 0;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| wrong(io::Error::other(error.to_string())))?;
+            let certificate =
+                certificate.map_err(|error| wrong(io::Error::other(error.to_string())))?;
             roots.add(certificate)?;
             found += 1;
         }
         if found == 0 {
-            return Err(wrong(io::Error::new(io::ErrorKind::InvalidData, "no certificate in it")));
+            return Err(wrong(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "no certificate in it",
+            )));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -214,7 +247,10 @@ mod tests {
     #[test]
     fn a_receiver_may_ask_for_time_in_seconds_or_with_a_date() {
         assert_eq!(asked("120"), Some(Duration::from_secs(120)));
-        assert_eq!(asked("Thu, 01 Jan 2026 00:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(
+            asked("Thu, 01 Jan 2026 00:00:30 GMT"),
+            Some(Duration::from_secs(30))
+        );
         assert_eq!(asked("Wed, 01 Jan 2025 00:00:30 GMT"), Some(Duration::ZERO));
         assert_eq!(asked("99999999"), Some(MAX_RETRY_AFTER));
         assert_eq!(asked("soon"), None);

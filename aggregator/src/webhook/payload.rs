@@ -27,7 +27,10 @@ pub struct Links {
 
 impl Links {
     fn external(&self) -> String {
-        self.external_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default()
+        self.external_url
+            .as_ref()
+            .map(|url| url.as_str().trim_end_matches('/').to_owned())
+            .unwrap_or_default()
     }
 
     /// The page about a pattern; empty without a folder.
@@ -53,7 +56,10 @@ pub fn alert_name(pattern: Pattern) -> String {
         .split('-')
         .map(|word| {
             let mut letters = word.chars();
-            letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
+            letters
+                .next()
+                .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+                .unwrap_or_default()
         })
         .collect()
 }
@@ -65,8 +71,17 @@ pub fn fingerprint(incident: &Incident) -> String {
 
 /// The idempotency key: the same for the same change, whoever makes the message and however often.
 pub fn notification_id(change: &IncidentChange) -> String {
-    let IncidentChange { transition, incident } = change;
-    format!("{}.{}.{}.{}", incident.id, incident.reopened, transition.as_str(), incident.updated_at.as_millisecond())
+    let IncidentChange {
+        transition,
+        incident,
+    } = change;
+    format!(
+        "{}.{}.{}.{}",
+        incident.id,
+        incident.reopened,
+        transition.as_str(),
+        incident.updated_at.as_millisecond()
+    )
 }
 
 #[derive(Serialize)]
@@ -128,8 +143,16 @@ struct Scope<'a> {
 }
 
 /// The bytes for one receiver. `flapping` is the number of changes that are not told one by one.
-pub fn render(change: &IncidentChange, receiver: &str, links: &Links, flapping: Option<u32>) -> Vec<u8> {
-    let IncidentChange { transition, incident } = change;
+pub fn render(
+    change: &IncidentChange,
+    receiver: &str,
+    links: &Links,
+    flapping: Option<u32>,
+) -> Vec<u8> {
+    let IncidentChange {
+        transition,
+        incident,
+    } = change;
     let status = status(incident, *transition);
     let name = alert_name(incident.pattern);
     let labels = labels(incident, &name);
@@ -149,7 +172,9 @@ pub fn render(change: &IncidentChange, receiver: &str, links: &Links, flapping: 
             labels,
             annotations,
             starts_at: incident.started_at.to_string(),
-            ends_at: incident.resolved_at.map_or_else(|| ZERO_TIME.to_owned(), |at| at.to_string()),
+            ends_at: incident
+                .resolved_at
+                .map_or_else(|| ZERO_TIME.to_owned(), |at| at.to_string()),
             generator_url: links.incident(incident),
             fingerprint: fingerprint(incident),
         }],
@@ -159,7 +184,11 @@ pub fn render(change: &IncidentChange, receiver: &str, links: &Links, flapping: 
             pattern: incident.pattern.as_str(),
             state: incident.state.as_str(),
             severity: incident.severity.as_str(),
-            scope: Scope { nodes: &incident.nodes, zones: &incident.zones, plane: incident.plane },
+            scope: Scope {
+                nodes: &incident.nodes,
+                zones: &incident.zones,
+                plane: incident.plane,
+            },
             summary: &incident.summary,
             evidence: &incident.evidence,
             started_at: incident.started_at,
@@ -170,7 +199,8 @@ pub fn render(change: &IncidentChange, receiver: &str, links: &Links, flapping: 
             suppressed_changes: flapping,
         },
     };
-    serde_json::to_vec(&body).expect("maps with string keys, strings and numbers: every one has a JSON form")
+    serde_json::to_vec(&body)
+        .expect("maps with string keys, strings and numbers: every one has a JSON form")
 }
 
 fn status(incident: &Incident, transition: Transition) -> &'static str {
@@ -200,7 +230,11 @@ fn labels(incident: &Incident, name: &str) -> BTreeMap<&'static str, String> {
     labels
 }
 
-fn annotations(incident: &Incident, links: &Links, flapping: Option<u32>) -> BTreeMap<&'static str, String> {
+fn annotations(
+    incident: &Incident,
+    links: &Links,
+    flapping: Option<u32>,
+) -> BTreeMap<&'static str, String> {
     let mut summary = incident.summary.clone();
     if let Some(changes) = flapping {
         summary = format!("Flapping: {summary} ({changes} changes are not told one by one)");
@@ -234,7 +268,10 @@ mod tests {
             state: IncidentState::Open,
             severity: Severity::Critical,
             summary: "mesh-3 is dark".to_owned(),
-            evidence: vec!["5 of 5 peers cannot reach it".to_owned(), "its reports stopped".to_owned()],
+            evidence: vec![
+                "5 of 5 peers cannot reach it".to_owned(),
+                "its reports stopped".to_owned(),
+            ],
             started_at: "2026-01-01T00:00:00Z".parse().unwrap(),
             opened_at: "2026-01-01T00:00:01.5Z".parse().unwrap(),
             updated_at: "2026-01-01T00:00:01.5Z".parse().unwrap(),
@@ -248,7 +285,10 @@ mod tests {
             external_url: Some("https://ui.example/mesh/".parse().unwrap()),
             runbook_url: Some("https://docs.example/runbook".parse().unwrap()),
         };
-        let change = IncidentChange { transition, incident };
+        let change = IncidentChange {
+            transition,
+            incident,
+        };
         serde_json::from_slice(&render(&change, "pager", &links, None)).unwrap()
     }
 
@@ -291,7 +331,10 @@ mod tests {
         );
         assert_eq!(own["incidentId"], id);
         assert_eq!(own["transition"], "opened");
-        assert_eq!(own["scope"], json!({"nodes": ["mesh-3"], "zones": ["z1"], "plane": null}));
+        assert_eq!(
+            own["scope"],
+            json!({"nodes": ["mesh-3"], "zones": ["z1"], "plane": null})
+        );
         assert_eq!(own["startedAt"], "2026-01-01T00:00:00Z");
         assert_eq!(own["resolvedAt"], Value::Null);
     }
@@ -307,7 +350,10 @@ mod tests {
         assert_eq!(resolved["alerts"][0]["status"], "resolved");
         assert_eq!(resolved["alerts"][0]["endsAt"], "2026-01-01T00:05:00Z");
         for field in ["labels", "fingerprint", "startsAt"] {
-            assert_eq!(resolved["alerts"][0][field], firing["alerts"][0][field], "{field}");
+            assert_eq!(
+                resolved["alerts"][0][field], firing["alerts"][0][field],
+                "{field}"
+            );
         }
         assert_eq!(resolved["groupKey"], firing["groupKey"]);
     }
@@ -322,9 +368,17 @@ mod tests {
     #[test]
     fn every_pattern_has_an_alert_name_in_camel_case() {
         assert_eq!(alert_name(Pattern::NodeDark), "NodeDark");
-        assert_eq!(alert_name(Pattern::AggregatorIsolated), "AggregatorIsolated");
+        assert_eq!(
+            alert_name(Pattern::AggregatorIsolated),
+            "AggregatorIsolated"
+        );
         for pattern in Pattern::ALL {
-            assert!(alert_name(pattern).bytes().all(|b| b.is_ascii_alphanumeric()), "{pattern}");
+            assert!(
+                alert_name(pattern)
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric()),
+                "{pattern}"
+            );
         }
     }
 
@@ -338,8 +392,14 @@ mod tests {
 
     #[test]
     fn the_idempotency_key_tells_changes_apart_and_is_the_same_for_one() {
-        let opened = IncidentChange { transition: Transition::Opened, incident: incident() };
-        let resolved = IncidentChange { transition: Transition::Resolved, incident: incident() };
+        let opened = IncidentChange {
+            transition: Transition::Opened,
+            incident: incident(),
+        };
+        let resolved = IncidentChange {
+            transition: Transition::Resolved,
+            incident: incident(),
+        };
         assert_eq!(notification_id(&opened), notification_id(&opened.clone()));
         assert_ne!(notification_id(&opened), notification_id(&resolved));
     }

@@ -23,7 +23,12 @@ pub struct Signer {
 impl Signer {
     /// Signs with these secrets; none: nothing is signed.
     pub fn new(secrets: &[Secret]) -> Self {
-        Self { keys: secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose())).collect() }
+        Self {
+            keys: secrets
+                .iter()
+                .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose()))
+                .collect(),
+        }
     }
 
     /// The value of [`HEADER_SIGNATURE`]; `None` without a secret.
@@ -57,15 +62,31 @@ mod tests {
         // The example of the Standard Webhooks specification.
         let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signer = Signer::new(&[Secret::new(secret)]);
-        let signature = signer.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
-        assert_eq!(signature.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+        let signature = signer.sign(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(
+            signature.as_deref(),
+            Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
+        );
     }
 
     #[test]
     fn during_a_rotation_both_secrets_sign() {
-        let (new, old) = (Secret::new(b"new secret 12345".to_vec()), Secret::new(b"old secret 12345".to_vec()));
-        let both = Signer::new(&[new.clone(), old.clone()]).sign("id", 1, b"x").unwrap();
-        let alone = |secret: &Secret| Signer::new(std::slice::from_ref(secret)).sign("id", 1, b"x").unwrap();
+        let (new, old) = (
+            Secret::new(b"new secret 12345".to_vec()),
+            Secret::new(b"old secret 12345".to_vec()),
+        );
+        let both = Signer::new(&[new.clone(), old.clone()])
+            .sign("id", 1, b"x")
+            .unwrap();
+        let alone = |secret: &Secret| {
+            Signer::new(std::slice::from_ref(secret))
+                .sign("id", 1, b"x")
+                .unwrap()
+        };
         assert_eq!(both, format!("{} {}", alone(&new), alone(&old)));
         assert_eq!(Signer::default().sign("id", 1, b"x"), None);
     }

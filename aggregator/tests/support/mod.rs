@@ -41,26 +41,29 @@ use tokio::{
 };
 
 /// Far longer than anything here takes on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder that is removed at the end.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("meshprobe-aggregator-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!(
+            "meshprobe-aggregator-{}-{number}",
+            std::process::id()
+        ));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -73,58 +76,73 @@ impl Drop for Folder {
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Received {
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Received {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Received {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
     }
 
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.header("webhook-id")
     }
 
     /// The node and whether it is firing: `mesh-1 firing`.
-    pub fn gist(&self) -> String {
+    pub(crate) fn gist(&self) -> String {
         let json = self.json();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        format!("{} {}", text(&json["commonLabels"]["node"]), text(&json["status"]))
+        format!(
+            "{} {}",
+            text(&json["commonLabels"]["node"]),
+            text(&json["status"])
+        )
     }
 }
 
 /// A receiver of webhooks. It answers 200 unless told otherwise.
 #[derive(Clone, Debug, Default)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     received: Arc<Mutex<Vec<Received>>>,
     answers: Arc<Mutex<VecDeque<(StatusCode, Option<&'static str>)>>>,
 }
 
 impl Inbox {
     /// What the next requests are answered with, and for how long not to come back.
-    pub fn answer_next(&self, answers: impl IntoIterator<Item = (StatusCode, Option<&'static str>)>) {
+    pub(crate) fn answer_next(
+        &self,
+        answers: impl IntoIterator<Item = (StatusCode, Option<&'static str>)>,
+    ) {
         self.answers.lock().extend(answers);
     }
 
-    pub fn all(&self) -> Vec<Received> {
+    pub(crate) fn all(&self) -> Vec<Received> {
         self.received.lock().clone()
     }
 
-    pub fn gists(&self) -> Vec<String> {
+    pub(crate) fn gists(&self) -> Vec<String> {
         self.all().iter().map(Received::gist).collect()
     }
 
     /// Serves on `listener` for as long as the returned set lives.
-    pub fn serve(&self, listener: TcpListener) -> JoinSet<()> {
-        async fn take(State(inbox): State<Inbox>, headers: HeaderMap, body: Bytes) -> (StatusCode, HeaderMap, &'static str) {
+    pub(crate) fn serve(&self, listener: TcpListener) -> JoinSet<()> {
+        async fn take(
+            State(inbox): State<Inbox>,
+            headers: HeaderMap,
+            body: Bytes,
+        ) -> (StatusCode, HeaderMap, &'static str) {
             inbox.received.lock().push(Received { headers, body });
-            let (status, retry_after) = inbox.answers.lock().pop_front().unwrap_or((StatusCode::OK, None));
+            let (status, retry_after) = inbox
+                .answers
+                .lock()
+                .pop_front()
+                .unwrap_or((StatusCode::OK, None));
             let mut headers = HeaderMap::new();
             if let Some(seconds) = retry_after {
                 headers.insert("retry-after", seconds.parse().unwrap());
@@ -138,52 +156,67 @@ impl Inbox {
     }
 
     /// Waits until `count` requests have arrived.
-    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Received> {
         eventually(&format!("{count} requests"), || self.all().len() >= count).await;
         self.all()
     }
 }
 
-pub async fn any_port() -> (TcpListener, SocketAddr) {
+pub(crate) async fn any_port() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(waited.await.is_ok(), "{what} did not happen within {PATIENCE:?}");
+    assert!(
+        waited.await.is_ok(),
+        "{what} did not happen within {PATIENCE:?}"
+    );
 }
 
 /// A webhook as the configuration file has it.
-pub fn webhook(name: &str, address: SocketAddr, more: &str) -> WebhookConfig {
+pub(crate) fn webhook(name: &str, address: SocketAddr, more: &str) -> WebhookConfig {
     let text = format!("{{name: {name}, url: \"http://{address}/hook\"{more}}}");
     meshprobe_daemon::config::parse(&text, Path::new("test")).unwrap()
 }
 
-pub fn settings(path: PathBuf) -> StoreSettings {
-    StoreSettings { path, backlog: 1000, keep_resolved: Duration::from_secs(86_400) }
+pub(crate) fn settings(path: PathBuf) -> StoreSettings {
+    StoreSettings {
+        path,
+        backlog: 1000,
+        keep_resolved: Duration::from_secs(86_400),
+    }
 }
 
 /// The way from the judge to the receivers.
 #[derive(Debug)]
-pub struct Way {
-    pub changes_tx: mpsc::Sender<IncidentChange>,
-    pub store: StoreHandle,
-    pub incidents: Incidents,
-    pub pending: Pending,
+pub(crate) struct Way {
+    pub(crate) changes_tx: mpsc::Sender<IncidentChange>,
+    pub(crate) store: StoreHandle,
+    pub(crate) incidents: Incidents,
+    pub(crate) pending: Pending,
     running: JoinSet<()>,
     _audience_tx: watch::Sender<Arc<Audience>>,
 }
 
 impl Way {
-    pub fn start(path: PathBuf, webhooks: &[WebhookConfig]) -> Result<Self, StoreError> {
+    pub(crate) fn start(path: PathBuf, webhooks: &[WebhookConfig]) -> Result<Self, StoreError> {
         meshprobe_daemon::tls::install_crypto_provider();
-        let (store, Loaded { incidents, outbox, dead_letters, .. }) = Store::open(settings(path))?;
+        let (
+            store,
+            Loaded {
+                incidents,
+                outbox,
+                dead_letters,
+                ..
+            },
+        ) = Store::open(settings(path))?;
         let mut running = JoinSet::new();
         let mut tasks = Tasks::new();
         let store = store.spawn(&mut tasks);
@@ -200,25 +233,55 @@ impl Way {
             .collect();
         let receivers = webhooks
             .iter()
-            .map(|hook| Listener { name: hook.name.value.clone(), send_resolved: hook.send_resolved })
+            .map(|hook| Listener {
+                name: hook.name.value.clone(),
+                send_resolved: hook.send_resolved,
+            })
             .collect();
         let metrics = NotificationMetrics::register(&mut Registry::default(), dead_letters);
         let (outbox, outbox_handle, pending) = Outbox::new(routes, outbox, store.clone(), metrics);
-        let (audience_tx, audience_rx) = watch::channel(Arc::new(Audience { receivers, links: Links::default() }));
+        let (audience_tx, audience_rx) = watch::channel(Arc::new(Audience {
+            receivers,
+            links: Links::default(),
+        }));
         let (changes_tx, changes_rx) = mpsc::channel(64);
-        let (notifier, incidents) = Notifier::new(incidents, changes_rx, audience_rx, store.clone(), outbox_handle);
+        let (notifier, incidents) = Notifier::new(
+            incidents,
+            changes_rx,
+            audience_rx,
+            store.clone(),
+            outbox_handle,
+        );
         running.spawn(notifier.run());
         running.spawn(outbox.run());
-        Ok(Self { changes_tx, store, incidents, pending, running, _audience_tx: audience_tx })
+        Ok(Self {
+            changes_tx,
+            store,
+            incidents,
+            pending,
+            running,
+            _audience_tx: audience_tx,
+        })
     }
 
-    pub async fn tell(&self, transition: Transition, incident: Incident) {
-        self.changes_tx.send(IncidentChange { transition, incident }).await.unwrap();
+    pub(crate) async fn tell(&self, transition: Transition, incident: Incident) {
+        self.changes_tx
+            .send(IncidentChange {
+                transition,
+                incident,
+            })
+            .await
+            .unwrap();
     }
 
     /// Ends everything in order, as a shutdown does: no attempt is cut off, the store is closed.
-    pub async fn stop(self) {
-        let Self { changes_tx, store, mut running, .. } = self;
+    pub(crate) async fn stop(self) {
+        let Self {
+            changes_tx,
+            store,
+            mut running,
+            ..
+        } = self;
         drop((changes_tx, store));
         let end = async {
             while let Some(ended) = running.join_next().await {
@@ -229,12 +292,12 @@ impl Way {
     }
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::try_from(meshprobe_daemon::clock::wall()).unwrap()
 }
 
 /// An open node-dark incident.
-pub fn dark(node: &str) -> Incident {
+pub(crate) fn dark(node: &str) -> Incident {
     let nodes = vec![NodeName::try_from(node).unwrap()];
     let at = now();
     Incident {
@@ -256,7 +319,7 @@ pub fn dark(node: &str) -> Incident {
 }
 
 /// The same incident at its end.
-pub fn resolved(mut incident: Incident) -> Incident {
+pub(crate) fn resolved(mut incident: Incident) -> Incident {
     let at = now();
     incident.state = IncidentState::Resolved;
     incident.updated_at = at;
