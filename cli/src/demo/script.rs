@@ -3,16 +3,18 @@
 use std::thread;
 use std::time::Duration;
 
+use anstyle::Style;
 use anyhow::{Context as _, bail};
 use meshprobe_lab::Fault;
+use meshprobe_lab::mesh::Notification;
 
 use super::story::{Story, since};
 use super::world::{World, now};
 use crate::args::DemoArgs;
 use crate::console::Console;
 use crate::exit::Health;
-use crate::render::incident::{detail, is_open, watch_line};
-use crate::render::style::{DIM, GOOD, HEADING, paint};
+use crate::render::incident::{detail, title};
+use crate::render::style::{GOOD, HEADING, PLAIN, paint};
 
 /// The node that loses its link, in the pattern's own words.
 const NODE: &str = "mesh-3";
@@ -31,84 +33,104 @@ pub(super) fn run(arguments: &DemoArgs, console: &Console) -> anyhow::Result<Hea
     }
     let (inside, _) = World::enter(arguments)?;
     let world = World::build(arguments, &inside, console)?;
-    let ending = play(&world, console);
+    let mut play = Play {
+        story: Story::new(world.mesh.lab().clone()),
+        world,
+        console,
+    };
+    let ending = play.perform();
     if ending.is_err() {
-        console.print(&world.mesh.logs())?;
+        console.print(&play.world.mesh.logs())?;
     }
     ending.map(|()| Health::Healthy)
 }
 
-fn play(world: &World, console: &Console) -> anyhow::Result<()> {
-    let mut story = Story::new(world.mesh.lab().clone());
-    command(console, "meshprobe matrix")?;
-    console.print(&format!("{}\n", world.matrix(console)?))?;
-
-    command(console, &format!("meshprobe demo break {PATTERN} {NODE}"))?;
-    let fault: Fault = format!("{PATTERN} {NODE}").parse()?;
-    let broken = now();
-    console.print(&story.inject(&fault, (broken, console.now()))?)?;
-    let alert = world
-        .mesh
-        .wait_for_webhook(ALERT_PATIENCE, |notification| {
-            notification.is_firing(PATTERN, NODE)
-        })
-        .with_context(|| format!("no notification about {NODE} came within {ALERT_PATIENCE:?}"))?;
-    let told_after = since(broken, &alert);
-    console.print(&format!(
-        "{}\n",
-        paint(
-            HEADING,
-            &format!("Webhook {:.2} s after the cut.", told_after.as_secs_f64())
-        )
-    ))?;
-    console.print(&story.incidents(&world.api.incidents(true)?))?;
-    console.print(&story.notifications(&world.mesh.webhooks(), (now(), console.now())))?;
-    thread::sleep(LOOK_AROUND);
-    let open = world.api.incidents(false)?;
-    let incident = match open.as_slice() {
-        [incident] if incident.pattern == PATTERN && incident.nodes == [NODE] => incident,
-        other => bail!(
-            "expected one open incident, {PATTERN} {NODE}; found {:?}",
-            other
-                .iter()
-                .map(crate::render::incident::title)
-                .collect::<Vec<_>>()
-        ),
-    };
-    command(
-        console,
-        &format!("meshprobe incidents show {}", incident.id),
-    )?;
-    console.print(&format!("{}\n", detail(incident, console.now())))?;
-    command(console, "meshprobe matrix")?;
-    console.print(&format!("{}\n", world.matrix(console)?))?;
-
-    command(console, "meshprobe demo heal")?;
-    console.print(&story.heal(None, (now(), console.now()))?)?;
-    let resolved = world.mesh.wait_for_webhook(CLEAR_PATIENCE, |notification| {
-        notification.is_resolved(PATTERN, NODE)
-    });
-    if resolved.is_none() {
-        bail!("no notification about the end came within {CLEAR_PATIENCE:?}");
-    }
-    world.mesh.wait_until_healthy(CLEAR_PATIENCE)?;
-    let all = world.api.incidents(true)?;
-    if let Some(open) = all.iter().find(|incident| is_open(incident)) {
-        bail!("still open: {}", watch_line(open, console.now()));
-    }
-    console.print(&story.incidents(&all))?;
-    console.print(&story.notifications(&world.mesh.webhooks(), (now(), console.now())))?;
-    command(console, "meshprobe matrix")?;
-    console.print(&world.matrix(console)?)?;
-    console.print(&format!(
-        "{}\n",
-        paint(GOOD, "Everything is healthy again.")
-    ))?;
-    Ok(())
+struct Play<'a> {
+    // Healed before the cluster goes.
+    story: Story,
+    world: World,
+    console: &'a Console,
 }
 
-/// What a person would type.
-fn command(console: &Console, line: &str) -> anyhow::Result<()> {
-    console.print(&format!("{} {}\n", paint(DIM, "$"), paint(HEADING, line)))?;
-    Ok(())
+impl Play<'_> {
+    fn perform(&mut self) -> anyhow::Result<()> {
+        self.show_matrix()?;
+        self.break_it()?;
+        self.show_what_was_found()?;
+        self.heal_it()?;
+        self.show_matrix()?;
+        self.say(GOOD, "Everything is healthy again.\n")
+    }
+
+    fn show_matrix(&self) -> anyhow::Result<()> {
+        self.type_in("meshprobe matrix")?;
+        self.say(PLAIN, &(self.world.matrix(self.console)? + "\n"))
+    }
+
+    /// Cuts the node off and waits until somebody is told.
+    fn break_it(&mut self) -> anyhow::Result<()> {
+        self.type_in(&format!("meshprobe demo break {PATTERN} {NODE}"))?;
+        let fault: Fault = format!("{PATTERN} {NODE}").parse()?;
+        let broken = now();
+        let line = self.story.inject(&fault, (broken, self.console.now()))?;
+        self.say(PLAIN, &line)?;
+        let is_alert = |notification: &Notification| notification.is_firing(PATTERN, NODE);
+        let alert = self.world.mesh.wait_for_webhook(ALERT_PATIENCE, is_alert);
+        let alert = alert
+            .with_context(|| format!("nobody was told about {NODE} within {ALERT_PATIENCE:?}"))?;
+        self.tell_news()?;
+        let seconds = since(broken, &alert).as_secs_f64();
+        self.say(
+            HEADING,
+            &format!("The webhook came {seconds:.2} s after the cut.\n\n"),
+        )
+    }
+
+    /// One incident for one cause: exactly that one is open.
+    fn show_what_was_found(&mut self) -> anyhow::Result<()> {
+        thread::sleep(LOOK_AROUND);
+        let open = self.world.api.incidents(false)?;
+        let incident = match open.as_slice() {
+            [incident] if incident.pattern == PATTERN && incident.nodes == [NODE] => incident,
+            other => {
+                let found: Vec<String> = other.iter().map(title).collect();
+                bail!("one incident was to be open, {PATTERN} {NODE}; open are {found:?}")
+            }
+        };
+        self.type_in(&format!("meshprobe incidents show {}", incident.id))?;
+        self.say(PLAIN, &(detail(incident, self.console.now()) + "\n"))?;
+        self.show_matrix()
+    }
+
+    /// Gives the node its link back and waits until nothing is left of it.
+    fn heal_it(&mut self) -> anyhow::Result<()> {
+        self.type_in("meshprobe demo heal")?;
+        let line = self.story.heal(None, (now(), self.console.now()))?;
+        self.say(PLAIN, &line)?;
+        let is_end = |notification: &Notification| notification.is_resolved(PATTERN, NODE);
+        let end = self.world.mesh.wait_for_webhook(CLEAR_PATIENCE, is_end);
+        end.with_context(|| format!("nobody was told about the end within {CLEAR_PATIENCE:?}"))?;
+        self.world.mesh.wait_until_healthy(CLEAR_PATIENCE)?;
+        self.tell_news()?;
+        self.say(PLAIN, "\n")
+    }
+
+    fn tell_news(&mut self) -> anyhow::Result<()> {
+        let incidents = self.story.incidents(&self.world.api.incidents(true)?);
+        let arrived = self.world.mesh.webhooks();
+        let notifications = self
+            .story
+            .notifications(&arrived, (now(), self.console.now()));
+        self.say(PLAIN, &(incidents + &notifications))
+    }
+
+    /// What a person would type.
+    fn type_in(&self, line: &str) -> anyhow::Result<()> {
+        self.say(HEADING, &format!("$ {line}\n"))
+    }
+
+    fn say(&self, style: Style, text: &str) -> anyhow::Result<()> {
+        self.console.print(&paint(style, text))?;
+        Ok(())
+    }
 }

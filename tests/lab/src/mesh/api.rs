@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A matrix of the largest lab is far smaller.
 const MAX_MESSAGE: usize = 16 << 20;
 
+type MeshClient = MeshServiceClient<Channel>;
+
 /// The API gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -39,12 +41,15 @@ pub enum ApiError {
 #[derive(Debug)]
 pub struct Api {
     runtime: Runtime,
-    mesh: MeshServiceClient<Channel>,
+    mesh: MeshClient,
 }
 
 impl Api {
     pub(super) fn new(lab: Lab) -> Result<Self, ApiError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        // With a thread of its own: the aggregator closes connections that do not answer its keep-alive between two calls.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("mesh-api")
             .enable_all()
             .build()
             .map_err(ApiError::Client)?;
@@ -65,67 +70,69 @@ impl Api {
 
     /// How the mesh and the aggregator are doing.
     pub fn status(&self) -> Result<v1::Status, ApiError> {
-        let mut mesh = self.mesh.clone();
-        self.call("GetStatus", mesh.get_status(v1::GetStatusRequest {}))
+        self.call("GetStatus", async |mut mesh| {
+            mesh.get_status(v1::GetStatusRequest {}).await
+        })
     }
 
     /// Every known node.
     pub fn nodes(&self) -> Result<Vec<v1::Node>, ApiError> {
-        let mut mesh = self.mesh.clone();
-        Ok(self
-            .call("ListNodes", mesh.list_nodes(v1::ListNodesRequest {}))?
-            .nodes)
+        let list = async |mut mesh: MeshClient| mesh.list_nodes(v1::ListNodesRequest {}).await;
+        Ok(self.call("ListNodes", list)?.nodes)
     }
 
     /// One layer.
     pub fn matrix(&self, layer: Layer) -> Result<v1::Matrix, ApiError> {
-        let mut mesh = self.mesh.clone();
         let v1::Layer {
             kind,
             plane,
             family,
         } = layer.into();
-        self.call(
-            "GetMatrix",
-            mesh.get_matrix(v1::GetMatrixRequest {
-                kind,
-                plane,
-                family,
-            }),
-        )
+        let request = v1::GetMatrixRequest {
+            kind,
+            plane,
+            family,
+        };
+        self.call("GetMatrix", async |mut mesh| mesh.get_matrix(request).await)
     }
 
     /// Everything between two nodes.
     pub fn path(&self, source: &str, target: &str) -> Result<v1::PathDetail, ApiError> {
-        let mut mesh = self.mesh.clone();
         let request = v1::GetPathRequest {
             source: source.to_owned(),
             target: target.to_owned(),
         };
-        self.call("GetPath", mesh.get_path(request))
+        self.call("GetPath", async |mut mesh| {
+            mesh.get_path(request.clone()).await
+        })
     }
 
     /// Incidents, newest first; at most a thousand.
     pub fn incidents(&self, include_resolved: bool) -> Result<Vec<v1::Incident>, ApiError> {
-        let mut mesh = self.mesh.clone();
         let request = v1::ListIncidentsRequest {
             include_resolved,
             page_size: 1000,
             page_token: String::new(),
         };
-        Ok(self
-            .call("ListIncidents", mesh.list_incidents(request))?
-            .incidents)
+        let list = async |mut mesh: MeshClient| mesh.list_incidents(request.clone()).await;
+        Ok(self.call("ListIncidents", list)?.incidents)
     }
 
+    /// Asks, and asks again once if the connection turns out to be an old one: the aggregator may have been restarted.
     fn call<T>(
         &self,
         method: &'static str,
-        call: impl Future<Output = Result<Response<T>, Status>>,
+        ask: impl AsyncFn(MeshClient) -> Result<Response<T>, Status>,
     ) -> Result<T, ApiError> {
+        let asked_twice = async {
+            match ask(self.mesh.clone()).await {
+                Err(status) if is_of_the_connection(&status) => ask(self.mesh.clone()).await,
+                answer => answer,
+            }
+        };
         let answer = self
             .runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, call).await });
+            .block_on(async { tokio::time::timeout(PATIENCE, asked_twice).await });
         match answer {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(ApiError::Call {
@@ -135,6 +142,11 @@ impl Api {
             Err(_) => Err(ApiError::Timeout { method }),
         }
     }
+}
+
+/// An answer of the aggregator has no source.
+fn is_of_the_connection(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
 }
 
 fn connect(lab: &Lab) -> io::Result<tokio::net::TcpStream> {
