@@ -1,0 +1,390 @@
+//! From a configuration to a running prober: sockets bound first, then everything built, then everything spawned.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use meshprobe_core::ids::Incarnation;
+use meshprobe_daemon::admin::{Admin, AdminServer, Readiness};
+use meshprobe_daemon::build_info::BuildInfo;
+use meshprobe_daemon::exit::Failure;
+use meshprobe_daemon::listeners::listen_tcp;
+use meshprobe_daemon::logging::{self, LogHandle};
+use meshprobe_daemon::reload::{self, ReloadHandle, ReloadRequests};
+use meshprobe_daemon::shutdown::{Shutdown, Signals};
+use meshprobe_daemon::tasks::Tasks;
+use meshprobe_daemon::{process_metrics, tls};
+use meshprobe_proto::v1;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry as MetricsRegistry;
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use crate::assignment::file::{self, spread};
+use crate::assignment::force::Assignments;
+use crate::book::Book;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::args::{Args, Surroundings};
+use crate::hostfacts::watch_facts;
+use crate::mailbox::{Command, mailbox};
+use crate::metrics::Metrics;
+use crate::plan::{DnsQueryTarget, Plan, Registry, TcpTarget};
+use crate::reporter::task::{Reporter, Request, reload_file};
+use crate::reporter::way::WayTask;
+use crate::runner::{Context, Runner};
+use crate::shared::Shared;
+use crate::spool::{Spool, Way};
+use crate::tcp::echo::EchoResponder;
+use crate::udp::engine::Engine;
+use crate::udp::responder::Responder;
+use crate::udp::sockets::AddressSockets;
+
+/// Report interval before the first assignment.
+const FIRST_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Events of both ways that wait for the reporter.
+const EVENTS_DEPTH: usize = 64;
+
+/// Everything that the drain may take: what is under way, the spool, the goodbye, and a margin.
+const DRAIN: Duration = Duration::from_secs(6);
+
+/// A prober that is bound and built, and does not run yet.
+pub struct App {
+    config: Config,
+    args: Args,
+    surroundings: Surroundings,
+    shared: Shared,
+    engine: Engine,
+    echoes: Vec<EchoResponder>,
+    tcp: Runner<TcpTarget>,
+    dns: Runner<DnsQueryTarget>,
+    reporter: Reporter,
+    ways: Vec<WayTask>,
+    facts_tx: watch::Sender<Option<Arc<v1::HostFacts>>>,
+    running_tx: mpsc::Sender<std::convert::Infallible>,
+    requests_tx: mpsc::Sender<Request>,
+    admin: AdminServer,
+    log: LogHandle,
+    reload: (ReloadHandle, ReloadRequests),
+    bound: Bound,
+}
+
+/// Where it is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// STAMP responders.
+    pub udp: Vec<SocketAddr>,
+    /// Echo responders.
+    pub tcp: Vec<SocketAddr>,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+impl App {
+    /// Installs the logger, binds all sockets and builds all parts. Needs a running runtime.
+    pub fn build(config: Config, args: Args, surroundings: Surroundings) -> Result<Self, Failure> {
+        let log = logging::init(&config.log).map_err(Failure::runtime)?;
+        Self::build_with_log(config, args, surroundings, log)
+    }
+
+    /// The same with a logger that is there already.
+    pub fn build_with_log(
+        config: Config,
+        args: Args,
+        surroundings: Surroundings,
+        log: LogHandle,
+    ) -> Result<Self, Failure> {
+        let build = BuildInfo::new("meshprobe-prober");
+        info!(%build, node = %config.node, plane = %config.plane, "Starting");
+        tls::install_crypto_provider();
+        let first_assignment = match &config.assignment_file {
+            Some(path) => Some(file::load(path, &config.node).map_err(Failure::config)?),
+            None => None,
+        };
+
+        let mut sockets = Vec::new();
+        let mut echo_listeners = Vec::new();
+        for ip in &config.listen {
+            let pair = AddressSockets::bind(*ip, config.port).map_err(Failure::runtime)?;
+            let udp_port = pair
+                .responder
+                .local_addr()
+                .map_or(config.port, |addr| addr.port());
+            // One number for both, also where the system chose it.
+            let address = SocketAddr::new(*ip, udp_port);
+            echo_listeners.push(listen_tcp("listen.port", address).map_err(Failure::runtime)?);
+            sockets.push(pair);
+        }
+        let admin_listener = listen_tcp("listen.admin", config.admin).map_err(Failure::runtime)?;
+        let bound = bound(&sockets, &echo_listeners, &admin_listener).map_err(Failure::runtime)?;
+
+        let clock = Clock::new();
+        let incarnation = Incarnation(u64::try_from(clock.unix_nanos() / 1_000).unwrap_or(0));
+        let mut registry = MetricsRegistry::default();
+        build.register(&mut registry);
+        process_metrics::register(&mut registry);
+        let metrics = Arc::new(Metrics::register(&mut registry));
+        let book = Arc::new(Mutex::new(Book::new(clock.now())));
+        let (engine_mailbox, engine_reader) = mailbox().context("open the engine's mailbox")?;
+        let (shared, tcp_confirm_rx) = Shared::new(clock, book, metrics, engine_mailbox);
+
+        let own_port = bound.udp.first().map_or(config.port, SocketAddr::port);
+        let responder = Responder::new(own_port, config.open_responder);
+        let (running_tx, running_rx) = mpsc::channel(1);
+        let engine = Engine::new(
+            shared.clone(),
+            engine_reader,
+            sockets,
+            responder,
+            running_tx.clone(),
+        );
+        let echoes = echo_listeners
+            .into_iter()
+            .map(|listener| EchoResponder::new(listener, shared.clone()))
+            .collect::<Result<_, _>>()
+            .context("register the echo responder")?;
+        let (plan_tx, plan_rx) = watch::channel(Arc::new(Plan::default()));
+        let context = Arc::new(Context {
+            shared: shared.clone(),
+            local: config.listen.clone(),
+        });
+        let tcp = Runner::new(Arc::clone(&context), plan_rx.clone(), Some(tcp_confirm_rx));
+        let dns = Runner::new(context, plan_rx, None);
+
+        let readiness = Readiness::new();
+        let assigned = readiness.condition("assignment", "no assignment yet");
+        let registry_of_paths = Registry::new(config.node.clone(), config.plane, own_port);
+        let mut assignments = Assignments::new(
+            registry_of_paths,
+            shared.clone(),
+            plan_tx,
+            assigned,
+            FIRST_REPORT_INTERVAL,
+        );
+        if let Some(set) = &first_assignment {
+            assignments.put_in_force(set);
+        }
+        let (events_tx, events_rx) = mpsc::channel(EVENTS_DEPTH);
+        let (requests_tx, requests_rx) = mpsc::channel(1);
+        let (addresses_tx, addresses_rx) = watch::channel(Vec::new());
+        let (facts_tx, facts_rx) = watch::channel(None);
+        let hello = hello(&config, incarnation, build.version);
+        let ways = Way::ALL
+            .into_iter()
+            .map(|way| {
+                let tls = config.tls.clone();
+                WayTask::new(
+                    way,
+                    addresses_rx.clone(),
+                    hello.clone(),
+                    tls,
+                    events_tx.clone(),
+                    clock,
+                )
+            })
+            .collect();
+        let reporter = Reporter {
+            spool: Spool::new(incarnation, config.spool_bytes),
+            assignments,
+            events_rx,
+            requests_rx,
+            configured: config.aggregators.clone(),
+            addresses_tx,
+            facts_rx,
+            running_rx,
+            incarnation,
+            spread: spread(config.node.as_str(), "report"),
+            shared: shared.clone(),
+        };
+        let reload = reload::channel();
+        let admin = Admin {
+            build,
+            registry: Arc::new(registry),
+            readiness,
+            log: log.clone(),
+            reload: Some(reload.0.clone()),
+        }
+        .bind(admin_listener)
+        .context("register the admin port")?;
+        Ok(Self {
+            config,
+            args,
+            surroundings,
+            shared,
+            engine,
+            echoes,
+            tcp,
+            dns,
+            reporter,
+            ways,
+            facts_tx,
+            running_tx,
+            requests_tx,
+            admin,
+            log,
+            reload,
+            bound,
+        })
+    }
+
+    /// Where it is bound.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.metrics)
+    }
+
+    /// Runs until a signal, then drains.
+    pub async fn run(self, signals: Signals, shutdown: Shutdown) -> Result<(), Failure> {
+        let mut tasks = Tasks::new();
+        tasks.spawn_helper("signals", signals.watch(shutdown.clone()));
+        let hangups = self.reload.0.clone().on_hangup(shutdown.clone());
+        tasks.spawn_helper("hangups", hangups.context("take over SIGHUP")?);
+        self.run_with(tasks, shutdown).await
+    }
+
+    /// Runs with whatever is in `tasks` until `shutdown`, then drains.
+    pub async fn run_with(self, mut tasks: Tasks, shutdown: Shutdown) -> Result<(), Failure> {
+        let Self {
+            config,
+            args,
+            surroundings,
+            shared,
+            engine,
+            echoes,
+            tcp,
+            dns,
+            reporter,
+            ways,
+            facts_tx,
+            running_tx,
+            requests_tx,
+            admin,
+            log,
+            reload: (_, reloads),
+            bound,
+        } = self;
+        info!(udp = ?bound.udp, tcp = ?bound.tcp, admin = %bound.admin, "Listening");
+        let ways_stop = Shutdown::new();
+        let finished = Shutdown::new();
+        tasks.spawn_blocking("udp-engine", move || engine.run());
+        for echo in echoes {
+            tasks.spawn("tcp-echo", echo.run(finished.clone()));
+        }
+        let token = running_tx.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("tcp-probes", async move {
+            tcp.run(stop).await;
+            drop(token);
+        });
+        let stop = shutdown.clone();
+        tasks.spawn("dns-probes", async move {
+            dns.run(stop).await;
+            drop(running_tx);
+        });
+        for way in ways {
+            tasks.spawn("way-home", way.run(ways_stop.clone()));
+        }
+        tasks.spawn("host-facts", watch_facts(facts_tx, shutdown.clone()));
+        tasks.spawn("admin", admin.serve(finished.clone()));
+        let reloader = Reloader {
+            config,
+            args,
+            surroundings,
+            requests_tx,
+            log,
+        };
+        tasks.spawn("reload", reloader.run(reloads, shutdown.clone()));
+        let stop = shutdown.clone();
+        tasks.spawn("reporter", async move {
+            reporter.run(stop, ways_stop, finished).await;
+            shared.engine().send(Command::End);
+        });
+        tasks.run(&shutdown, DRAIN).await.map_err(Failure::runtime)
+    }
+}
+
+fn bound(
+    sockets: &[AddressSockets],
+    echoes: &[std::net::TcpListener],
+    admin: &std::net::TcpListener,
+) -> std::io::Result<Bound> {
+    Ok(Bound {
+        udp: sockets
+            .iter()
+            .map(|pair| pair.responder.local_addr())
+            .collect::<Result<_, _>>()?,
+        tcp: echoes
+            .iter()
+            .map(std::net::TcpListener::local_addr)
+            .collect::<Result<_, _>>()?,
+        admin: admin.local_addr()?,
+    })
+}
+
+fn hello(config: &Config, incarnation: Incarnation, version: &str) -> v1::Hello {
+    v1::Hello {
+        node: config.node.to_string(),
+        plane: v1::Plane::from(config.plane).into(),
+        incarnation: incarnation.0,
+        version: version.to_owned(),
+        zone: config.zone.clone(),
+        region: config.region.clone(),
+        labels: config.labels.clone().into_iter().collect(),
+        addresses: config.addresses.clone(),
+        way: v1::WayHome::Unspecified.into(),
+    }
+}
+
+/// Reads the configuration again when asked, and puts in force what can be changed without a restart.
+struct Reloader {
+    config: Config,
+    args: Args,
+    surroundings: Surroundings,
+    requests_tx: mpsc::Sender<Request>,
+    log: LogHandle,
+}
+
+impl Reloader {
+    async fn run(mut self, mut reloads: ReloadRequests, shutdown: Shutdown) {
+        while let Some(Some(request)) = shutdown.or_signaled(reloads.next()).await {
+            let result = self.reload();
+            request.answer(result.map_err(|error| format!("{error:#}")));
+        }
+        // The handles are still there; the process ends.
+        shutdown.signaled().await;
+    }
+
+    fn reload(&mut self) -> anyhow::Result<String> {
+        let next = self.args.load(&self.surroundings)?;
+        let mut changes = Vec::new();
+        if let Some(path) = &next.assignment_file {
+            reload_file(path, &next.node, &self.requests_tx)?;
+            changes.push("assignment read again");
+        }
+        if next.aggregators != self.config.aggregators {
+            self.requests_tx
+                .try_send(Request::Aggregators(next.aggregators.clone()))
+                .context("hand over the aggregators")?;
+            changes.push("aggregators changed");
+        }
+        if next.log.level != self.config.log.level {
+            self.log.set_level(&next.log.level)?;
+            changes.push("log level changed");
+        }
+        if self.config.needs_restart(&next) {
+            changes.push("other changes wait for a restart");
+        }
+        self.config = next;
+        Ok(if changes.is_empty() {
+            "nothing changed".to_owned()
+        } else {
+            changes.join("; ")
+        })
+    }
+}

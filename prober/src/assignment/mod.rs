@@ -1,0 +1,359 @@
+//! Whom to probe, whom to answer, how often, with which keys.
+//!
+//! An assignment comes from the aggregator ([`wire`]) or from a file ([`file`]); both are checked here once and become
+//! a [`TargetSet`], and nothing past it can be malformed.
+
+pub mod file;
+pub mod force;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use meshprobe_core::ids::{NodeName, NodeNameError, Ssid};
+use meshprobe_core::path::{Plane, ProbeKind};
+use meshprobe_core::stamp::{KeyError, Keys};
+use meshprobe_proto::convert::UnknownNumber;
+
+use crate::spool::Way;
+
+/// Peers of one prober. The plan samples meshes that are larger.
+pub const MAX_PEERS: usize = 16_384;
+
+/// DNS targets of one prober.
+pub const MAX_DNS_TARGETS: usize = 4_096;
+
+/// Addresses of one peer.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// A path is probed at most so often.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A path is probed at least so often.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// No answer is waited for longer.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bounds of the report interval.
+pub const REPORT_INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(300);
+
+/// A checked assignment.
+#[derive(Clone, Debug)]
+pub struct TargetSet {
+    /// Grows with each change.
+    pub generation: u64,
+    /// The STAMP session identifier of this prober.
+    pub ssid: Ssid,
+    /// Whom to probe and to answer.
+    pub peers: Vec<Peer>,
+    /// DNS servers and names.
+    pub dns: Vec<DnsTarget>,
+    /// How often, for each kind and plane that differs from the default.
+    pub timings: BTreeMap<(ProbeKind, Plane), Timing>,
+    /// When all is well, one report in this time.
+    pub report_interval: Duration,
+    /// Secrets of authenticated STAMP; `None`: unauthenticated mode.
+    pub stamp_keys: Option<Keys>,
+    /// Where else reports can go.
+    pub aggregators: Vec<AggregatorAddress>,
+}
+
+/// A node to probe and to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub node: NodeName,
+    /// The STAMP session identifier in its probes.
+    pub ssid: Ssid,
+    /// Where it is.
+    pub addresses: Vec<PeerAddress>,
+    /// Where in the interval its probes are sent, in 1/65,536.
+    pub phase: u16,
+    /// Answered, but not probed.
+    pub answer_only: bool,
+}
+
+/// An address of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Where it is.
+    pub plane: Plane,
+    /// The address.
+    pub ip: IpAddr,
+    /// Port of its STAMP responder, if there is one.
+    pub udp_port: Option<NonZeroU16>,
+    /// Port for TCP connects, if there is one.
+    pub tcp_port: Option<NonZeroU16>,
+}
+
+/// One name asked of one DNS server address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DnsTarget {
+    /// Name of the server instance for people.
+    pub server: String,
+    /// Its address.
+    pub address: SocketAddr,
+    /// The fully qualified name.
+    pub name: String,
+    /// The response code that is right for this name.
+    pub expected_rcode: u8,
+    /// What the address is.
+    pub plane: Plane,
+}
+
+/// Where reports can go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AggregatorAddress {
+    /// Which way it is.
+    pub way: Way,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// How often a kind is sent and how long its answer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Time between two probes of one path.
+    pub interval: Duration,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+}
+
+impl Timing {
+    /// What MEASUREMENT.md §2 says.
+    pub const fn default_of(kind: ProbeKind) -> Self {
+        let seconds = match kind {
+            ProbeKind::Udp => 1,
+            ProbeKind::Tcp | ProbeKind::DnsUdp | ProbeKind::DnsTcp => 5,
+        };
+        Self {
+            interval: Duration::from_secs(seconds),
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn check(self, kind: ProbeKind) -> Result<Self, AssignmentError> {
+        if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&self.interval) {
+            return Err(AssignmentError::Interval {
+                kind,
+                interval: self.interval,
+            });
+        }
+        if self.timeout.is_zero() || self.timeout > MAX_TIMEOUT {
+            return Err(AssignmentError::Timeout {
+                kind,
+                timeout: self.timeout,
+            });
+        }
+        Ok(self)
+    }
+}
+
+/// Why an assignment is refused. The one in force stays.
+#[derive(Debug, thiserror::Error)]
+pub enum AssignmentError {
+    /// A session identifier that is none.
+    #[error("{who}: session identifier {ssid} is not in 1..=65535")]
+    Ssid {
+        /// Whose.
+        who: String,
+        /// What was assigned.
+        ssid: u32,
+    },
+    /// Two nodes with the same session identifier.
+    #[error("{node}: session identifier {} belongs to another node already", ssid.0)]
+    DuplicateSsid {
+        /// The second one.
+        node: NodeName,
+        /// The identifier.
+        ssid: Ssid,
+    },
+    /// A node twice.
+    #[error("{0}: listed twice")]
+    DuplicateNode(NodeName),
+    /// A node name that is none.
+    #[error("node name {text:?}")]
+    Node {
+        /// What was assigned.
+        text: String,
+        /// What is wrong with it.
+        #[source]
+        source: NodeNameError,
+    },
+    /// An address that is none.
+    #[error("{who}: {text:?} is not {expected}")]
+    Address {
+        /// Whose.
+        who: String,
+        /// What was assigned.
+        text: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A port that is none.
+    #[error("{who}: port {port} is not in 0..=65535")]
+    Port {
+        /// Whose.
+        who: String,
+        /// What was assigned.
+        port: u32,
+    },
+    /// More than this prober takes.
+    #[error("{count} {what}; at most {limit} are taken")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many are taken.
+        limit: usize,
+    },
+    /// An interval out of bounds.
+    #[error("{kind}: interval {interval:?} is not in {MIN_INTERVAL:?}..={MAX_INTERVAL:?}")]
+    Interval {
+        /// Of which kind.
+        kind: ProbeKind,
+        /// What was assigned.
+        interval: Duration,
+    },
+    /// A timeout out of bounds.
+    #[error("{kind}: timeout {timeout:?} is not in 1ms..={MAX_TIMEOUT:?}")]
+    Timeout {
+        /// Of which kind.
+        kind: ProbeKind,
+        /// What was assigned.
+        timeout: Duration,
+    },
+    /// A report interval out of bounds.
+    #[error("report interval {0:?} is not in 100ms..=5m")]
+    ReportInterval(Duration),
+    /// A DNS name that is none.
+    #[error("{server}: {name:?} is not a DNS name: {reason}")]
+    DnsName {
+        /// Of which server.
+        server: String,
+        /// What was assigned.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A response code that does not exist.
+    #[error("{server}: response code {rcode} is not in 0..=23")]
+    Rcode {
+        /// Of which server.
+        server: String,
+        /// What was assigned.
+        rcode: u32,
+    },
+    /// A key that is none.
+    #[error("STAMP key {index}")]
+    Key {
+        /// Which one.
+        index: usize,
+        /// What is wrong with it.
+        #[source]
+        source: KeyError,
+    },
+    /// A number that names nothing here.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNumber),
+}
+
+impl TargetSet {
+    /// How often and how long.
+    pub fn timing(&self, kind: ProbeKind, plane: Plane) -> Timing {
+        self.timings
+            .get(&(kind, plane))
+            .copied()
+            .unwrap_or(Timing::default_of(kind))
+    }
+
+    /// What only the whole can get wrong.
+    fn check(self) -> Result<Self, AssignmentError> {
+        let too_many = |what, count, limit| AssignmentError::TooMany { what, count, limit };
+        if self.peers.len() > MAX_PEERS {
+            return Err(too_many("peers", self.peers.len(), MAX_PEERS));
+        }
+        if self.dns.len() > MAX_DNS_TARGETS {
+            return Err(too_many("DNS targets", self.dns.len(), MAX_DNS_TARGETS));
+        }
+        let mut nodes = std::collections::HashSet::new();
+        let mut ssids = std::collections::HashSet::from([self.ssid]);
+        for peer in &self.peers {
+            if !nodes.insert(&peer.node) {
+                return Err(AssignmentError::DuplicateNode(peer.node.clone()));
+            }
+            if !ssids.insert(peer.ssid) {
+                return Err(AssignmentError::DuplicateSsid {
+                    node: peer.node.clone(),
+                    ssid: peer.ssid,
+                });
+            }
+            if peer.addresses.len() > MAX_ADDRESSES {
+                return Err(too_many(
+                    "addresses of one peer",
+                    peer.addresses.len(),
+                    MAX_ADDRESSES,
+                ));
+            }
+        }
+        for ((kind, _), timing) in &self.timings {
+            timing.check(*kind)?;
+        }
+        if !REPORT_INTERVALS.contains(&self.report_interval) {
+            return Err(AssignmentError::ReportInterval(self.report_interval));
+        }
+        for target in &self.dns {
+            target.check()?;
+        }
+        Ok(self)
+    }
+}
+
+impl DnsTarget {
+    fn check(&self) -> Result<(), AssignmentError> {
+        if self.expected_rcode > 23 {
+            return Err(AssignmentError::Rcode {
+                server: self.server.clone(),
+                rcode: self.expected_rcode.into(),
+            });
+        }
+        hickory_proto::rr::Name::from_ascii(&self.name)
+            .map(|_| ())
+            .map_err(|error| AssignmentError::DnsName {
+                server: self.server.clone(),
+                name: self.name.clone(),
+                reason: error.to_string(),
+            })
+    }
+}
+
+fn ssid(who: &str, number: u32) -> Result<Ssid, AssignmentError> {
+    match u16::try_from(number) {
+        Ok(number) if number != 0 => Ok(Ssid(number)),
+        _ => Err(AssignmentError::Ssid {
+            who: who.to_owned(),
+            ssid: number,
+        }),
+    }
+}
+
+fn port(who: &str, number: u32) -> Result<Option<NonZeroU16>, AssignmentError> {
+    u16::try_from(number)
+        .map(NonZeroU16::new)
+        .map_err(|_| AssignmentError::Port {
+            who: who.to_owned(),
+            port: number,
+        })
+}
+
+fn node(text: &str) -> Result<NodeName, AssignmentError> {
+    NodeName::try_from(text).map_err(|source| AssignmentError::Node {
+        text: text.to_owned(),
+        source,
+    })
+}

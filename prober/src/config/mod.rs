@@ -1,0 +1,508 @@
+//! The prober's configuration: a YAML file, overridden by flags and environment, checked as a whole.
+//!
+//! [`Settings`] is what is written; [`Config`] is what it means. A loaded [`Config`] can be run as it is.
+
+pub mod args;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use meshprobe_core::ids::NodeName;
+use meshprobe_core::path::Plane;
+use meshprobe_daemon::config::{ConfigError, ConfigProblems, Spanned};
+use meshprobe_daemon::exit::Failure;
+use meshprobe_daemon::logging::LogConfig;
+use meshprobe_proto::v1;
+use serde::{Deserialize, Serialize};
+
+use crate::assignment::{self, AggregatorAddress};
+use crate::reporter::way::TlsFiles;
+use crate::spool::Way;
+
+/// Port of the STAMP and of the echo responder.
+pub const DEFAULT_PORT: u16 = 4862;
+
+/// Admin port.
+pub const DEFAULT_ADMIN_PORT: u16 = 4864;
+
+/// Memory for reports that are not acknowledged.
+pub const DEFAULT_SPOOL_BYTES: usize = 4 << 20;
+
+/// Less would merge the first windows of a small mesh.
+const MIN_SPOOL_BYTES: usize = 64 << 10;
+
+/// Labels of a node that are told.
+const MAX_LABELS: usize = 64;
+
+/// The configuration file. Every key has a default.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Who this node is.
+    pub node: NodeSettings,
+    /// In which plane this prober runs: `pod` (default) or `host`.
+    pub plane: Option<Plane>,
+    /// Where it answers.
+    pub listen: ListenSettings,
+    /// Where it reports to.
+    pub aggregator: AggregatorSettings,
+    /// Where the assignment comes from, if not from the aggregator.
+    pub assignment: AssignmentSettings,
+    /// Who is answered.
+    pub responder: ResponderSettings,
+    /// Reports that are not acknowledged.
+    pub spool: SpoolSettings,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// Who this node is.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeSettings {
+    /// The Kubernetes node name; default: the host's name.
+    pub name: Option<Spanned<String>>,
+    /// Failure domain.
+    pub zone: String,
+    /// Larger failure domain.
+    pub region: String,
+    /// Labels of the node.
+    pub labels: BTreeMap<String, String>,
+    /// The node's own address, which peers probe by TCP beside the pod's.
+    pub host_ip: Option<IpAddr>,
+}
+
+/// Where the prober answers.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenSettings {
+    /// Own addresses; default: the pod's, else all IPv4 ones. At most one of each family.
+    pub addresses: Vec<Spanned<IpAddr>>,
+    /// UDP and TCP port of the responders; default 4862.
+    pub port: Option<u16>,
+    /// Admin port; default: port 4864 of the first address.
+    pub admin: Option<SocketAddr>,
+    /// Under which addresses peers reach this prober, if they differ from `addresses` (NAT).
+    pub advertise: Vec<IpAddr>,
+}
+
+/// Where the prober reports to.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AggregatorSettings {
+    /// The two ways home; several addresses of one way are tried in turn.
+    pub addresses: Vec<AggregatorEntry>,
+    /// TLS; without it the streams are in the clear.
+    pub tls: Option<TlsSettings>,
+}
+
+/// One address of the aggregator.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregatorEntry {
+    /// `host:port`.
+    pub address: Spanned<String>,
+    /// `overlay`: its service or pod address (default); `underlay`: a node address with a node port.
+    #[serde(default)]
+    pub way: WaySetting,
+}
+
+/// See [`AggregatorEntry::way`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaySetting {
+    /// By the overlay.
+    #[default]
+    Overlay,
+    /// By the nodes' own network.
+    Underlay,
+}
+
+/// Files of the TLS client.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The authorities that are trusted, PEM.
+    pub ca: PathBuf,
+    /// The own certificate chain, PEM.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// The name in the aggregator's certificate, if it is not the host that is dialled.
+    #[serde(default)]
+    pub server_name: Option<String>,
+}
+
+/// Where the assignment comes from.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssignmentSettings {
+    /// A file that lists the nodes of the mesh; default: the aggregator's assignment.
+    pub file: Option<PathBuf>,
+}
+
+/// Who is answered.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResponderSettings {
+    /// Also answer who is not assigned; default false.
+    pub open: bool,
+}
+
+/// Reports that are not acknowledged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolSettings {
+    /// Memory for them; beyond it windows are merged. Default 4194304.
+    pub limit_bytes: Option<usize>,
+}
+
+/// What the settings mean.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who this prober is.
+    pub node: NodeName,
+    /// In which plane.
+    pub plane: Plane,
+    /// Failure domain.
+    pub zone: String,
+    /// Larger failure domain.
+    pub region: String,
+    /// Labels of the node.
+    pub labels: BTreeMap<String, String>,
+    /// Where the responders listen.
+    pub listen: Vec<IpAddr>,
+    /// Their port.
+    pub port: u16,
+    /// Where the admin port listens.
+    pub admin: SocketAddr,
+    /// Where peers can probe this node.
+    pub addresses: Vec<v1::Address>,
+    /// The aggregators.
+    pub aggregators: Vec<AggregatorAddress>,
+    /// TLS towards them.
+    pub tls: Option<TlsFiles>,
+    /// The assignment file.
+    pub assignment_file: Option<PathBuf>,
+    /// Also answer who is not assigned.
+    pub open_responder: bool,
+    /// Memory of the spool.
+    pub spool_bytes: usize,
+    /// The log.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Checks the settings as a whole; `path` is what errors call them, `hostname` the default for the node's name.
+    pub fn from_settings(
+        settings: Settings,
+        path: &Path,
+        hostname: &str,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = ConfigProblems::new();
+        let plane = settings.plane.unwrap_or(Plane::Pod);
+        problems.require(plane != Plane::Service, "plane", || {
+            "a prober runs in the plane pod or host".to_owned()
+        });
+        problems.require(
+            settings.node.labels.len() <= MAX_LABELS,
+            "node.labels",
+            || format!("at most {MAX_LABELS} labels are told"),
+        );
+        let node = node_name(&settings.node, hostname, &mut problems);
+        let port = settings.listen.port.unwrap_or(DEFAULT_PORT);
+        let mut listen: Vec<IpAddr> = settings
+            .listen
+            .addresses
+            .iter()
+            .map(|ip| ip.value)
+            .collect();
+        for (i, ip) in settings.listen.addresses.iter().enumerate() {
+            if listen[..i]
+                .iter()
+                .any(|other| other.is_ipv4() == ip.value.is_ipv4())
+            {
+                let field = format!("listen.addresses[{i}]");
+                problems.add_at(
+                    ip,
+                    field,
+                    "there is an address of this family already; write at most one of each",
+                );
+            }
+        }
+        if listen.is_empty() {
+            listen.push(Ipv4Addr::UNSPECIFIED.into());
+        }
+        let addresses = advertised(&settings, plane, &listen, port);
+        let aggregators = aggregators(&settings.aggregator, &mut problems);
+        let has_file = settings.assignment.file.is_some();
+        problems.require(
+            has_file || !aggregators.is_empty(),
+            "aggregator.addresses",
+            || {
+                "nobody says whom to probe; write the aggregator's host:port, or an assignment.file"
+                    .to_owned()
+            },
+        );
+        problems.require(aggregators.is_empty() || !addresses.is_empty(), "listen.addresses", || {
+            "peers need an address of this prober; write one (in Kubernetes set POD_IP), or listen.advertise".to_owned()
+        });
+        let tls = settings
+            .aggregator
+            .tls
+            .as_ref()
+            .and_then(|tls| tls_files(tls, &mut problems));
+        let spool_bytes = settings.spool.limit_bytes.unwrap_or(DEFAULT_SPOOL_BYTES);
+        problems.require(spool_bytes >= MIN_SPOOL_BYTES, "spool.limit_bytes", || {
+            format!("must be at least {MIN_SPOOL_BYTES}, is {spool_bytes}")
+        });
+        problems.into_result(path)?;
+        Ok(Self {
+            node,
+            plane,
+            zone: settings.node.zone,
+            region: settings.node.region,
+            labels: settings.node.labels,
+            admin: settings
+                .listen
+                .admin
+                .unwrap_or(SocketAddr::new(listen[0], DEFAULT_ADMIN_PORT)),
+            listen,
+            port,
+            addresses,
+            aggregators,
+            tls,
+            assignment_file: settings.assignment.file,
+            open_responder: settings.responder.open,
+            spool_bytes,
+            log: settings.log,
+        })
+    }
+}
+
+impl Config {
+    /// Checks what only other files can tell: the assignment.
+    pub fn check(&self) -> Result<(), Failure> {
+        match &self.assignment_file {
+            Some(path) => assignment::file::load(path, &self.node)
+                .map(|_| ())
+                .map_err(Failure::config),
+            None => Ok(()),
+        }
+    }
+
+    /// Does another configuration change what is fixed at the start?
+    pub fn needs_restart(&self, next: &Self) -> bool {
+        let Self {
+            node,
+            plane,
+            zone,
+            region,
+            labels,
+            listen,
+            port,
+            admin,
+            addresses,
+            aggregators: _,
+            tls,
+            assignment_file: _,
+            open_responder,
+            spool_bytes,
+            log,
+        } = self;
+        *node != next.node
+            || *plane != next.plane
+            || *zone != next.zone
+            || *region != next.region
+            || *labels != next.labels
+            || *listen != next.listen
+            || *port != next.port
+            || *admin != next.admin
+            || *addresses != next.addresses
+            || *tls != next.tls
+            || *open_responder != next.open_responder
+            || *spool_bytes != next.spool_bytes
+            || log.format != next.log.format
+    }
+}
+
+/// A name that is refused is replaced by one that the check never lets out.
+fn node_name(settings: &NodeSettings, hostname: &str, problems: &mut ConfigProblems) -> NodeName {
+    let (text, place) = match &settings.name {
+        Some(name) => (name.value.clone(), Some(name)),
+        None => (hostname.to_ascii_lowercase(), None),
+    };
+    let refused = match NodeName::try_from(text) {
+        Ok(name) => return name,
+        Err(error) => error.to_string(),
+    };
+    match place {
+        Some(name) => problems.add_at(name, "node.name", refused),
+        None => problems.add(
+            "node.name",
+            format!("the host's name will not do ({refused}); write one"),
+        ),
+    }
+    #[expect(clippy::unwrap_used, reason = "a constant that is a node name")]
+    NodeName::try_from("refused").unwrap()
+}
+
+fn advertised(settings: &Settings, plane: Plane, listen: &[IpAddr], port: u16) -> Vec<v1::Address> {
+    let own = if settings.listen.advertise.is_empty() {
+        listen
+    } else {
+        &settings.listen.advertise
+    };
+    let mut addresses: Vec<v1::Address> = own
+        .iter()
+        .filter(|ip| !ip.is_unspecified())
+        .map(|ip| v1::Address {
+            plane: v1::Plane::from(plane).into(),
+            ip: ip.to_string(),
+            udp_port: port.into(),
+            tcp_port: port.into(),
+        })
+        .collect();
+    if plane == Plane::Pod
+        && let Some(ip) = settings.node.host_ip
+    {
+        addresses.push(v1::Address {
+            plane: v1::Plane::Host.into(),
+            ip: ip.to_string(),
+            // Nobody has to listen there: a reset proves the way too.
+            udp_port: 0,
+            tcp_port: port.into(),
+        });
+    }
+    addresses
+}
+
+fn aggregators(
+    settings: &AggregatorSettings,
+    problems: &mut ConfigProblems,
+) -> Vec<AggregatorAddress> {
+    for (i, entry) in settings.addresses.iter().enumerate() {
+        let text = &entry.address.value;
+        let port = text
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) || text.contains(['/', ' ']) {
+            let field = format!("aggregator.addresses[{i}].address");
+            problems.add_at(
+                &entry.address,
+                field,
+                format!("{text:?} is not host:port; write for example meshprobe:4860"),
+            );
+        }
+    }
+    settings
+        .addresses
+        .iter()
+        .map(|entry| AggregatorAddress {
+            way: match entry.way {
+                WaySetting::Overlay => Way::Overlay,
+                WaySetting::Underlay => Way::Underlay,
+            },
+            address: entry.address.value.clone(),
+        })
+        .collect()
+}
+
+fn tls_files(settings: &TlsSettings, problems: &mut ConfigProblems) -> Option<TlsFiles> {
+    let identity = match (&settings.certificate, &settings.key) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        (None, None) => None,
+        _ => {
+            problems.add(
+                "aggregator.tls",
+                "certificate and key belong together; write both or none",
+            );
+            return None;
+        }
+    };
+    Some(TlsFiles {
+        ca: settings.ca.clone(),
+        identity,
+        server_name: settings.server_name.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use meshprobe_daemon::config::parse;
+
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, ConfigError> {
+        let path = Path::new("prober.yaml");
+        Config::from_settings(parse(text, path)?, path, "Node-7.example")
+    }
+
+    const GOOD: &str = "\
+listen: {addresses: [10.0.0.5]}
+node: {host_ip: 192.168.0.5}
+aggregator:
+  addresses:
+    - address: meshprobe:4860
+    - {address: '192.168.0.1:30860', way: underlay}
+";
+
+    #[test]
+    fn a_short_file_is_enough() {
+        let config = config(GOOD).unwrap();
+        assert_eq!(config.node.as_str(), "node-7.example");
+        assert_eq!(config.admin, "10.0.0.5:4864".parse().unwrap());
+        let ways: Vec<_> = config.aggregators.iter().map(|a| a.way).collect();
+        assert_eq!(ways, [Way::Overlay, Way::Underlay]);
+        let planes: Vec<_> = config
+            .addresses
+            .iter()
+            .map(|a| (a.plane(), a.udp_port, a.tcp_port))
+            .collect();
+        assert_eq!(
+            planes,
+            [(v1::Plane::Pod, 4862, 4862), (v1::Plane::Host, 0, 4862)]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        let error = config("listen:\n  addresses: [10.0.0.5]\n  prot: 1\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("prober.yaml:3:3"), "{error}");
+        assert!(error.contains("port"), "{error}");
+    }
+
+    #[test]
+    fn all_contradictions_are_told_at_once() {
+        let error = config(
+            "node: {name: Big Node}\nlisten: {addresses: [10.0.0.5, 10.0.0.6]}\naggregator: {addresses: [{address: meshprobe}]}\nspool: {limit_bytes: 10}\n",
+        )
+        .unwrap_err()
+        .to_string();
+        for expected in [
+            "node.name",
+            "listen.addresses[1]",
+            "\"meshprobe\" is not host:port",
+            "spool.limit_bytes",
+            "4 problems",
+        ] {
+            assert!(error.contains(expected), "{expected} is missing in {error}");
+        }
+    }
+
+    #[test]
+    fn somebody_has_to_say_whom_to_probe_and_where_this_prober_is() {
+        let error = config("{}").unwrap_err().to_string();
+        assert!(error.contains("nobody says whom to probe"), "{error}");
+        let error = config("aggregator: {addresses: [{address: 'a:1'}]}")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("set POD_IP"), "{error}");
+        assert!(config("assignment: {file: mesh.yaml}").is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! When the open window has to be reported before its time.
+//!
+//! - A path loses its first probe: at once, so that the aggregator can ask others.
+//! - Its row of losses reaches 4 and 5, the levels at which an observer accuses.
+//! - Every 250 ms while a path fails, up to 4 s after its first loss.
+//! - A path answers again.
+//! - The aggregator asks.
+//!
+//! Two flushes are at least 10 ms apart: what happens together travels together.
+
+use std::time::Duration;
+
+use meshprobe_core::time::Moment;
+
+use crate::suspicion::WATCH_TIME;
+use crate::tracker::Transition;
+
+/// Least time between two flushes.
+pub const COALESCE: Duration = Duration::from_millis(10);
+
+/// Time between two flushes while a path fails.
+pub const REPEAT: Duration = Duration::from_millis(250);
+
+/// Rows of losses that are reported at once.
+const TELLING_LENGTHS: [u32; 2] = [4, 5];
+
+/// Decides about early reports.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlushPlan {
+    wanted_at: Option<Moment>,
+    last_flush: Option<Moment>,
+    /// Some path is watched until then.
+    watch_until: Option<Moment>,
+}
+
+impl FlushPlan {
+    /// A path's state changed; `first_loss_at` is the beginning of its row of losses.
+    pub fn handle_transition(
+        &mut self,
+        transition: Transition,
+        first_loss_at: Option<Moment>,
+        now: Moment,
+    ) {
+        match transition {
+            Transition::Steady => {}
+            Transition::FirstLoss => {
+                self.watch_until = self
+                    .watch_until
+                    .max(first_loss_at.map(|at| at + WATCH_TIME));
+                self.request(now);
+            }
+            Transition::Losing { consecutive } => {
+                if TELLING_LENGTHS.contains(&consecutive) {
+                    self.request(now);
+                }
+            }
+            Transition::Recovered { .. } => self.request(now),
+        }
+    }
+
+    /// Somebody wants a report now.
+    pub fn request(&mut self, now: Moment) {
+        let earliest = self.last_flush.map_or(now, |last| now.max(last + COALESCE));
+        self.wanted_at = Some(
+            self.wanted_at
+                .map_or(earliest, |wanted| wanted.min(earliest)),
+        );
+    }
+
+    /// When the window is to be reported early, if at all.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let repeat = match (self.watch_until, self.last_flush) {
+            (Some(until), Some(last)) => Some(last + REPEAT).filter(|at| *at <= until),
+            _ => None,
+        };
+        match (self.wanted_at, repeat) {
+            (Some(wanted), Some(repeat)) => Some(wanted.min(repeat)),
+            (wanted, repeat) => wanted.or(repeat),
+        }
+    }
+
+    /// The window was reported at `now`. `failing`: some path still loses its probes.
+    pub fn handle_flushed(&mut self, now: Moment, failing: bool) {
+        self.wanted_at = None;
+        self.last_flush = Some(now);
+        if !failing || self.watch_until.is_some_and(|until| until <= now) {
+            self.watch_until = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Moment {
+        Moment::from_millis(millis)
+    }
+
+    #[test]
+    fn a_healthy_prober_is_never_urgent() {
+        let mut plan = FlushPlan::default();
+        plan.handle_transition(Transition::Steady, None, ms(5));
+        plan.handle_flushed(ms(10), false);
+        assert_eq!(plan.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_first_loss_is_told_at_once_and_the_failure_every_quarter_second_for_four_seconds() {
+        let mut plan = FlushPlan::default();
+        plan.handle_transition(Transition::FirstLoss, Some(ms(950)), ms(1_000));
+        let mut flushes = Vec::new();
+        while let Some(at) = plan.next_deadline() {
+            flushes.push(at.as_millis());
+            plan.handle_flushed(at, true);
+        }
+        assert_eq!(flushes.first(), Some(&1_000));
+        assert_eq!(flushes[1] - flushes[0], 250);
+        assert_eq!(flushes.last(), Some(&4_750));
+    }
+
+    #[test]
+    fn the_fourth_and_fifth_loss_and_the_recovery_are_told_at_once() {
+        let mut plan = FlushPlan::default();
+        plan.handle_transition(Transition::Losing { consecutive: 3 }, Some(ms(0)), ms(100));
+        assert_eq!(plan.next_deadline(), None);
+        for (transition, at) in [
+            (Transition::Losing { consecutive: 4 }, ms(200)),
+            (Transition::Losing { consecutive: 5 }, ms(300)),
+            (Transition::Recovered { after: 5 }, ms(400)),
+        ] {
+            plan.handle_transition(transition, Some(ms(0)), at);
+            assert_eq!(plan.next_deadline(), Some(at));
+            plan.handle_flushed(at, false);
+        }
+    }
+
+    #[test]
+    fn flushes_are_coalesced() {
+        let mut plan = FlushPlan::default();
+        plan.request(ms(100));
+        plan.handle_flushed(ms(100), false);
+        plan.request(ms(103));
+        plan.request(ms(104));
+        assert_eq!(plan.next_deadline(), Some(ms(110)));
+    }
+}

@@ -1,0 +1,164 @@
+//! How far this prober can be trusted: Lifeguard's local health multiplier.
+//!
+//! Every second that had a stall, an invalid probe or an overflow of a socket raises it, every clean second lowers it.
+//! The aggregator weighs this prober's word with 1 / (1 + local health).
+
+use std::time::Duration;
+
+use meshprobe_core::time::Moment;
+
+/// The largest value.
+pub const MAX_LOCAL_HEALTH: u8 = 7;
+
+/// A wake-up that is later than this is a stall.
+pub const STALL: Duration = Duration::from_millis(20);
+
+/// A stall that makes a second bad. Shorter ones happen on every shared machine and harm no measurement.
+const BAD_STALL: Duration = Duration::from_millis(50);
+
+/// A stall that counts double.
+const LONG_STALL: Duration = Duration::from_millis(500);
+
+/// Self-observations of the open window, and the multiplier that outlives it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalHealth {
+    score: u8,
+    second_ends: Moment,
+    badness: u8,
+    max_lateness: Duration,
+    invalid_probes: u32,
+    dropped_samples: u32,
+}
+
+/// What a report says about the prober itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelfReport {
+    /// Lifeguard's multiplier, 0 (well) to 7.
+    pub local_health: u8,
+    /// Probes that were thrown away.
+    pub invalid_probes: u32,
+    /// Packets or outcomes that were lost inside this machine.
+    pub dropped_samples: u32,
+    /// Largest lateness of a send.
+    pub max_lateness: Duration,
+}
+
+impl LocalHealth {
+    /// The engine woke or sent this much after the time that it wanted.
+    pub fn handle_lateness(&mut self, lateness: Duration, now: Moment) {
+        self.max_lateness = self.max_lateness.max(lateness);
+        if lateness > LONG_STALL {
+            self.worsen(2, now);
+        } else if lateness > BAD_STALL {
+            self.worsen(1, now);
+        }
+    }
+
+    /// Probes were thrown away.
+    pub fn handle_invalid(&mut self, count: u32, now: Moment) {
+        self.invalid_probes = self.invalid_probes.saturating_add(count);
+        self.worsen(1, now);
+    }
+
+    /// Packets were dropped at the own socket, or samples at an own queue.
+    pub fn handle_dropped(&mut self, count: u32, now: Moment) {
+        self.dropped_samples = self.dropped_samples.saturating_add(count);
+        self.worsen(1, now);
+    }
+
+    /// The multiplier now.
+    pub fn score(&mut self, now: Moment) -> u8 {
+        self.roll(now);
+        self.score
+    }
+
+    /// Closes the window.
+    pub fn take(&mut self, now: Moment) -> SelfReport {
+        self.roll(now);
+        SelfReport {
+            local_health: self.score,
+            invalid_probes: std::mem::take(&mut self.invalid_probes),
+            dropped_samples: std::mem::take(&mut self.dropped_samples),
+            max_lateness: std::mem::take(&mut self.max_lateness),
+        }
+    }
+
+    fn worsen(&mut self, by: u8, now: Moment) {
+        self.roll(now);
+        if by > self.badness {
+            // A second counts once, at its worst.
+            self.score = (self.score + by - self.badness).min(MAX_LOCAL_HEALTH);
+            self.badness = by;
+        }
+    }
+
+    /// Ends the seconds that have passed.
+    fn roll(&mut self, now: Moment) {
+        if now < self.second_ends {
+            return;
+        }
+        let passed = now.saturating_since(self.second_ends).as_secs();
+        let clean = passed + u64::from(self.badness == 0);
+        self.score = self
+            .score
+            .saturating_sub(u8::try_from(clean).unwrap_or(u8::MAX));
+        self.badness = 0;
+        self.second_ends = now + Duration::from_secs(1);
+    }
+}
+
+impl SelfReport {
+    /// Of two windows together.
+    #[must_use]
+    pub fn merge(self, later: Self) -> Self {
+        Self {
+            local_health: self.local_health.max(later.local_health),
+            invalid_probes: self.invalid_probes.saturating_add(later.invalid_probes),
+            dropped_samples: self.dropped_samples.saturating_add(later.dropped_samples),
+            max_lateness: self.max_lateness.max(later.max_lateness),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Moment {
+        Moment::from_millis(10_000 + millis)
+    }
+
+    #[test]
+    fn bad_seconds_raise_it_to_seven_and_clean_ones_lower_it() {
+        let mut health = LocalHealth::default();
+        for second in 0..20 {
+            health.handle_lateness(Duration::from_millis(100), at(second * 1_000));
+            health.handle_lateness(Duration::from_millis(100), at(second * 1_000 + 500));
+        }
+        assert_eq!(health.score(at(19_600)), MAX_LOCAL_HEALTH);
+        assert_eq!(health.score(at(60_000)), 0);
+    }
+
+    #[test]
+    fn a_second_counts_once_at_its_worst() {
+        let mut health = LocalHealth::default();
+        health.handle_invalid(1, at(0));
+        health.handle_lateness(Duration::from_secs(2), at(10));
+        health.handle_invalid(5, at(20));
+        assert_eq!(health.score(at(30)), 2);
+        assert_eq!(health.take(at(40)).invalid_probes, 6);
+        assert_eq!(
+            health.take(at(50)).invalid_probes,
+            0,
+            "the window is closed"
+        );
+    }
+
+    #[test]
+    fn short_stalls_of_a_shared_machine_are_not_ill_health() {
+        let mut health = LocalHealth::default();
+        health.handle_lateness(Duration::from_millis(30), at(0));
+        assert_eq!(health.score(at(1)), 0);
+        assert_eq!(health.take(at(2)).max_lateness, Duration::from_millis(30));
+    }
+}

@@ -1,0 +1,465 @@
+//! From an assignment to paths: the prober's own numbers for targets, and who probes what.
+//!
+//! Applying an assignment is a set difference. A path that is in the old and in the new one keeps its identity, its
+//! tracker and its open window; only what disappeared is retired and only what is new is opened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshprobe_core::ids::{NodeName, Ssid, TargetNumber};
+use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
+use meshprobe_core::stamp::Keys;
+use meshprobe_proto::v1;
+
+use crate::assignment::file::spread;
+use crate::assignment::{DnsTarget, Peer, TargetSet};
+use crate::book::Book;
+use crate::path_id::PathId;
+use crate::schedule::Cadence;
+
+/// What the runners do. Complete; replaces the previous one.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The assignment's generation.
+    pub generation: u64,
+    /// The own session identifier; `None`: no assignment yet.
+    pub ssid: Option<Ssid>,
+    /// Keys of authenticated STAMP.
+    pub keys: Option<Keys>,
+    /// Paths that are probed by UDP.
+    pub udp: Vec<UdpTarget>,
+    /// Paths that are probed by TCP.
+    pub tcp: Vec<TcpTarget>,
+    /// Paths that are probed by DNS queries.
+    pub dns: Vec<DnsQueryTarget>,
+    /// Whose probes are answered.
+    pub answered: Vec<AnsweredPeer>,
+    /// Ports of all responders of the mesh: nothing that comes from one of them is answered.
+    pub responder_ports: Vec<u16>,
+}
+
+/// A path that is probed by UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpTarget {
+    /// The path.
+    pub path: PathId,
+    /// The peer.
+    pub target: TargetNumber,
+    /// Its responder.
+    pub address: SocketAddr,
+    /// How often.
+    pub cadence: Cadence,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+}
+
+/// What a TCP probe expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// Our responder: it returns what it is sent.
+    Echo,
+    /// Any sign of life: an accepted connection or a reset.
+    Contact,
+}
+
+/// A path that is probed by TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpTarget {
+    /// The path.
+    pub path: PathId,
+    /// The peer.
+    pub target: TargetNumber,
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// What for.
+    pub expectation: Expectation,
+    /// How often.
+    pub cadence: Cadence,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+}
+
+/// How a DNS query travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// One datagram.
+    Udp,
+    /// A connection.
+    Tcp,
+}
+
+/// A path that is probed by DNS queries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsQueryTarget {
+    /// The path.
+    pub path: PathId,
+    /// The server and the name.
+    pub target: TargetNumber,
+    /// What is asked of whom.
+    pub question: Arc<DnsTarget>,
+    /// How.
+    pub transport: Transport,
+    /// How often.
+    pub cadence: Cadence,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+}
+
+/// A peer whose probes are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnsweredPeer {
+    /// What its probes carry.
+    pub ssid: Ssid,
+    /// Which peer.
+    pub target: TargetNumber,
+    /// The path that its IPv4 probes are counted on.
+    pub heard_v4: Option<PathId>,
+    /// The same for IPv6.
+    pub heard_v6: Option<PathId>,
+    /// From where it is expected. Behind NAT it comes from elsewhere.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A target as the dictionary knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum TargetKey {
+    Node(NodeName),
+    Dns(Arc<DnsTarget>),
+}
+
+/// The prober's own numbers, and the paths that are open.
+#[derive(Debug)]
+pub struct Registry {
+    own_node: NodeName,
+    own_plane: Plane,
+    own_port: u16,
+    numbers: HashMap<TargetKey, TargetNumber>,
+    dictionary: Vec<v1::DictionaryEntry>,
+    paths: BTreeMap<(Layer, TargetNumber), PathId>,
+    target_by_ssid: HashMap<Ssid, TargetNumber>,
+}
+
+impl Registry {
+    /// For the prober of `own_node` in `own_plane` whose responder listens on `own_port`.
+    pub fn new(own_node: NodeName, own_plane: Plane, own_port: u16) -> Self {
+        Self {
+            own_node,
+            own_plane,
+            own_port,
+            numbers: HashMap::new(),
+            dictionary: Vec::new(),
+            paths: BTreeMap::new(),
+            target_by_ssid: HashMap::new(),
+        }
+    }
+
+    /// All numbers and their meaning, in the order of their first use. It only grows.
+    pub fn dictionary(&self) -> &[v1::DictionaryEntry] {
+        &self.dictionary
+    }
+
+    /// The peer with this session identifier.
+    pub fn target_of(&self, ssid: Ssid) -> Option<TargetNumber> {
+        self.target_by_ssid.get(&ssid).copied()
+    }
+
+    /// Number of open paths.
+    pub fn path_count(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Puts an assignment in force: opens and retires paths in the book, and says what to do.
+    pub fn apply(&mut self, set: &TargetSet, book: &mut Book) -> Plan {
+        let mut plan = Plan {
+            generation: set.generation,
+            ssid: Some(set.ssid),
+            keys: set.stamp_keys.clone(),
+            responder_ports: vec![self.own_port],
+            ..Plan::default()
+        };
+        let mut opening = Opening {
+            before: std::mem::take(&mut self.paths),
+            after: BTreeMap::new(),
+            book,
+        };
+        self.target_by_ssid.clear();
+        for peer in &set.peers {
+            let target = self.number(TargetKey::Node(peer.node.clone()));
+            self.target_by_ssid.insert(peer.ssid, target);
+            plan_peer(&mut plan, &mut opening, set, peer, target, self.own_plane);
+        }
+        for question in &set.dns {
+            let question = Arc::new(question.clone());
+            let target = self.number(TargetKey::Dns(Arc::clone(&question)));
+            let phase = spread(
+                self.own_node.as_str(),
+                &format!("{}{}", question.address, question.name),
+            );
+            plan_dns(&mut plan, &mut opening, set, &question, target, phase);
+        }
+        for gone in opening.before.into_values() {
+            opening.book.retire_path(gone);
+        }
+        self.paths = opening.after;
+        plan.responder_ports.sort_unstable();
+        plan.responder_ports.dedup();
+        plan
+    }
+
+    fn number(&mut self, key: TargetKey) -> TargetNumber {
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let number = TargetNumber(self.dictionary.len() as u32);
+        self.dictionary.push(v1::DictionaryEntry {
+            number: number.0,
+            target: Some(entry(&key)),
+        });
+        self.numbers.insert(key, number);
+        number
+    }
+}
+
+/// The set difference of paths.
+struct Opening<'a> {
+    before: BTreeMap<(Layer, TargetNumber), PathId>,
+    after: BTreeMap<(Layer, TargetNumber), PathId>,
+    book: &'a mut Book,
+}
+
+impl Opening<'_> {
+    /// `None`: the path is in this assignment already (a peer with two addresses in one plane and family).
+    fn open(&mut self, layer: Layer, target: TargetNumber) -> Option<PathId> {
+        let key = (layer, target);
+        if self.after.contains_key(&key) {
+            return None;
+        }
+        let path = match self.before.remove(&key) {
+            Some(path) => path,
+            None => self.book.open_path(layer, target),
+        };
+        self.after.insert(key, path);
+        Some(path)
+    }
+}
+
+fn plan_peer(
+    plan: &mut Plan,
+    opening: &mut Opening<'_>,
+    set: &TargetSet,
+    peer: &Peer,
+    target: TargetNumber,
+    own_plane: Plane,
+) {
+    let mut answered = AnsweredPeer {
+        ssid: peer.ssid,
+        target,
+        heard_v4: None,
+        heard_v6: None,
+        addresses: peer.addresses.iter().map(|address| address.ip).collect(),
+    };
+    for address in &peer.addresses {
+        let plane = address.plane;
+        let layer = |kind| Layer {
+            kind,
+            plane,
+            family: Family::of(address.ip),
+        };
+        let cadence = |kind| Cadence {
+            interval: set.timing(kind, plane).interval,
+            phase: peer.phase,
+        };
+        if let Some(port) = address.udp_port {
+            plan.responder_ports.push(port.get());
+            let path = opening.open(layer(ProbeKind::Udp), target);
+            if let Some(path) = path
+                && !peer.answer_only
+            {
+                plan.udp.push(UdpTarget {
+                    path,
+                    target,
+                    address: SocketAddr::new(address.ip, port.get()),
+                    cadence: cadence(ProbeKind::Udp),
+                    timeout: set.timing(ProbeKind::Udp, plane).timeout,
+                });
+            }
+            // What arrives here runs in the own plane; a peer's other planes are probed, but not heard.
+            if plane == own_plane {
+                let heard = match address.ip {
+                    IpAddr::V4(_) => &mut answered.heard_v4,
+                    IpAddr::V6(_) => &mut answered.heard_v6,
+                };
+                *heard = heard.or(path);
+            }
+        }
+        if let Some(port) = address.tcp_port
+            && !peer.answer_only
+            && let Some(path) = opening.open(layer(ProbeKind::Tcp), target)
+        {
+            plan.tcp.push(TcpTarget {
+                path,
+                target,
+                address: SocketAddr::new(address.ip, port.get()),
+                // Where a STAMP responder is, our echo responder is beside it.
+                expectation: if address.udp_port.is_some() {
+                    Expectation::Echo
+                } else {
+                    Expectation::Contact
+                },
+                cadence: cadence(ProbeKind::Tcp),
+                timeout: set.timing(ProbeKind::Tcp, plane).timeout,
+            });
+        }
+    }
+    plan.answered.push(answered);
+}
+
+fn plan_dns(
+    plan: &mut Plan,
+    opening: &mut Opening<'_>,
+    set: &TargetSet,
+    question: &Arc<DnsTarget>,
+    target: TargetNumber,
+    phase: u16,
+) {
+    for (kind, transport) in [
+        (ProbeKind::DnsUdp, Transport::Udp),
+        (ProbeKind::DnsTcp, Transport::Tcp),
+    ] {
+        let layer = Layer {
+            kind,
+            plane: question.plane,
+            family: Family::of(question.address.ip()),
+        };
+        let timing = set.timing(kind, question.plane);
+        if let Some(path) = opening.open(layer, target) {
+            plan.dns.push(DnsQueryTarget {
+                path,
+                target,
+                question: Arc::clone(question),
+                transport,
+                cadence: Cadence {
+                    interval: timing.interval,
+                    phase,
+                },
+                timeout: timing.timeout,
+            });
+        }
+    }
+}
+
+fn entry(key: &TargetKey) -> v1::dictionary_entry::Target {
+    match key {
+        TargetKey::Node(node) => v1::dictionary_entry::Target::Node(node.to_string()),
+        TargetKey::Dns(target) => v1::dictionary_entry::Target::Dns(v1::DnsTarget {
+            server: target.server.clone(),
+            address: target.address.to_string(),
+            name: target.name.clone(),
+            expected_rcode: target.expected_rcode.into(),
+            plane: v1::Plane::from(target.plane).into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshprobe_core::time::Moment;
+
+    use super::*;
+    use crate::assignment::{PeerAddress, Timing};
+
+    fn peer(name: &str, ssid: u16) -> Peer {
+        let address = |plane, ip: &str, udp| PeerAddress {
+            plane,
+            ip: ip.parse().unwrap(),
+            udp_port: std::num::NonZeroU16::new(udp),
+            tcp_port: std::num::NonZeroU16::new(4862),
+        };
+        Peer {
+            node: NodeName::try_from(name).unwrap(),
+            ssid: Ssid(ssid),
+            addresses: vec![
+                address(Plane::Pod, &format!("10.0.0.{ssid}"), 4862),
+                address(Plane::Host, &format!("192.168.0.{ssid}"), 0),
+            ],
+            phase: 0,
+            answer_only: false,
+        }
+    }
+
+    fn set(peers: Vec<Peer>) -> TargetSet {
+        TargetSet {
+            generation: 1,
+            ssid: Ssid(1),
+            peers,
+            dns: vec![DnsTarget {
+                server: "vip".into(),
+                address: "10.96.0.10:53".parse().unwrap(),
+                name: "kubernetes.default.svc.cluster.local.".into(),
+                expected_rcode: 0,
+                plane: Plane::Service,
+            }],
+            timings: BTreeMap::from([(
+                (ProbeKind::Tcp, Plane::Host),
+                Timing {
+                    interval: Duration::from_secs(7),
+                    timeout: Duration::from_millis(300),
+                },
+            )]),
+            report_interval: Duration::from_secs(10),
+            stamp_keys: None,
+            aggregators: Vec::new(),
+        }
+    }
+
+    fn registry() -> (Registry, Book) {
+        let own = NodeName::try_from("a").unwrap();
+        (
+            Registry::new(own, Plane::Pod, 4862),
+            Book::new(Moment::ORIGIN),
+        )
+    }
+
+    #[test]
+    fn a_peer_is_probed_on_both_planes_and_heard_on_the_own_one() {
+        let (mut registry, mut book) = registry();
+        let plan = registry.apply(&set(vec![peer("b", 2)]), &mut book);
+        assert_eq!(plan.udp.len(), 1);
+        assert_eq!(plan.answered[0].heard_v4, Some(plan.udp[0].path));
+        let tcp: Vec<_> = plan
+            .tcp
+            .iter()
+            .map(|t| (t.expectation, t.cadence.interval.as_secs()))
+            .collect();
+        assert_eq!(tcp, [(Expectation::Echo, 5), (Expectation::Contact, 7)]);
+        assert_eq!(plan.dns.len(), 2);
+        assert_eq!(registry.dictionary().len(), 2);
+        assert_eq!(plan.responder_ports, [4862]);
+    }
+
+    #[test]
+    fn a_kept_target_keeps_its_paths_and_a_number_never_changes_its_meaning() {
+        let (mut registry, mut book) = registry();
+        let before = registry.apply(&set(vec![peer("b", 2), peer("c", 3)]), &mut book);
+        let after = registry.apply(&set(vec![peer("c", 3), peer("d", 4)]), &mut book);
+        assert_eq!(before.udp[1], after.udp[0]);
+        assert_ne!(before.udp[0].target, after.udp[1].target);
+        let again = registry.apply(&set(vec![peer("b", 2)]), &mut book);
+        assert_eq!(again.udp[0].target, before.udp[0].target);
+        assert_eq!(registry.target_of(Ssid(3)), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_only_answered_is_heard_and_not_probed() {
+        let (mut registry, mut book) = registry();
+        let silent = Peer {
+            answer_only: true,
+            ..peer("b", 2)
+        };
+        let plan = registry.apply(&set(vec![silent]), &mut book);
+        assert!(plan.udp.is_empty() && plan.tcp.is_empty());
+        assert!(plan.answered[0].heard_v4.is_some());
+    }
+}

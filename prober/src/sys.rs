@@ -1,0 +1,367 @@
+//! The system calls that no crate offers soundly: batched receive with control messages, the socket's error queue,
+//! `ppoll` and `TCP_INFO`. The only module of this crate with unsafe code; everything that it returns is plain data.
+#![expect(
+    unsafe_code,
+    reason = "recvmmsg, MSG_ERRQUEUE, ppoll and TCP_INFO have no sound safe wrapper (see the module docs)"
+)]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::time::Duration;
+
+/// Packets of one `recvmmsg` call: a slot's worth at 3,000 packets a second.
+const BATCH: usize = 32;
+
+/// Octets that are kept of a packet. A longer one is marked as truncated.
+const PACKET: usize = 2048;
+
+/// Octets for the control messages of one packet: a timestamp, a TTL, a drop counter, an error with its offender.
+const CONTROL: usize = 256;
+
+/// Control messages are read through pointers to their headers.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL]);
+
+/// Turns a boolean socket option on.
+pub(crate) fn enable(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open for as long as it is borrowed; the value is an int of the given length.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    check(result).map(|_| ())
+}
+
+/// What the kernel told about a received packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PacketFacts {
+    /// When it arrived, nanoseconds since the Unix epoch.
+    pub(crate) unix_nanos: Option<i64>,
+    /// TTL or hop limit.
+    pub(crate) ttl: Option<u8>,
+    /// Packets that this socket has dropped in its life because its buffer was full.
+    pub(crate) overflow: Option<u32>,
+}
+
+/// A received packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet<'a> {
+    pub(crate) source: SocketAddr,
+    pub(crate) octets: &'a [u8],
+    /// It was longer than what is kept.
+    pub(crate) truncated: bool,
+    pub(crate) facts: PacketFacts,
+}
+
+/// Buffers for batched receives. One for all sockets of a thread.
+pub(crate) struct ReceiveBatch {
+    packets: Box<[[u8; PACKET]; BATCH]>,
+    controls: Box<[Control; BATCH]>,
+    names: Box<[libc::sockaddr_storage; BATCH]>,
+    lengths: [u32; BATCH],
+    control_lengths: [usize; BATCH],
+    flags: [i32; BATCH],
+}
+
+impl ReceiveBatch {
+    pub(crate) fn new() -> Self {
+        Self {
+            packets: Box::new([[0; PACKET]; BATCH]),
+            controls: Box::new([Control([0; CONTROL]); BATCH]),
+            // SAFETY: all-zero octets are a valid sockaddr_storage (family AF_UNSPEC).
+            names: Box::new([unsafe { zeroed() }; BATCH]),
+            lengths: [0; BATCH],
+            control_lengths: [0; BATCH],
+            flags: [0; BATCH],
+        }
+    }
+
+    /// How many packets one call can return.
+    pub(crate) const fn capacity() -> usize {
+        BATCH
+    }
+
+    /// Receives what is there, at most a batch, without waiting. Returns how many packets can be read with
+    /// [`Self::packet`].
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        // SAFETY: all-zero octets are valid values of these plain structures.
+        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+            unsafe { (zeroed(), zeroed()) };
+        for i in 0..BATCH {
+            vectors[i] = libc::iovec {
+                iov_base: self.packets[i].as_mut_ptr().cast(),
+                iov_len: PACKET,
+            };
+            let header = &mut headers[i].msg_hdr;
+            header.msg_name = (&raw mut self.names[i]).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_iov = &raw mut vectors[i];
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[i].0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL as _;
+        }
+        // SAFETY: every header points to distinct buffers of the stated lengths that outlive the call; the
+        // descriptor is open for as long as it is borrowed; no timeout is passed.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        let received = check(received)? as usize;
+        for (i, header) in headers[..received].iter().enumerate() {
+            self.lengths[i] = header.msg_len;
+            self.control_lengths[i] = header.msg_hdr.msg_controllen as usize;
+            self.flags[i] = header.msg_hdr.msg_flags;
+        }
+        Ok(received)
+    }
+
+    /// A packet of the last call; `None` if its source is no IP address.
+    pub(crate) fn packet(&self, index: usize) -> Option<Packet<'_>> {
+        let source = socket_address(&self.names[index])?;
+        let length = (self.lengths[index] as usize).min(PACKET);
+        let control = &self.controls[index].0[..self.control_lengths[index].min(CONTROL)];
+        Some(Packet {
+            source,
+            octets: &self.packets[index][..length],
+            truncated: self.flags[index] & libc::MSG_TRUNC != 0,
+            facts: packet_facts(control),
+        })
+    }
+}
+
+/// An entry of a socket's error queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueuedError {
+    /// Where the packet had been sent to.
+    pub(crate) destination: SocketAddr,
+    /// The system's error number.
+    pub(crate) errno: i32,
+    /// What the error carries: for `EMSGSIZE` the path MTU.
+    pub(crate) info: u32,
+    /// The beginning of the packet's payload, as far as it was quoted.
+    pub(crate) quoted: [u8; 16],
+    /// Octets of it.
+    pub(crate) quoted_length: usize,
+}
+
+/// Takes one entry out of the error queue; `None` when it is empty.
+pub(crate) fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<QueuedError>> {
+    let mut quoted = [0_u8; 16];
+    let mut control = Control([0; CONTROL]);
+    let mut name: MaybeUninit<libc::sockaddr_storage> = MaybeUninit::zeroed();
+    let mut vector = libc::iovec {
+        iov_base: quoted.as_mut_ptr().cast(),
+        iov_len: quoted.len(),
+    };
+    // SAFETY: all-zero octets are a valid msghdr.
+    let mut header: libc::msghdr = unsafe { zeroed() };
+    header.msg_name = name.as_mut_ptr().cast();
+    header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = CONTROL as _;
+    // SAFETY: the header points to buffers of the stated lengths that outlive the call; the descriptor is open for
+    // as long as it is borrowed.
+    let received = unsafe {
+        libc::recvmsg(
+            socket.as_raw_fd(),
+            &raw mut header,
+            libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT,
+        )
+    };
+    if received < 0 {
+        let error = io::Error::last_os_error();
+        return match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(None),
+            _ => Err(error),
+        };
+    }
+    // SAFETY: it was zeroed before the kernel wrote to it.
+    let name = unsafe { name.assume_init() };
+    let Some(destination) = socket_address(&name) else {
+        return Ok(None);
+    };
+    let mut queued = QueuedError {
+        destination,
+        errno: 0,
+        info: 0,
+        quoted,
+        quoted_length: received as usize,
+    };
+    let length = (header.msg_controllen as usize).min(CONTROL);
+    for (level, kind, value) in Messages::new(&control.0[..length]) {
+        let is_error = matches!(
+            (level, kind),
+            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+        );
+        // struct sock_extended_err: errno u32, origin u8, type u8, code u8, pad u8, info u32, data u32.
+        if is_error && let (Some(errno), Some(info)) = (native_u32(value, 0), native_u32(value, 8))
+        {
+            queued.errno = errno as i32;
+            queued.info = info;
+        }
+    }
+    Ok(Some(queued))
+}
+
+/// Waits until one of the sockets has something, or for `timeout`. `true`: one has.
+pub(crate) fn wait_readable(sockets: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
+    let mut entries: smallvec::SmallVec<[libc::pollfd; 8]> = sockets
+        .iter()
+        .map(|socket| libc::pollfd {
+            fd: socket.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos() as _,
+    };
+    // SAFETY: the entries are an array of the given length, the timeout lives until the call returns, and no signal
+    // mask is passed.
+    let ready = unsafe {
+        libc::ppoll(
+            entries.as_mut_ptr(),
+            entries.len() as libc::nfds_t,
+            &raw const timeout,
+            std::ptr::null(),
+        )
+    };
+    match check(ready) {
+        Ok(ready) => Ok(ready > 0),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the kernel measured of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TcpFacts {
+    /// The smoothed round-trip time: after the handshake that of SYN and SYN/ACK.
+    pub(crate) rtt: Duration,
+    /// Segments that were sent again, the SYN included.
+    pub(crate) retransmissions: u32,
+}
+
+/// Reads `TCP_INFO`.
+pub(crate) fn tcp_facts(socket: BorrowedFd<'_>) -> io::Result<TcpFacts> {
+    // SAFETY: all-zero octets are a valid tcp_info.
+    let mut info: libc::tcp_info = unsafe { zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the buffer is as long as stated, and the descriptor is open for as long as it is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    check(result)?;
+    Ok(TcpFacts {
+        rtt: Duration::from_micros(info.tcpi_rtt.into()),
+        retransmissions: info.tcpi_total_retrans,
+    })
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that it holds a sockaddr_in, which is smaller and no stricter in alignment.
+            let v4 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for sockaddr_in6.
+            let v6 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::new(IpAddr::V6(ip), u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+fn packet_facts(control: &[u8]) -> PacketFacts {
+    let mut facts = PacketFacts::default();
+    for (level, kind, value) in Messages::new(control) {
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                if let (Some(seconds), Some(nanos)) = (native_i64(value, 0), native_i64(value, 8)) {
+                    facts.unix_nanos = seconds
+                        .checked_mul(1_000_000_000)
+                        .and_then(|whole| whole.checked_add(nanos));
+                }
+            }
+            (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => {
+                facts.ttl = native_u32(value, 0).and_then(|ttl| u8::try_from(ttl).ok());
+            }
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => facts.overflow = native_u32(value, 0),
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// Iterates over control messages without pointers: (level, type, value).
+struct Messages<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Messages<'a> {
+    const fn new(control: &'a [u8]) -> Self {
+        Self { rest: control }
+    }
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = (i32, i32, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // struct cmsghdr on 64-bit Linux: length of header and value (8), level (4), type (4).
+        const HEADER: usize = size_of::<libc::cmsghdr>();
+        let length = self.rest.first_chunk::<{ size_of::<usize>() }>();
+        let length = usize::from_ne_bytes(*length?);
+        let level = native_u32(self.rest, size_of::<usize>())? as i32;
+        let kind = native_u32(self.rest, size_of::<usize>() + 4)? as i32;
+        let value = self.rest.get(HEADER..length)?;
+        let next = length.next_multiple_of(size_of::<usize>());
+        self.rest = self.rest.get(next..).unwrap_or_default();
+        Some((level, kind, value))
+    }
+}
+
+fn native_u32(octets: &[u8], at: usize) -> Option<u32> {
+    let octets = octets.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_ne_bytes(*octets))
+}
+
+fn native_i64(octets: &[u8], at: usize) -> Option<i64> {
+    let octets = octets.get(at..)?.first_chunk::<8>()?;
+    Some(i64::from_ne_bytes(*octets))
+}
