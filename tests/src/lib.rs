@@ -9,3 +9,4 @@
 pub mod bench;
 pub mod distribution;
 pub mod metrics_page;
+pub mod scenario;

@@ -1,0 +1,237 @@
+//! The steps of a scenario.
+//!
+//! | Step | What it does |
+//! |---|---|
+//! | `break: node-dark victim` | injects a fault of the lab, roles in the place of nodes |
+//! | `heal: node-dark victim`, `heal: all` | repairs it |
+//! | `kill`, `stop`, `start` with `aggregator` or `prober victim` | −9; SIGTERM; start |
+//! | `pause`, `resume` with `prober victim` | SIGSTOP, SIGCONT |
+//! | `roll_probers: {pause: 2s}` | stops and starts every prober, one after the other |
+//! | `find: {within: 5s, incidents: […]}` | these open, and no others |
+//! | `clear: {within: 60s}` | all that is open ends, and every path is healthy again |
+//! | `quiet: 20s` | nothing opens and nothing ends |
+//! | `judging: {within: 60s}` | the aggregator judges (again) |
+//! | `check: no-report-lost` | see [`Check`] |
+//! | `attack: responders` | see [`Attack`] |
+//! | `disk: full`, `disk: free` | the file system of the aggregator's store |
+
+use std::time::Duration;
+
+use meshprobe_daemon::config::HumanDuration;
+use meshprobe_lab::{Fault, ParseFaultError};
+use serde::Deserialize;
+
+use super::cast::{Cast, CastError};
+use super::expected::ExpectedIncident;
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    Break(String),
+    Heal(String),
+    Kill(Daemon),
+    Stop(Daemon),
+    Pause(OneProber),
+    Resume(OneProber),
+    Start(Daemon),
+    RollProbers(Roll),
+    Find(Find),
+    Clear(Within),
+    Quiet(QuietFor),
+    Judging(Within),
+    Check(Check),
+    Attack(Attack),
+    Disk(Disk),
+}
+
+/// A process of the mesh: `aggregator` or `prober ROLE`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Daemon {
+    Aggregator,
+    Prober { role: String },
+}
+
+impl TryFrom<String> for Daemon {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words.as_slice() {
+            ["aggregator"] => Ok(Self::Aggregator),
+            ["prober", role] => Ok(Self::Prober {
+                role: (*role).to_owned(),
+            }),
+            _ => Err(format!(
+                "`{text}` is no daemon: write `aggregator` or `prober ROLE`"
+            )),
+        }
+    }
+}
+
+/// The process of one node: `prober ROLE`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Daemon")]
+pub struct OneProber {
+    pub role: String,
+}
+
+impl TryFrom<Daemon> for OneProber {
+    type Error = &'static str;
+
+    fn try_from(daemon: Daemon) -> Result<Self, Self::Error> {
+        match daemon {
+            Daemon::Prober { role } => Ok(Self { role }),
+            Daemon::Aggregator => Err("only probers can be paused: write `prober ROLE`"),
+        }
+    }
+}
+
+/// See [`Step::RollProbers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roll {
+    /// Between the start of one and the stop of the next.
+    pub pause: HumanDuration,
+}
+
+/// See [`Step::Find`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Find {
+    /// From the last thing that was broken to the webhook's first byte.
+    pub within: HumanDuration,
+    pub incidents: Vec<ExpectedIncident>,
+    /// When the webhooks arrive.
+    #[serde(default)]
+    pub webhook: WebhookMoment,
+}
+
+/// When the webhooks of an incident arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebhookMoment {
+    /// While the failure lasts, and within the limit.
+    #[default]
+    Now,
+    /// When the way to the receiver is there again: the failure cuts it.
+    AfterHealing,
+}
+
+/// A limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Within {
+    /// From the last repair.
+    pub within: HumanDuration,
+}
+
+/// How long nothing happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum QuietFor {
+    Time(Duration),
+    /// As long as the scenario's `duration`, which the command line can change.
+    Duration,
+}
+
+impl TryFrom<String> for QuietFor {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "duration" {
+            return Ok(Self::Duration);
+        }
+        let time: Result<HumanDuration, _> = text.parse();
+        time.map(|time| Self::Time(time.duration()))
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// What else is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// Every report that a prober made was taken by the aggregator, once.
+    NoReportLost,
+    /// The aggregator says that its store cannot be written.
+    StoreUnwritable,
+    /// The aggregator says that its store can be written and that nothing waits for it.
+    StoreWritable,
+}
+
+/// Bad input from inside the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attack {
+    /// Truncated, oversized, forged, reflected and looping packets at a prober's responder.
+    Responders,
+    /// Malformed, misattributed and replayed messages at the aggregator.
+    Reports,
+}
+
+/// The state of the store's file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Disk {
+    Full,
+    Free,
+}
+
+/// A step that can never work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    #[error(transparent)]
+    Fault(#[from] ParseFaultError),
+    #[error(transparent)]
+    Cast(#[from] CastError),
+    #[error("no incident is listed: use `quiet` where nothing is expected")]
+    NothingToFind,
+}
+
+/// `heal: all`
+pub const EVERYTHING: &str = "all";
+
+impl Step {
+    /// Whether its words mean something.
+    pub fn check(&self, cast: &Cast) -> Result<(), StepError> {
+        match self {
+            Self::Heal(text) if text == EVERYTHING => {}
+            Self::Break(text) | Self::Heal(text) => {
+                fault(text, cast)?;
+            }
+            Self::Kill(Daemon::Prober { role })
+            | Self::Stop(Daemon::Prober { role })
+            | Self::Start(Daemon::Prober { role })
+            | Self::Pause(OneProber { role })
+            | Self::Resume(OneProber { role }) => {
+                cast.node(role)?;
+            }
+            Self::Find(find) => {
+                if find.incidents.is_empty() {
+                    return Err(StepError::NothingToFind);
+                }
+                for incident in &find.incidents {
+                    incident.resolve(cast)?;
+                }
+            }
+            Self::Kill(Daemon::Aggregator)
+            | Self::Stop(Daemon::Aggregator)
+            | Self::Start(Daemon::Aggregator)
+            | Self::RollProbers(_)
+            | Self::Clear(_)
+            | Self::Quiet(_)
+            | Self::Judging(_)
+            | Self::Check(_)
+            | Self::Attack(_)
+            | Self::Disk(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The fault that a text names, with nodes in the place of roles.
+pub fn fault(text: &str, cast: &Cast) -> Result<Fault, ParseFaultError> {
+    cast.fill_in(text).parse()
+}
