@@ -75,7 +75,8 @@ impl Severity {
             Pattern::ReportsCut
             | Pattern::ProberDown
             | Pattern::UnreachableUnconfirmed
-            | Pattern::AggregatorIsolated => Self::Warning,
+            | Pattern::AggregatorIsolated
+            | Pattern::StoreUnwritable => Self::Warning,
         }
     }
 }

@@ -53,6 +53,9 @@ pub(super) fn opened(declared: &Declared) -> String {
         Pattern::AggregatorIsolated => {
             "Most probers fell silent together: the aggregator's own network is the likely cause. Dark nodes are not announced until it is over.".to_owned()
         }
+        Pattern::StoreUnwritable => {
+            "The aggregator cannot write its store: changes are kept in memory, and notifications are still sent.".to_owned()
+        }
     };
     if declared.few_observers && declared.pattern == Pattern::NodeDark {
         text.push_str(" Few observers: fewer than three could vote.");
@@ -65,6 +68,7 @@ pub(super) fn resolved(declared_subject: &str, pattern: Pattern, lasted: Duratio
     let lasted = duration(lasted);
     match pattern {
         Pattern::AggregatorIsolated => format!("The probers report again, after {lasted}."),
+        Pattern::StoreUnwritable => format!("The store can be written again, after {lasted}."),
         Pattern::ReportsCut => format!("{declared_subject}: reports arrive again, after {lasted}."),
         Pattern::ProberDown => {
             format!("{declared_subject}: the prober answers again, after {lasted}.")

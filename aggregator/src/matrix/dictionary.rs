@@ -3,8 +3,6 @@
 //! A row of a report is turned into a column by one array access. The names behind the numbers are kept beside it: a node
 //! that joins later gets its column then, and an entry that contradicts an earlier one is refused.
 
-use std::collections::HashMap;
-
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::path::Layer;
 use meshprobe_proto::v1;
@@ -119,11 +117,13 @@ pub(crate) struct Dictionary {
 }
 
 impl Dictionary {
-    /// Takes new entries; those that are known may be repeated.
+    /// Takes new entries; those that are known may be repeated. `unknown` is told about each new number of a node that
+    /// is not in the mesh.
     pub(crate) fn extend(
         &mut self,
         entries: Vec<v1::DictionaryEntry>,
         nodes: impl Fn(&NodeName) -> Option<NodeIndex>,
+        mut unknown: impl FnMut(u32, &NodeName),
         dns: &mut DnsColumns,
     ) -> Result<(), DictionaryError> {
         for entry in entries {
@@ -144,7 +144,13 @@ impl Dictionary {
                 return Err(DictionaryError::TooMany);
             }
             self.columns.push(match &meaning {
-                Meaning::Node(name) => nodes(name).map_or(Column::UNRESOLVED, Column::node),
+                Meaning::Node(name) => nodes(name).map_or_else(
+                    || {
+                        unknown(number, name);
+                        Column::UNRESOLVED
+                    },
+                    Column::node,
+                ),
                 Meaning::Dns(key) => Column::dns(dns.column(key)),
             });
             self.meanings.push(meaning);
@@ -158,15 +164,30 @@ impl Dictionary {
         &self.columns
     }
 
-    /// The membership changed: some names have other columns now.
-    pub(crate) fn resolve(&mut self, nodes: &HashMap<NodeName, NodeIndex>) {
-        for (column, meaning) in self.columns.iter_mut().zip(&self.meanings) {
-            if let Meaning::Node(name) = meaning {
-                *column = nodes
-                    .get(name)
-                    .map_or(Column::UNRESOLVED, |node| Column::node(*node));
-            }
+    /// The node behind this number.
+    pub(crate) fn node_name(&self, number: u32) -> Option<&NodeName> {
+        match self.meanings.get(number as usize)? {
+            Meaning::Node(name) => Some(name),
+            Meaning::Dns(_) => None,
         }
+    }
+
+    /// The node behind this number joined.
+    pub(crate) fn resolve(&mut self, number: u32, node: NodeIndex) {
+        if let Some(column) = self.columns.get_mut(number as usize) {
+            *column = Column::node(node);
+        }
+    }
+
+    /// This node's number is free again. Its number here, if it has one.
+    pub(crate) fn forget(&mut self, node: NodeIndex) -> Option<u32> {
+        let forgotten = Column::node(node);
+        let number = self
+            .columns
+            .iter()
+            .position(|column| *column == forgotten)?;
+        self.columns[number] = Column::UNRESOLVED;
+        u32::try_from(number).ok()
     }
 }
 
@@ -204,20 +225,27 @@ mod tests {
         let mut dictionary = Dictionary::default();
         let mut dns = DnsColumns::default();
         let entries = vec![node(0, "b"), node(1, "later")];
-        dictionary.extend(entries, known, &mut dns).unwrap();
-        let indices: Vec<_> = dictionary.columns().iter().map(|c| c.index()).collect();
-        assert_eq!(indices, [Some(7), None]);
-        let later = NodeName::try_from("later").unwrap();
-        let b = NodeName::try_from("b").unwrap();
-        dictionary.resolve(&HashMap::from([(later, NodeIndex(9)), (b, NodeIndex(7))]));
-        assert_eq!(dictionary.columns()[1].index(), Some(9));
+        let mut unknown = Vec::new();
+        let note = |number, name: &NodeName| unknown.push((number, name.to_string()));
+        dictionary.extend(entries, known, note, &mut dns).unwrap();
+        assert_eq!(unknown, [(1, "later".to_owned())]);
+        let indices = |dictionary: &Dictionary| {
+            let columns = dictionary.columns().iter();
+            columns.map(|column| column.index()).collect::<Vec<_>>()
+        };
+        assert_eq!(indices(&dictionary), [Some(7), None]);
+        dictionary.resolve(1, NodeIndex(9));
+        assert_eq!(indices(&dictionary), [Some(7), Some(9)]);
+        assert_eq!(dictionary.forget(NodeIndex(7)), Some(0));
+        assert_eq!(dictionary.forget(NodeIndex(7)), None);
+        assert_eq!(indices(&dictionary), [None, Some(9)]);
     }
 
     #[test]
     fn a_repeated_dictionary_is_fine_and_a_changed_meaning_is_not() {
         let mut dictionary = Dictionary::default();
         let mut dns = DnsColumns::default();
-        let mut extend = |entries| dictionary.extend(entries, known, &mut dns);
+        let mut extend = |entries| dictionary.extend(entries, known, |_, _| {}, &mut dns);
         extend(vec![node(0, "b")]).unwrap();
         extend(vec![node(0, "b"), node(1, "c")]).unwrap();
         assert_eq!(

@@ -139,10 +139,14 @@ impl Matrix {
         }
     }
 
-    /// The membership changed: how many nodes there are, and below what their numbers are.
-    pub(crate) fn set_nodes(&mut self, nodes: usize, bound: usize) {
+    /// Numbers of nodes are below `bound` from now on.
+    pub(crate) fn grow(&mut self, bound: usize) {
+        self.bound = self.bound.max(bound);
+    }
+
+    /// There are so many nodes now: with the number of paths the chance of a false alarm changes.
+    pub(crate) fn set_nodes(&mut self, nodes: usize) {
         self.nodes = nodes;
-        self.bound = bound;
         for cells in &mut self.layers {
             cells.thresholds = self.rhythm.thresholds(cells.layer, nodes);
         }

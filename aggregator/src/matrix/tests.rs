@@ -31,7 +31,8 @@ fn rhythm() -> Rhythm {
 
 fn matrix() -> Matrix {
     let mut matrix = Matrix::new(rhythm());
-    matrix.set_nodes(NODES as usize, NODES as usize);
+    matrix.grow(NODES as usize);
+    matrix.set_nodes(NODES as usize);
     matrix
 }
 
@@ -52,7 +53,7 @@ fn dictionary() -> Dictionary {
     let entries = (0..NODES).map(entry).collect();
     let nodes = |name: &NodeName| known.get(name).copied();
     dictionary
-        .extend(entries, nodes, &mut DnsColumns::default())
+        .extend(entries, nodes, |_, _| {}, &mut DnsColumns::default())
         .unwrap();
     dictionary
 }
@@ -240,7 +241,6 @@ fn a_forgotten_nodes_number_starts_empty() {
 #[test]
 fn a_path_costs_at_most_forty_octets() {
     let mut matrix = Matrix::new(rhythm());
-    matrix.set_nodes(160, 160);
     for node in 0..160 {
         matrix.layer_mut(UDP).row_mut(NodeIndex(node), 160);
     }

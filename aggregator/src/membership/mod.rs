@@ -166,6 +166,8 @@ pub struct Membership {
     changed: BTreeSet<NodeIndex>,
     forgotten: Vec<NodeName>,
     plan_version: u64,
+    /// See [`Self::next_deadline`]; kept because it is asked for at every turn of the mesh task.
+    deadline: Option<Timestamp>,
 }
 
 impl Membership {
@@ -184,6 +186,7 @@ impl Membership {
             changed: BTreeSet::new(),
             forgotten: Vec::new(),
             plan_version: 1,
+            deadline: None,
         };
         for record in records {
             this.take_record(record, now);
@@ -192,6 +195,7 @@ impl Membership {
             this.take_static(&node)?;
             this.config.static_nodes.push(node);
         }
+        this.deadline = this.find_deadline();
         Ok(this)
     }
 
@@ -286,6 +290,9 @@ impl Membership {
         if is_news || known.is_none() {
             self.changed.insert(node);
         }
+        if lifecycle != Lifecycle::Active {
+            self.deadline = self.find_deadline();
+        }
         if is_plan_news || known.is_none() {
             self.plan_version += 1;
         }
@@ -313,10 +320,15 @@ impl Membership {
         seat.away_until = Some(now.saturating_add(back_within).unwrap_or(Timestamp::MAX));
         member.lifecycle = Lifecycle::Leaving;
         self.changed.insert(node);
+        self.deadline = self.find_deadline();
     }
 
     /// When [`Self::poll`] has something to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    fn find_deadline(&self) -> Option<Timestamp> {
         let forget_after = self.config.forget_after;
         self.iter()
             .flat_map(|(_, member)| {
@@ -360,6 +372,7 @@ impl Membership {
                 expiries.push(Expiry::Forgotten(node));
             }
         }
+        self.deadline = self.find_deadline();
         expiries
     }
 

@@ -22,11 +22,6 @@ pub(crate) struct ByVerdict {
     verdict: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct ByPattern {
-    pattern: &'static str,
-}
-
 /// Counters and gauges of ingest, matrix and judge. Cheap to clone; all clones count together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PipelineMetrics {
@@ -42,7 +37,6 @@ pub(crate) struct PipelineMetrics {
     pub(crate) nodes_reporting: Gauge,
     pub(crate) cell_bytes: Gauge,
     cells: Family<ByVerdict, Gauge>,
-    incidents: Family<ByPattern, Gauge>,
 }
 
 impl PipelineMetrics {
@@ -62,7 +56,6 @@ impl PipelineMetrics {
             nodes_reporting,
             cell_bytes,
             cells,
-            incidents,
         } = this.clone();
         registry.register(
             "reports",
@@ -112,7 +105,6 @@ impl PipelineMetrics {
             cell_bytes,
         );
         registry.register("cells", "Paths by verdict, over all layers", cells);
-        registry.register("incidents_open", "Open incidents by pattern", incidents);
         this
     }
 
@@ -139,12 +131,6 @@ impl PipelineMetrics {
     pub(crate) fn set_cells(&self, verdict: &'static str, count: u64) {
         let gauge = self.cells.get_or_create(&ByVerdict { verdict });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    pub(crate) fn set_incidents(&self, pattern: &'static str, count: usize) {
-        self.incidents
-            .get_or_create(&ByPattern { pattern })
-            .set(count as i64);
     }
 
     #[cfg(test)]

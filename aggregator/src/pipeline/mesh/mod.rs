@@ -7,6 +7,7 @@ mod by_hand;
 mod publish;
 mod reports;
 mod storing;
+mod strangers;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshprobe_core::ids::{NodeIndex, NodeName};
+use meshprobe_core::path::Plane;
 use meshprobe_core::time::Moment;
 use meshprobe_proto::v1;
 use tokio::sync::watch;
@@ -23,7 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::metrics::PipelineMetrics;
 use super::{Now, PathError, PipelineConfig};
-use crate::incident::IncidentChange;
+use crate::incident::{IncidentChange, Transition};
 use crate::ingest::event::StreamEvent;
 use crate::ingest::refusal::Refusal;
 use crate::ingest::session::{Admitted, ProberKey, Session, StreamEnd, StreamId, Succession};
@@ -39,6 +41,7 @@ pub use by_hand::{MeshByHand, StreamByHand, now_by_hand};
 use publish::Published;
 pub(super) use storing::Batch;
 use storing::Storing;
+use strangers::Strangers;
 
 /// A goodbye that names a longer absence than this is taken for this.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(86_400);
@@ -58,6 +61,7 @@ pub(super) struct Mesh {
     membership: Membership,
     sessions: HashMap<ProberKey, Session>,
     last_reports: HashMap<NodeIndex, LastReport>,
+    strangers: Strangers,
     matrix: Matrix,
     judge: Judge,
     storing: Storing,
@@ -91,16 +95,14 @@ impl Mesh {
             matrix: Matrix::new(rhythm),
             sessions: HashMap::new(),
             last_reports: HashMap::new(),
+            strangers: Strangers::default(),
             storing: Storing::new(progress),
             census: Census::default(),
             published: Published::new(now),
             membership,
             metrics,
         };
-        this.matrix.set_nodes(
-            this.membership.present().count(),
-            this.membership.index_bound(),
-        );
+        this.matrix.grow(this.membership.index_bound());
         this.publish_roster(now);
         this.publish_snapshot(now);
         Ok(this)
@@ -126,8 +128,9 @@ impl Mesh {
                 if let Err(refusal) = &admitted {
                     debug!(prober = %hello.node, plane = %hello.plane, error = %refusal, "Prober refused");
                 }
-                if answer.send(admitted).is_err() {
+                if let Err(Ok(admitted)) = answer.send(admitted) {
                     debug!(prober = %hello.node, "Prober hung up before it was admitted");
+                    self.handle_closed(admitted.prober, stream, now);
                 }
             }
             StreamEvent::Dictionary {
@@ -286,13 +289,15 @@ impl Mesh {
         match joined {
             Joined::New(node) => {
                 info!(prober = %hello.node, plane = %hello.plane, zone = hello.zone, "Node joined");
-                self.resolve_dictionaries();
-                let (nodes, bound) = (
-                    self.membership.present().count(),
-                    self.membership.index_bound(),
-                );
-                self.matrix.set_nodes(nodes, bound);
-                debug!(node = node.0, nodes, "Matrix grew");
+                for known in self.strangers.take(&hello.node) {
+                    let session = self.sessions.get_mut(&known.prober);
+                    let session = session.filter(|s| s.incarnation.0 == known.incarnation);
+                    if let Some(session) = session {
+                        session.dictionary.resolve(known.number, node);
+                    }
+                }
+                // Reports about it may come before the next roster.
+                self.matrix.grow(self.membership.index_bound());
             }
             Joined::Back(_) => info!(prober = %hello.node, plane = %hello.plane, "Node is back"),
             Joined::Known(_) => {
@@ -347,37 +352,36 @@ impl Mesh {
                     }
                     self.judge.sync_node(&self.membership, node, now.moment);
                 }
-                Expiry::Forgotten(node) => {
-                    self.judge.sync_node(&self.membership, node, now.moment);
-                    self.matrix.clear_node(node);
-                    self.last_reports.remove(&node);
-                    self.sessions.retain(|prober, _| prober.node != node);
-                    self.resolve_dictionaries();
-                }
+                Expiry::Forgotten(node) => self.forget(node, now),
             }
         }
-        let (nodes, bound) = (
-            self.membership.present().count(),
-            self.membership.index_bound(),
-        );
-        self.matrix.set_nodes(nodes, bound);
         self.published.plan_changed(&self.membership, now.moment);
     }
 
-    /// Names have other numbers now.
-    fn resolve_dictionaries(&mut self) {
-        let members = self.membership.iter();
-        let nodes = members.map(|(node, member)| (member.profile.name.clone(), node));
-        let nodes: HashMap<NodeName, NodeIndex> = nodes.collect();
-        for session in self.sessions.values_mut() {
-            session.dictionary.resolve(&nodes);
+    /// Nothing of the node stays behind for the next one that gets its number.
+    fn forget(&mut self, node: NodeIndex, now: Now) {
+        self.judge.sync_node(&self.membership, node, now.moment);
+        self.matrix.clear_node(node);
+        self.last_reports.remove(&node);
+        self.sessions.retain(|prober, _| prober.node != node);
+        for (prober, session) in &mut self.sessions {
+            if let Some(number) = session.dictionary.forget(node)
+                && let Some(name) = session.dictionary.node_name(number)
+            {
+                let incarnation = session.incarnation.0;
+                self.strangers.note(name, *prober, incarnation, number);
+            }
         }
     }
 
     /// Asks a node's probers to probe others at once, or only to report.
     fn ask(&self, question: &Question) {
-        let probers = self.sessions.iter();
-        for (prober, session) in probers.filter(|(prober, _)| prober.node == question.node) {
+        let node = question.node;
+        for plane in [Plane::Pod, Plane::Host] {
+            let prober = ProberKey { node, plane };
+            let Some(session) = self.sessions.get(&prober) else {
+                continue;
+            };
             let ssid = |subject: &NodeIndex| {
                 let member = self.membership.get(*subject)?;
                 let seat = member
@@ -400,21 +404,16 @@ impl Mesh {
     fn log_changes(&self, changes: &[IncidentChange]) {
         for change in changes {
             let incident = &change.incident;
-            warn!(
-                incident = %incident.id,
-                pattern = %incident.pattern,
-                transition = change.transition.as_str(),
-                "{}",
-                incident.summary
-            );
-        }
-        if changes.is_empty() {
-            return;
-        }
-        for pattern in meshprobe_core::dark::Pattern::ALL {
-            let open = self.judge.open_incidents();
-            let open = open.filter(|incident| incident.pattern == pattern).count();
-            self.metrics.set_incidents(pattern.as_str(), open);
+            let transition = change.transition.as_str();
+            let (id, pattern) = (&incident.id, incident.pattern);
+            match change.transition {
+                Transition::Opened | Transition::Reopened => {
+                    warn!(incident = %id, %pattern, transition, "{}", incident.summary);
+                }
+                Transition::Updated | Transition::Resolved => {
+                    info!(incident = %id, %pattern, transition, "{}", incident.summary);
+                }
+            }
         }
     }
 

@@ -35,8 +35,10 @@ type LayerAnswer = oneshot::Sender<Option<Arc<LayerSnapshot>>>;
 #[derive(Debug)]
 struct Read {
     at: Moment,
+    version: u64,
     fingerprint: u64,
-    snapshot: Arc<LayerSnapshot>,
+    /// Kept as long as it may be given to others: it is large.
+    snapshot: Option<Arc<LayerSnapshot>>,
 }
 
 /// The publishing ends and their deadlines.
@@ -109,8 +111,8 @@ impl Mesh {
     ) {
         let fresh = self.published.read.get(&layer);
         let fresh = fresh.filter(|read| now.saturating_since(read.at) < READING_FRESH);
-        if let Some(read) = fresh {
-            return reply(answer, Some(Arc::clone(&read.snapshot)));
+        if let Some(snapshot) = fresh.and_then(|read| read.snapshot.as_ref()) {
+            return reply(answer, Some(Arc::clone(snapshot)));
         }
         if self.matrix.layer(layer).is_none() {
             return reply(answer, None);
@@ -154,6 +156,7 @@ impl Mesh {
         self.published.roster_at = None;
         self.published.rosters.send_replace(Arc::new(roster));
         self.judge.sync_nodes(&self.membership, now.moment);
+        self.matrix.set_nodes(self.membership.present().count());
     }
 
     pub(super) fn publish_snapshot(&mut self, now: Now) {
@@ -198,6 +201,10 @@ impl Mesh {
         }
         self.metrics.cell_bytes.set(self.matrix.cell_bytes() as i64);
         self.published.snapshots.send_replace(Arc::new(snapshot));
+        for read in self.published.read.values_mut() {
+            read.snapshot
+                .take_if(|_| now.moment.saturating_since(read.at) >= READING_FRESH);
+        }
         self.published.snapshot_at = now.moment + SNAPSHOT_GAP;
     }
 
@@ -241,13 +248,14 @@ impl Mesh {
         let (layer, fingerprint) = (reading.layer(), reading.fingerprint());
         let before = self.published.read.get(&layer);
         let version = before.map_or(1, |read| {
-            read.snapshot.version + u64::from(read.fingerprint != fingerprint)
+            read.version + u64::from(read.fingerprint != fingerprint)
         });
         let snapshot = Arc::new(reading.finish(now.wall, version));
         let read = Read {
             at: now.moment,
+            version,
             fingerprint,
-            snapshot: Arc::clone(&snapshot),
+            snapshot: Some(Arc::clone(&snapshot)),
         };
         self.published.read.insert(layer, read);
         snapshot

@@ -47,10 +47,11 @@ impl Mesh {
         }
         let expected = session.incarnation.0;
         let extended = if dictionary.incarnation == expected {
-            let membership = &self.membership;
+            let (membership, strangers) = (&self.membership, &mut self.strangers);
             session.dictionary.extend(
                 dictionary.entries,
                 |name| membership.index_of(name),
+                |number, name| strangers.note(name, prober, expected, number),
                 &mut self.matrix.dns,
             )
         } else {
