@@ -540,7 +540,7 @@ async fn watchers_see_changes_are_limited_and_end_with_a_word_at_shutdown() {
         min_interval_millis: 100,
     };
     let mut matrices = mesh
-        .watch_matrix(request.clone())
+        .watch_matrix(request)
         .await
         .unwrap()
         .into_inner();
@@ -555,7 +555,7 @@ async fn watchers_see_changes_are_limited_and_end_with_a_word_at_shutdown() {
         .await
         .unwrap()
         .into_inner();
-    let refused = mesh.watch_matrix(request.clone()).await.unwrap_err();
+    let refused = mesh.watch_matrix(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
 
     let (mut prober, _other) = two_probers(&aggregator).await;

@@ -90,7 +90,9 @@ fn node_state(state: NodeState) -> v1::NodeState {
             Pattern::EgressDead => v1::NodeState::EgressDead,
             Pattern::ReportsCut => v1::NodeState::ReportsCut,
             Pattern::ProberDown => v1::NodeState::ProberDown,
-            Pattern::UnreachableUnconfirmed | Pattern::AggregatorIsolated => v1::NodeState::Suspect,
+            Pattern::UnreachableUnconfirmed
+            | Pattern::AggregatorIsolated
+            | Pattern::StoreUnwritable => v1::NodeState::Suspect,
         },
     }
 }

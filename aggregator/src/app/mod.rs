@@ -220,6 +220,7 @@ impl App {
         };
         own.register_collector(Box::new(StateCollector {
             mesh: api.mesh.clone(),
+            incidents: api.incidents.clone(),
             store: api.store.clone(),
             watchers: api.watchers.clone(),
         }));

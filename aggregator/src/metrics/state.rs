@@ -10,13 +10,15 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 
-use crate::{api::Watchers, pipeline::MeshHandle, store::StoreState};
+use crate::{api::Watchers, notify::Incidents, pipeline::MeshHandle, store::StoreState};
 
 /// Reads what the API reads. Its registry has the prefix `meshprobe_aggregator`.
 #[derive(Debug)]
 pub struct StateCollector {
     /// Nodes.
     pub mesh: MeshHandle,
+    /// Open incidents.
+    pub incidents: Incidents,
     /// Whether the store can be written.
     pub store: watch::Receiver<StoreState>,
     /// Streams to clients.
@@ -55,6 +57,19 @@ impl StateCollector {
             "Nodes by judged state",
             "state",
             nodes,
+        )?;
+
+        let open = self.incidents.open_by_pattern();
+        let open = open
+            .into_iter()
+            .map(|(pattern, count)| (pattern.as_str(), clamp(count)))
+            .collect();
+        labelled(
+            encoder,
+            "incidents_open",
+            "Open incidents by pattern",
+            "pattern",
+            open,
         )?;
 
         let store = self.store.borrow().clone();

@@ -1,7 +1,8 @@
 //! Incidents for readers: pages of them, and each change as it happens.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use meshprobe_core::dark::Pattern;
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
@@ -56,6 +57,18 @@ impl Incidents {
     /// How many are open.
     pub fn open_count(&self) -> usize {
         self.index.read().open().count()
+    }
+
+    /// How many are open, by pattern; every pattern is there.
+    pub fn open_by_pattern(&self) -> BTreeMap<Pattern, u64> {
+        let mut counts: BTreeMap<Pattern, u64> = Pattern::ALL
+            .into_iter()
+            .map(|pattern| (pattern, 0))
+            .collect();
+        for incident in self.index.read().open() {
+            *counts.entry(incident.pattern).or_default() += 1;
+        }
+        counts
     }
 
     /// The open incidents, and every change after this moment.

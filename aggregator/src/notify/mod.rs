@@ -14,28 +14,37 @@
 mod damping;
 mod incidents;
 mod index;
+mod self_watch;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use jiff::Timestamp;
 use meshprobe_core::ids::NodeName;
 use meshprobe_daemon::clock;
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep_until, timeout},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use incidents::Incidents;
 pub use index::Place;
 
-use self::damping::{Damping, Tell};
+use self::{
+    damping::{Damping, Tell},
+    self_watch::SelfWatch,
+};
 use crate::{
     incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},
     outbox::OutboxHandle,
-    store::{Notification, Operation, StoreHandle, Written},
+    store::{Notification, Operation, StoreHandle, StoreState, Written},
     webhook::{Links, notification_id, render},
 };
 
@@ -88,6 +97,8 @@ pub struct Notifier {
     incidents: Incidents,
     store: StoreHandle,
     outbox: OutboxHandle,
+    store_rx: watch::Receiver<StoreState>,
+    self_watch: SelfWatch,
     damping: Damping,
     told: HashMap<IncidentId, Told>,
 }
@@ -106,13 +117,16 @@ impl Notifier {
             .filter(|incident| incident.state == IncidentState::Open)
             .map(|incident| (incident.id.clone(), Told::of(incident)))
             .collect();
+        let self_watch = SelfWatch::new(known.iter().find(|one| SelfWatch::owns(one)).cloned());
         let incidents = Incidents::new(known);
         let notifier = Self {
             changes_rx,
             audience_rx,
             incidents: incidents.clone(),
+            store_rx: store.watch_state(),
             store,
             outbox,
+            self_watch,
             damping: Damping::default(),
             told,
         };
@@ -121,8 +135,13 @@ impl Notifier {
 
     /// Runs until the pipeline has ended.
     pub async fn run(mut self) {
+        self.look_at_store().await;
         loop {
-            let deadline = self.damping.next_deadline();
+            let deadline = [
+                self.damping.next_deadline(),
+                self.self_watch.next_deadline(),
+            ];
+            let deadline = deadline.into_iter().flatten().min();
             tokio::select! {
                 change = self.changes_rx.recv() => match change {
                     Some(change) => {
@@ -134,11 +153,28 @@ impl Notifier {
                     }
                     None => return,
                 },
-                () = async { match deadline {
-                    Some(deadline) => sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                } } => self.tell_released().await,
+                Ok(()) = self.store_rx.changed() => self.look_at_store().await,
+                () = wait_until(deadline) => {
+                    let own = self.self_watch.poll(clock::now(), wall());
+                    self.handle_own(own).await;
+                    self.tell_released().await;
+                }
             }
+        }
+    }
+
+    async fn look_at_store(&mut self) {
+        let state = self.store_rx.borrow_and_update().clone();
+        let change = self.self_watch.on_state(&state, clock::now(), wall());
+        self.handle_own(change).await;
+    }
+
+    /// The aggregator's own incident, which no judge has logged.
+    async fn handle_own(&mut self, change: Option<IncidentChange>) {
+        if let Some(change) = change {
+            let incident = &change.incident;
+            warn!(incident = %incident.id, pattern = %incident.pattern, transition = change.transition.as_str(), "{}", incident.summary);
+            self.handle(vec![change]).await;
         }
     }
 
@@ -147,7 +183,6 @@ impl Notifier {
         let mut operations = Vec::new();
         let mut notifications = Vec::new();
         for change in changes {
-            log(&change);
             self.incidents.put(change.incident.clone());
             match self
                 .damping
@@ -254,17 +289,13 @@ impl Notifier {
     }
 }
 
-fn log(change: &IncidentChange) {
-    let IncidentChange {
-        transition,
-        incident,
-    } = change;
-    info!(
-        incident = %incident.id,
-        pattern = %incident.pattern,
-        transition = transition.as_str(),
-        severity = %incident.severity,
-        summary = incident.summary,
-        "Incident changed"
-    );
+fn wall() -> Timestamp {
+    Timestamp::try_from(clock::wall()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
 }

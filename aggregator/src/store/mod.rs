@@ -25,6 +25,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+use meshprobe_core::dark::Pattern;
 use meshprobe_daemon::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -66,6 +67,8 @@ impl Loaded {
         let incidents = self
             .incidents
             .iter()
+            // The store's own incident is the notifier's business.
+            .filter(|incident| incident.pattern != Pattern::StoreUnwritable)
             .filter(|incident| {
                 incident.state == IncidentState::Open || incident.updated_at >= since
             })

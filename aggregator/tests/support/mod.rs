@@ -106,18 +106,21 @@ impl Received {
     }
 }
 
+/// A status, and for how many seconds not to come back.
+pub(crate) type Answer = (StatusCode, Option<&'static str>);
+
 /// A receiver of webhooks. It answers 200 unless told otherwise.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inbox {
     received: Arc<Mutex<Vec<Received>>>,
-    answers: Arc<Mutex<VecDeque<(StatusCode, Option<&'static str>)>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Inbox {
     /// What the next requests are answered with, and for how long not to come back.
     pub(crate) fn answer_next(
         &self,
-        answers: impl IntoIterator<Item = (StatusCode, Option<&'static str>)>,
+        answers: impl IntoIterator<Item = Answer>,
     ) {
         self.answers.lock().extend(answers);
     }

@@ -46,11 +46,13 @@ pub enum Pattern {
     UnreachableUnconfirmed,
     /// Most probers fell silent together: the aggregator's own network is the likelier cause.
     AggregatorIsolated,
+    /// The aggregator cannot write its store. It says so of itself; the detector never does.
+    StoreUnwritable,
 }
 
 impl Pattern {
     /// Every pattern.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NodeDark,
         Self::ZoneDark,
         Self::Isolated,
@@ -60,6 +62,7 @@ impl Pattern {
         Self::ProberDown,
         Self::UnreachableUnconfirmed,
         Self::AggregatorIsolated,
+        Self::StoreUnwritable,
     ];
 
     /// The pattern's name in incidents, metrics, the runbook and on the screen.
@@ -74,6 +77,7 @@ impl Pattern {
             Self::ProberDown => "prober-down",
             Self::UnreachableUnconfirmed => "unreachable-unconfirmed",
             Self::AggregatorIsolated => "aggregator-isolated",
+            Self::StoreUnwritable => "store-unwritable",
         }
     }
 
