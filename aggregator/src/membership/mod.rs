@@ -11,6 +11,7 @@
 //! Pure: `now` comes in, what has to be remembered is taken out with [`Membership::take_changed`].
 
 mod announcement;
+mod member;
 mod record;
 mod ssid;
 mod zones;
@@ -28,9 +29,11 @@ use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::path::Plane;
 
 use crate::snapshot::NodeProfile;
+use member::same_for_plan;
 use ssid::SsidPool;
 
 pub use announcement::{Announcement, AnnouncementError};
+pub use member::{Member, Seat};
 pub use record::{
     NodeAddress, NodeRecord, ProberRecord, Progress, Remembered, StoreChange, WayHome,
 };
@@ -81,46 +84,6 @@ pub enum JoinError {
     /// Every session identifier is in use.
     #[error("all 65,535 session identifiers are in use")]
     NoSsid,
-}
-
-/// A prober of a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seat {
-    /// The plane that it runs in.
-    pub plane: Plane,
-    /// Its session identifier.
-    pub ssid: Ssid,
-    version: String,
-    addresses: Vec<NodeAddress>,
-    /// It said goodbye and is expected back until then.
-    away_until: Option<Timestamp>,
-    is_gone: bool,
-}
-
-/// A node of the mesh.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// What it says of itself.
-    pub profile: Arc<NodeProfile>,
-    /// Its zone's number.
-    pub zone: ZoneIndex,
-    /// What is known of its future.
-    pub lifecycle: Lifecycle,
-    /// While it is gone: since when.
-    gone_since: Option<Timestamp>,
-    seats: Vec<Seat>,
-}
-
-impl Member {
-    /// Its probers that are not gone.
-    pub fn seats(&self) -> impl Iterator<Item = &Seat> {
-        self.seats.iter().filter(|seat| !seat.is_gone)
-    }
-
-    /// Its prober in this plane, if that is not gone.
-    pub fn seat(&self, plane: Plane) -> Option<&Seat> {
-        self.seats().find(|seat| seat.plane == plane)
-    }
 }
 
 /// What a Hello meant for the mesh.
@@ -527,76 +490,6 @@ impl Membership {
         }
         Ok(())
     }
-}
-
-impl Member {
-    /// Rebuilds what follows from the seats.
-    fn refresh(&mut self, mut profile: NodeProfile, zones: &mut Zones) {
-        let addresses = self.seats().flat_map(|seat| &seat.addresses);
-        let addresses: BTreeSet<NodeAddress> = addresses.copied().collect();
-        profile.addresses = addresses.into_iter().collect();
-        let versions = self.seats.iter().map(|seat| &seat.version);
-        profile.prober_version = versions
-            .into_iter()
-            .find(|version| !version.is_empty())
-            .cloned()
-            .unwrap_or_default();
-        self.zone = zones.number(&profile.zone);
-        if *self.profile != profile {
-            self.profile = Arc::new(profile);
-        }
-    }
-
-    /// Lets probers go that did not come back in time. Says whether any went.
-    fn expire(&mut self, now: Timestamp) -> bool {
-        let mut any = false;
-        for seat in &mut self.seats {
-            if seat.away_until.is_some_and(|until| until <= now) {
-                seat.away_until = None;
-                seat.is_gone = true;
-                any = true;
-            }
-        }
-        if any {
-            let away = self.seats.iter().any(|seat| seat.away_until.is_some());
-            let is_gone = self.seats().next().is_none();
-            self.lifecycle = match (is_gone, away) {
-                (true, _) => Lifecycle::Gone,
-                (false, true) => Lifecycle::Leaving,
-                (false, false) => Lifecycle::Active,
-            };
-            self.gone_since = is_gone.then_some(now);
-        }
-        any
-    }
-
-    fn record(&self) -> NodeRecord {
-        let away_until = self.seats.iter().filter_map(|seat| seat.away_until).min();
-        NodeRecord {
-            name: self.profile.name.clone(),
-            zone: self.profile.zone.clone(),
-            region: self.profile.region.clone(),
-            labels: self.profile.labels.clone(),
-            lifecycle: self.lifecycle,
-            lifecycle_until: self.gone_since.or(away_until),
-            probers: self
-                .seats
-                .iter()
-                .map(|seat| ProberRecord {
-                    plane: seat.plane,
-                    ssid: seat.ssid.0,
-                    version: seat.version.clone(),
-                    addresses: seat.addresses.clone(),
-                })
-                .collect(),
-        }
-    }
-}
-
-/// Do the probers mean the same to the plan? Their versions and goodbyes do not matter to it.
-fn same_for_plan(before: &[Seat], after: &[Seat]) -> bool {
-    let key = |seat: &Seat| (seat.plane, seat.ssid, seat.is_gone);
-    before.iter().map(key).eq(after.iter().map(key))
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {

@@ -190,7 +190,7 @@ impl Mesh {
                 self.ask(question);
             }
             changes = judgement.changes;
-            self.log_changes(&changes);
+            Self::log_changes(&changes);
             if judgement.began_judging || !changes.is_empty() {
                 self.published.hurry_snapshot(now.moment);
             }
@@ -401,7 +401,7 @@ impl Mesh {
         }
     }
 
-    fn log_changes(&self, changes: &[IncidentChange]) {
+    fn log_changes(changes: &[IncidentChange]) {
         for change in changes {
             let incident = &change.incident;
             let transition = change.transition.as_str();

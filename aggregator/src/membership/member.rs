@@ -1,0 +1,123 @@
+//! One node of the mesh: its probers, and what follows from them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use meshprobe_core::ids::{Ssid, ZoneIndex};
+use meshprobe_core::lifecycle::Lifecycle;
+use meshprobe_core::path::Plane;
+
+use super::record::{NodeAddress, NodeRecord, ProberRecord};
+use super::zones::Zones;
+use crate::snapshot::NodeProfile;
+
+/// A prober of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The plane that it runs in.
+    pub plane: Plane,
+    /// Its session identifier.
+    pub ssid: Ssid,
+    pub(super) version: String,
+    pub(super) addresses: Vec<NodeAddress>,
+    /// It said goodbye and is expected back until then.
+    pub(super) away_until: Option<Timestamp>,
+    pub(super) is_gone: bool,
+}
+
+/// A node of the mesh.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it says of itself.
+    pub profile: Arc<NodeProfile>,
+    /// Its zone's number.
+    pub zone: ZoneIndex,
+    /// What is known of its future.
+    pub lifecycle: Lifecycle,
+    /// While it is gone: since when.
+    pub(super) gone_since: Option<Timestamp>,
+    pub(super) seats: Vec<Seat>,
+}
+
+impl Member {
+    /// Its probers that are not gone.
+    pub fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().filter(|seat| !seat.is_gone)
+    }
+
+    /// Its prober in this plane, if that is not gone.
+    pub fn seat(&self, plane: Plane) -> Option<&Seat> {
+        self.seats().find(|seat| seat.plane == plane)
+    }
+}
+
+impl Member {
+    /// Rebuilds what follows from the seats.
+    pub(super) fn refresh(&mut self, mut profile: NodeProfile, zones: &mut Zones) {
+        let addresses = self.seats().flat_map(|seat| &seat.addresses);
+        let addresses: BTreeSet<NodeAddress> = addresses.copied().collect();
+        profile.addresses = addresses.into_iter().collect();
+        let versions = self.seats.iter().map(|seat| &seat.version);
+        profile.prober_version = versions
+            .into_iter()
+            .find(|version| !version.is_empty())
+            .cloned()
+            .unwrap_or_default();
+        self.zone = zones.number(&profile.zone);
+        if *self.profile != profile {
+            self.profile = Arc::new(profile);
+        }
+    }
+
+    /// Lets probers go that did not come back in time. Says whether any went.
+    pub(super) fn expire(&mut self, now: Timestamp) -> bool {
+        let mut any = false;
+        for seat in &mut self.seats {
+            if seat.away_until.is_some_and(|until| until <= now) {
+                seat.away_until = None;
+                seat.is_gone = true;
+                any = true;
+            }
+        }
+        if any {
+            let away = self.seats.iter().any(|seat| seat.away_until.is_some());
+            let is_gone = self.seats().next().is_none();
+            self.lifecycle = match (is_gone, away) {
+                (true, _) => Lifecycle::Gone,
+                (false, true) => Lifecycle::Leaving,
+                (false, false) => Lifecycle::Active,
+            };
+            self.gone_since = is_gone.then_some(now);
+        }
+        any
+    }
+
+    pub(super) fn record(&self) -> NodeRecord {
+        let away_until = self.seats.iter().filter_map(|seat| seat.away_until).min();
+        NodeRecord {
+            name: self.profile.name.clone(),
+            zone: self.profile.zone.clone(),
+            region: self.profile.region.clone(),
+            labels: self.profile.labels.clone(),
+            lifecycle: self.lifecycle,
+            lifecycle_until: self.gone_since.or(away_until),
+            probers: self
+                .seats
+                .iter()
+                .map(|seat| ProberRecord {
+                    plane: seat.plane,
+                    ssid: seat.ssid.0,
+                    version: seat.version.clone(),
+                    addresses: seat.addresses.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Do the probers mean the same to the plan? Their versions and goodbyes do not matter to it.
+pub(super) fn same_for_plan(before: &[Seat], after: &[Seat]) -> bool {
+    let key = |seat: &Seat| (seat.plane, seat.ssid, seat.is_gone);
+    before.iter().map(key).eq(after.iter().map(key))
+}
