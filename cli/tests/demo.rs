@@ -75,8 +75,9 @@ fn the_script_finds_a_dark_node_tells_it_and_sees_it_heal() {
     let in_order = [
         "6 nodes, 30 paths: 30 healthy. No open incident.",
         "$ meshprobe demo break node-dark mesh-3",
-        "s after the cut.",
         "INCIDENT",
+        "WEBHOOK   firing",
+        "s after the cut.",
         "1 open incident: node-dark mesh-3",
         "$ meshprobe demo heal",
         "RESOLVED",
