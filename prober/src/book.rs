@@ -108,6 +108,8 @@ struct Entry {
 pub struct Book {
     entries: Vec<Option<Entry>>,
     generations: Vec<u32>,
+    /// Slots of `entries` that are empty.
+    free: Vec<usize>,
     flush: FlushPlan,
     health: LocalHealth,
     started_at: Moment,
@@ -119,6 +121,7 @@ impl Book {
         Self {
             entries: Vec::new(),
             generations: Vec::new(),
+            free: Vec::new(),
             flush: FlushPlan::default(),
             health: LocalHealth::default(),
             started_at: now,
@@ -127,14 +130,11 @@ impl Book {
 
     /// Begins to keep a path.
     pub fn open_path(&mut self, layer: Layer, target: TargetNumber) -> PathId {
-        let slot = match self.entries.iter().position(Option::is_none) {
-            Some(slot) => slot,
-            None => {
-                self.entries.push(None);
-                self.generations.push(0);
-                self.entries.len() - 1
-            }
-        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.generations.push(0);
+            self.entries.len() - 1
+        });
         let id = PathId::new(slot as u32, self.generations[slot]);
         self.entries[slot] = Some(Entry {
             id,
@@ -255,6 +255,7 @@ impl Book {
             }
             if entry.retired {
                 *place = None;
+                self.free.push(slot);
                 self.generations[slot] = self.generations[slot].wrapping_add(1);
             }
         }

@@ -185,7 +185,7 @@ fn resolv_conf(text: &str) -> (Vec<String>, Vec<String>) {
         match words.next() {
             Some("nameserver") => nameservers.extend(words.next().map(str::to_owned)),
             Some("search" | "domain") => {
-                search = words.map(str::to_owned).take(MAX_RESOLV).collect()
+                search = words.map(str::to_owned).take(MAX_RESOLV).collect();
             }
             _ => {}
         }

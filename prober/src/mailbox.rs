@@ -79,7 +79,7 @@ impl Mailbox {
         drop(queue);
         if !self.inner.filled.swap(true, Ordering::AcqRel) {
             // A full pipe has a wake-up in it already, and a reader that is gone needs none.
-            (&self.inner.wake_tx).write(&[1]).ok();
+            (&self.inner.wake_tx).write_all(&[1]).ok();
         }
     }
 }

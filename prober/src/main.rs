@@ -28,6 +28,6 @@ fn run(args: &Args) -> Result<(), Failure> {
     runtime.block_on(async {
         let signals = Signals::install().map_err(Failure::runtime)?;
         let app = App::build(config, args.clone(), surroundings)?;
-        app.run(signals, Shutdown::new()).await
+        Box::pin(app.run(signals, Shutdown::new())).await
     })
 }

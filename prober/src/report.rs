@@ -103,11 +103,10 @@ impl Row {
 }
 
 /// Ages count from the end of the window, which moved by `shift`.
-fn aged(mut failing: Box<Failing>, shift: Duration) -> Box<Failing> {
+fn age(failing: &mut Failing, shift: Duration) {
     failing.first_loss_age += shift;
     failing.last_reply_age = failing.last_reply_age.map(|age| age + shift);
     failing.last_heard_age = failing.last_heard_age.map(|age| age + shift);
-    failing
 }
 
 impl ClosedWindow {
@@ -132,7 +131,9 @@ impl ClosedWindow {
         self.urgent |= later.urgent;
         self.self_report = self.self_report.merge(later.self_report);
         for row in self.layers.iter_mut().flat_map(|(_, rows)| rows) {
-            row.failing = row.failing.take().map(|failing| aged(failing, shift));
+            if let Some(failing) = &mut row.failing {
+                age(failing, shift);
+            }
         }
         for (layer, rows) in later.layers {
             match self.layers.iter_mut().find(|(known, _)| *known == layer) {

@@ -64,9 +64,9 @@ pub(crate) struct Packet<'a> {
 
 /// Buffers for batched receives. One for all sockets of a thread.
 pub(crate) struct ReceiveBatch {
-    packets: Box<[[u8; PACKET]; BATCH]>,
-    controls: Box<[Control; BATCH]>,
-    names: Box<[libc::sockaddr_storage; BATCH]>,
+    packets: Box<[[u8; PACKET]]>,
+    controls: Box<[Control]>,
+    names: Box<[libc::sockaddr_storage]>,
     lengths: [u32; BATCH],
     control_lengths: [usize; BATCH],
     flags: [i32; BATCH],
@@ -75,10 +75,10 @@ pub(crate) struct ReceiveBatch {
 impl ReceiveBatch {
     pub(crate) fn new() -> Self {
         Self {
-            packets: Box::new([[0; PACKET]; BATCH]),
-            controls: Box::new([Control([0; CONTROL]); BATCH]),
+            packets: vec![[0; PACKET]; BATCH].into(),
+            controls: vec![Control([0; CONTROL]); BATCH].into(),
             // SAFETY: all-zero octets are a valid sockaddr_storage (family AF_UNSPEC).
-            names: Box::new([unsafe { zeroed() }; BATCH]),
+            names: vec![unsafe { zeroed() }; BATCH].into(),
             lengths: [0; BATCH],
             control_lengths: [0; BATCH],
             flags: [0; BATCH],
@@ -123,7 +123,7 @@ impl ReceiveBatch {
         let received = check(received)? as usize;
         for (i, header) in headers[..received].iter().enumerate() {
             self.lengths[i] = header.msg_len;
-            self.control_lengths[i] = header.msg_hdr.msg_controllen as usize;
+            self.control_lengths[i] = header.msg_hdr.msg_controllen;
             self.flags[i] = header.msg_hdr.msg_flags;
         }
         Ok(received)
@@ -203,7 +203,7 @@ pub(crate) fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<QueuedE
         quoted,
         quoted_length: received as usize,
     };
-    let length = (header.msg_controllen as usize).min(CONTROL);
+    let length = header.msg_controllen.min(CONTROL);
     for (level, kind, value) in Messages::new(&control.0[..length]) {
         let is_error = matches!(
             (level, kind),

@@ -176,12 +176,12 @@ mod tests {
             }),
             ("\"B b\"", |a| a.peers[0].node = "B b".into()),
             ("\"10.0.0\" is not an IP address", |a| {
-                a.peers[0].addresses[0].ip = "10.0.0".into()
+                a.peers[0].addresses[0].ip = "10.0.0".into();
             }),
             ("port 70000", |a| a.peers[0].addresses[0].udp_port = 70_000),
             ("report interval 0ns", |a| a.report_interval_millis = 0),
             ("STAMP key 0", |a| {
-                a.stamp_keys = vec![b"short".to_vec().into()]
+                a.stamp_keys = vec![b"short".to_vec()];
             }),
         ];
         for (expected, change) in cases {

@@ -124,7 +124,7 @@ mod tests {
         let right = answer(&question, |_| {});
         assert_eq!(question.judge(&right), Verdict::Right { truncated: false });
         let servfail = answer(&question, |m| {
-            m.metadata.response_code = ResponseCode::ServFail
+            m.metadata.response_code = ResponseCode::ServFail;
         });
         assert_eq!(question.judge(&servfail), Verdict::OtherCode(2));
         let cut = answer(&question, |m| m.metadata.truncation = true);
@@ -135,7 +135,7 @@ mod tests {
     fn an_absent_name_is_right_when_its_absence_is_expected() {
         let question = Question::new(&target(3), 7).unwrap();
         let absent = answer(&question, |m| {
-            m.metadata.response_code = ResponseCode::NXDomain
+            m.metadata.response_code = ResponseCode::NXDomain;
         });
         assert_eq!(question.judge(&absent), Verdict::Right { truncated: false });
         let there = answer(&question, |_| {});
