@@ -428,6 +428,7 @@ async fn a_wrong_question_is_answered_with_what_is_wrong() {
             "INVALID_ARGUMENT",
             "16 hexadecimal digits",
         ),
+        ("/runbook/node-dim", 404, "NOT_FOUND", "node-dark"),
         ("/api/v2/status", 404, "NOT_FOUND", "/api/v2/status"),
     ] {
         let (found, json) = aggregator.get(path).await;
@@ -441,6 +442,12 @@ async fn a_wrong_question_is_answered_with_what_is_wrong() {
             "{path}: {json}"
         );
     }
+    let runbook = http_client()
+        .get(format!("http://{}/runbook/node-dark", aggregator.http))
+        .send()
+        .await
+        .unwrap();
+    assert!(runbook.text().await.unwrap().starts_with("# node-dark"));
     let post = http_client()
         .post(format!("http://{}/api/v1/status", aggregator.http))
         .send()
@@ -539,11 +546,7 @@ async fn watchers_see_changes_are_limited_and_end_with_a_word_at_shutdown() {
         matrix: None,
         min_interval_millis: 100,
     };
-    let mut matrices = mesh
-        .watch_matrix(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut matrices = mesh.watch_matrix(request).await.unwrap().into_inner();
     let first = timeout(PATIENCE, matrices.message())
         .await
         .unwrap()
@@ -783,4 +786,67 @@ fn a_taken_port_and_a_damaged_store_are_said_with_advice() {
         err.contains("is damaged") && err.contains(".recover"),
         "{err}"
     );
+}
+
+#[tokio::test]
+async fn a_socket_that_was_handed_in_is_served_beside_the_bound_one() {
+    let folder = Folder::new();
+    let handed_in = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = handed_in.local_addr().unwrap();
+    let store = folder.file("a.db");
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"";
+    let mut child = Command::new("sh")
+        .args([
+            "-c",
+            script,
+            "sh",
+            BINARY,
+            "--log-format",
+            "json",
+            "--store-path",
+        ])
+        .arg(&store)
+        .args([
+            "--listen-grpc",
+            "127.0.0.1:0",
+            "--listen-http",
+            "127.0.0.1:0",
+        ])
+        .args(["--listen-admin", "127.0.0.1:0"])
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "http")
+        .env("MESHPROBE_LOG_LEVEL", "info")
+        .stdin(std::os::fd::OwnedFd::from(handed_in))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let line = log
+        .by_ref()
+        .find(|line| line.contains("\"Listening\""))
+        .unwrap();
+    let _log = std::thread::spawn(move || log.for_each(|line| eprintln!("{line}")));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let fields = line.get("fields").unwrap_or(&line);
+    let addresses: Vec<SocketAddr> = fields["http"]
+        .as_str()
+        .unwrap()
+        .trim_matches(['[', ']'])
+        .split(", ")
+        .map(|text| text.parse().unwrap())
+        .collect();
+    assert_eq!((addresses.len(), addresses[0]), (2, address));
+    for address in addresses {
+        let answer = http_client()
+            .get(format!("http://{address}/api/v1/status"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

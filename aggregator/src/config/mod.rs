@@ -43,7 +43,8 @@ pub struct Config {
     pub listen: Listen,
     /// How people reach the HTTP port: the base of every link in a notification. Default: no links.
     pub external_url: Option<Url>,
-    /// Where the pages about patterns are: `node-dark` is added to it. Default: none is named.
+    /// Where the pages about patterns are: `node-dark` is added to it. Default: this process serves them under
+    /// `external_url`.
     pub runbook_url: Option<Url>,
     /// The failure domains. With an empty list any zone name is accepted; otherwise static nodes must use these.
     pub zones: Vec<ZoneConfig>,

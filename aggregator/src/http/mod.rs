@@ -5,6 +5,7 @@
 
 mod page;
 mod query;
+mod runbook;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use meshprobe_core::dark::Pattern;
 use meshprobe_proto::v1;
 use serde_json::{Value, json};
 use tracing::error;
@@ -50,6 +52,7 @@ pub fn router(api: Api, json: JsonWriter) -> Router {
         .route("/api/v1/path", get(path))
         .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/incidents/{id}", get(incident))
+        .route("/runbook/{pattern}", get(runbook_page))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(headers))
@@ -121,6 +124,22 @@ async fn incident(State(shared): State<Shared>, Path(id): Path<String>, query: Q
         "Incident",
         query.finish().and_then(|()| shared.api.incident(&id)),
     )
+}
+
+async fn runbook_page(Path(name): Path<String>) -> Response {
+    match Pattern::from_name(&name) {
+        Some(pattern) => runbook::page(pattern).into_response(),
+        None => {
+            let known: Vec<&str> = Pattern::ALL
+                .iter()
+                .map(|pattern| pattern.as_str())
+                .collect();
+            refuse(&ApiError::NotFound(format!(
+                "there is no page about {name:?}; there are: {}",
+                known.join(", ")
+            )))
+        }
+    }
 }
 
 async fn unknown(request: Request) -> Response {

@@ -9,7 +9,7 @@ use crate::api::Api;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}\
     code{font:14px/1.5 ui-monospace,monospace}td{padding:.1rem 1.5rem .1rem 0;vertical-align:top}";
 
-const ANSWERS: [(&str, &str); 6] = [
+const ANSWERS: [(&str, &str); 7] = [
     (
         "/api/v1/status",
         "the mesh and the aggregator in a few numbers",
@@ -28,6 +28,10 @@ const ANSWERS: [(&str, &str); 6] = [
         "incidents, newest first; pageSize, pageToken",
     ),
     ("/api/v1/incidents/ID", "one incident"),
+    (
+        "/runbook/node-dark",
+        "what a pattern means and what to do first, for every pattern",
+    ),
 ];
 
 pub(super) fn render(api: &Api) -> String {

@@ -21,7 +21,7 @@ const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 pub struct Links {
     /// The base of everything people open; `None`: links stay empty.
     pub external_url: Option<Url>,
-    /// The folder of the pages about patterns; `None`: no page is named.
+    /// The folder of the pages about patterns; `None`: the ones that this process serves.
     pub runbook_url: Option<Url>,
 }
 
@@ -33,11 +33,12 @@ impl Links {
             .unwrap_or_default()
     }
 
-    /// The page about a pattern; empty without a folder.
+    /// The page about a pattern; empty if nothing is known of how people reach pages.
     pub fn runbook(&self, pattern: Pattern) -> String {
-        match &self.runbook_url {
-            Some(folder) => format!("{}/{pattern}", folder.as_str().trim_end_matches('/')),
-            None => String::new(),
+        match (&self.runbook_url, &self.external_url) {
+            (Some(folder), _) => format!("{}/{pattern}", folder.as_str().trim_end_matches('/')),
+            (None, Some(_)) => format!("{}/runbook/{pattern}", self.external()),
+            (None, None) => String::new(),
         }
     }
 

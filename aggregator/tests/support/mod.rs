@@ -118,10 +118,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// What the next requests are answered with, and for how long not to come back.
-    pub(crate) fn answer_next(
-        &self,
-        answers: impl IntoIterator<Item = Answer>,
-    ) {
+    pub(crate) fn answer_next(&self, answers: impl IntoIterator<Item = Answer>) {
         self.answers.lock().extend(answers);
     }
 
