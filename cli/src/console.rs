@@ -17,7 +17,7 @@ pub struct Console {
     /// Shape of the output.
     pub format: Format,
     /// Columns to fit into.
-    pub width: usize,
+    width: usize,
     /// Can the screen be redrawn?
     pub is_terminal: bool,
     color: ColorChoice,
@@ -46,6 +46,11 @@ impl Console {
                 Color::Never => ColorChoice::Never,
             },
         }
+    }
+
+    /// Columns to fit into; `None` if everything is wanted, however wide.
+    pub fn fitting_width(&self) -> Option<usize> {
+        (self.format != Format::Wide).then_some(self.width)
     }
 
     /// The time that ages are counted back from.

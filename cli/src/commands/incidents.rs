@@ -12,7 +12,7 @@ use crate::render::incident;
 pub(super) async fn list(client: &Client, all: bool, console: &Console) -> anyhow::Result<Health> {
     let incidents = client.incidents(all).await?;
     console.answer(
-        || incident::render(&incidents, console.now()),
+        || incident::render(&incidents, console.fitting_width(), console.now()),
         &IncidentsView::from(incidents.as_slice()),
     )?;
     Ok(Health::unless(incidents.iter().any(incident::is_open)))

@@ -3,7 +3,6 @@
 use meshprobe_core::path::Layer;
 use meshprobe_proto::v1;
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
@@ -36,8 +35,9 @@ impl Facts {
 
     pub(super) fn around(&self, console: &Console) -> Surroundings<'_> {
         Surroundings {
-            width: (console.format != Format::Wide).then_some(console.width),
+            width: console.fitting_width(),
             open_incidents: &self.open,
+            layers: &self.status.layers,
             not_judging: (!self.status.judging).then_some(self.status.not_judging_reason.as_str()),
             now: console.now(),
         }

@@ -1,6 +1,5 @@
 //! `meshprobe nodes`.
 
-use crate::args::Format;
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
@@ -9,9 +8,8 @@ use crate::render;
 
 pub(super) async fn run(client: &Client, console: &Console) -> anyhow::Result<Health> {
     let response = client.nodes().await?;
-    let wide = console.format == Format::Wide;
     console.answer(
-        || render::node::render(&response.nodes, wide, console.now()),
+        || render::node::render(&response.nodes, console.fitting_width(), console.now()),
         &NodesView::from(&response),
     )?;
     Ok(render::node::health(&response.nodes))

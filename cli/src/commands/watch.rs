@@ -115,7 +115,11 @@ async fn reconnect(global: &Global) -> Result<Client, ClientError> {
         tokio::time::sleep(RETRY).await;
         match Client::connect(global).await {
             Err(error) if error.is_passing() => {}
-            connected => return connected,
+            Err(error) => return Err(error),
+            Ok(client) => {
+                anstream::eprintln!("meshprobe: connected again");
+                return Ok(client);
+            }
         }
     }
 }

@@ -115,8 +115,11 @@ impl Demo<'_> {
 
     fn status(&self) -> anyhow::Result<String> {
         let World { grpc, http, .. } = &self.world;
-        let incidents =
-            render::incident::render(&self.world.api.incidents(false)?, self.console.now());
+        let incidents = render::incident::render(
+            &self.world.api.incidents(false)?,
+            self.console.fitting_width(),
+            self.console.now(),
+        );
         Ok(format!(
             "{}\n{incidents}\ngRPC API on {grpc}, JSON API on http://{http}/api/v1/status\n",
             self.story.in_effect()

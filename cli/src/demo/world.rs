@@ -101,8 +101,9 @@ impl World {
         let open: Vec<v1::Incident> = self.api.incidents(false)?;
         let heat = HeatTable::try_from(&self.api.matrix(LAYER)?)?;
         let around = Surroundings {
-            width: Some(console.width),
+            width: console.fitting_width(),
             open_incidents: &open,
+            layers: &status.layers,
             not_judging: (!status.judging).then_some(status.not_judging_reason.as_str()),
             now: console.now(),
         };

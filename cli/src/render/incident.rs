@@ -9,6 +9,8 @@ use super::time;
 
 /// Characters of an id that a list shows; any unique beginning is understood.
 const SHORT_ID: usize = 16;
+/// The column of sentences in the list.
+const WHAT: usize = 4;
 
 /// Is it open?
 pub fn is_open(incident: &v1::Incident) -> bool {
@@ -52,8 +54,8 @@ pub fn conclusion(open: &[&v1::Incident]) -> String {
     )
 }
 
-/// The list, the conclusion first.
-pub fn render(incidents: &[v1::Incident], now: Timestamp) -> String {
+/// The list, the conclusion first; sentences are cut where they do not fit into `width`.
+pub fn render(incidents: &[v1::Incident], width: Option<usize>, now: Timestamp) -> String {
     let open: Vec<&v1::Incident> = incidents
         .iter()
         .filter(|incident| is_open(incident))
@@ -77,6 +79,9 @@ pub fn render(incidents: &[v1::Incident], now: Timestamp) -> String {
             Cell::from(incident.summary.as_str()),
             Cell::painted(incident.id.chars().take(SHORT_ID).collect::<String>(), DIM),
         ]);
+    }
+    if let Some(width) = width {
+        table.fit(WHAT, width);
     }
     format!("{headline}\n\n{}", table.render())
 }

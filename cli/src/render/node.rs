@@ -16,8 +16,9 @@ pub fn health(nodes: &[v1::Node]) -> Health {
     Health::unless(nodes.is_empty() || !nodes.iter().all(is_fine))
 }
 
-/// The nodes by zone and name, the conclusion first.
-pub fn render(nodes: &[v1::Node], wide: bool, now: Timestamp) -> String {
+/// The nodes by zone and name, the conclusion first. Without a width: everything that is known of them.
+pub fn render(nodes: &[v1::Node], width: Option<usize>, now: Timestamp) -> String {
+    let wide = width.is_none();
     let mut nodes: Vec<&v1::Node> = nodes.iter().collect();
     nodes.sort_by(|a, b| natural(&a.zone, &b.zone).then_with(|| natural(&a.name, &b.name)));
     let mut headings = vec![
@@ -43,6 +44,9 @@ pub fn render(nodes: &[v1::Node], wide: bool, now: Timestamp) -> String {
     let mut table = Table::new(&headings);
     for node in &nodes {
         table.push(row(node, wide, now));
+    }
+    if let Some(width) = width {
+        table.fit(headings.len() - 1, width);
     }
     let conclusion = conclusion(&nodes);
     if nodes.is_empty() {

@@ -52,6 +52,20 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Cuts the texts of a column so that the table fits into `width`, but not below a size that still says something.
+    pub fn fit(&mut self, column: usize, width: usize) {
+        /// As wide as a short sentence.
+        const LEAST: usize = 24;
+        let others = (0..self.headings.len()).filter(|other| *other != column);
+        let others: usize = others.map(|other| self.width(other) + GAP.len()).sum();
+        let room = width.saturating_sub(others).max(LEAST);
+        for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            if cell.text.chars().count() > room {
+                cell.text = cell.text.chars().take(room - 1).chain(['…']).collect();
+            }
+        }
+    }
+
     /// The lines, each with its end.
     pub fn render(&self) -> String {
         let widths: Vec<usize> = (0..self.headings.len())

@@ -54,8 +54,8 @@ fn an_aggregator_that_does_not_judge_is_not_called_healthy() {
 fn nodes_by_zone_and_number() {
     let nodes = samples::nodes();
     assert_eq!(node::health(&nodes), Health::Unhealthy);
-    insta::assert_snapshot!("nodes", plain(&node::render(&nodes, false, now())));
-    insta::assert_snapshot!("nodes_wide", plain(&node::render(&nodes, true, now())));
+    insta::assert_snapshot!("nodes", plain(&node::render(&nodes, Some(100), now())));
+    insta::assert_snapshot!("nodes_wide", plain(&node::render(&nodes, None, now())));
 }
 
 #[test]
@@ -96,13 +96,32 @@ fn a_path_that_nobody_probes_is_not_healthy() {
 #[test]
 fn incidents_with_the_open_ones_in_the_conclusion() {
     let incidents = [samples::node_dark("mesh-3"), samples::resolved("mesh-5")];
-    insta::assert_snapshot!("incidents", plain(&incident::render(&incidents, now())));
-    insta::assert_snapshot!("no_incidents", plain(&incident::render(&[], now())));
+    insta::assert_snapshot!(
+        "incidents",
+        plain(&incident::render(&incidents, None, now()))
+    );
+    insta::assert_snapshot!("no_incidents", plain(&incident::render(&[], None, now())));
     insta::assert_snapshot!("incident", plain(&incident::detail(&incidents[0], now())));
     let lines = incidents
         .map(|each| plain(&incident::watch_line(&each, now())))
         .join("\n");
     insta::assert_snapshot!("watch_lines", lines);
+}
+
+#[test]
+fn a_list_fits_the_terminal_by_cutting_sentences_and_nothing_else() {
+    let incidents = [samples::node_dark("mesh-3"), samples::resolved("mesh-5")];
+    for width in [106, 120, 130] {
+        let text = plain(&incident::render(&incidents, Some(width), now()));
+        assert!(
+            text.lines().all(|line| line.chars().count() <= width),
+            "{text}"
+        );
+        assert!(
+            text.contains("7c1f0a94e2b86d35") && text.contains('…'),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod zones;
 mod tests;
 
 use jiff::Timestamp;
+use meshprobe_core::path::Layer;
 use meshprobe_core::verdict::Verdict;
 use meshprobe_proto::v1;
 
@@ -34,6 +35,8 @@ pub struct Surroundings<'a> {
     pub width: Option<usize>,
     /// The open incidents, for the conclusion.
     pub open_incidents: &'a [v1::Incident],
+    /// The layers that have data: a hint where this one has none.
+    pub layers: &'a [v1::Layer],
     /// Why the aggregator does not judge yet, if it does not.
     pub not_judging: Option<&'a str>,
     /// The time.
@@ -102,7 +105,11 @@ fn conclusion(heat: &HeatTable, around: &Surroundings<'_>) -> String {
     .map(|verdict| format!("{} {}", counts.of(verdict), words(verdict)))
     .collect();
     let mesh = if paths == 0 {
-        format!("{who}, no path in this layer.")
+        format!(
+            "{who}, no path in {}.{}",
+            heat.layer,
+            layers_with_data(around.layers)
+        )
     } else {
         format!(
             "{who}, {}: {}.",
@@ -130,6 +137,19 @@ fn conclusion(heat: &HeatTable, around: &Surroundings<'_>) -> String {
         ),
     };
     format!("{} {incidents}\n{warning}", paint(mesh_style, &mesh))
+}
+
+/// " Layers with data: udp/pod/v4, tcp/host/v4."
+fn layers_with_data(layers: &[v1::Layer]) -> String {
+    let names: Vec<String> = layers
+        .iter()
+        .filter_map(|layer| Layer::try_from(layer).ok())
+        .map(|layer| layer.to_string())
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!(" Layers with data: {}.", names.join(", ")),
+    }
 }
 
 fn subtitle(heat: &HeatTable, around: &Surroundings<'_>) -> String {

@@ -11,6 +11,7 @@ fn around(width: Option<usize>, open: &[v1::Incident]) -> Surroundings<'_> {
     Surroundings {
         width,
         open_incidents: open,
+        layers: &[],
         not_judging: None,
         now: Timestamp::from_second(NOW).unwrap(),
     }
@@ -119,6 +120,8 @@ fn a_mesh_without_nodes_or_before_the_first_judgement_says_so() {
     .unwrap();
     let mut around = around(Some(80), &[]);
     around.not_judging = Some("2 of 6 probers have reported");
+    let layers = samples::status().layers;
+    around.layers = &layers;
     insta::assert_snapshot!(plain(&render(&empty, &around)));
     assert_eq!(health(&empty, &around), Health::Unhealthy);
 }
