@@ -39,13 +39,13 @@ fn in_small_disk(test: &str) {
         .env(SMALL_DISK, folder.path())
         .output()
         .unwrap();
-    let text = format!(
+    let printed = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("1 passed"), "the test did not run:\n{text}");
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("1 passed"), "the test did not run:\n{printed}");
 }
 
 fn small_disk() -> Option<PathBuf> {

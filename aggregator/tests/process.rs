@@ -684,6 +684,29 @@ async fn the_admin_port_shows_metrics_and_reloads() {
     );
 }
 
+#[tokio::test]
+async fn a_prober_of_a_node_that_is_not_listed_is_refused_where_nodes_do_not_register_themselves() {
+    let folder = Folder::new();
+    // It is remembered from a time when that was allowed.
+    let aggregator = Aggregator::start(&folder, "");
+    drop(two_probers(&aggregator).await);
+    aggregator.terminate();
+    assert_eq!(aggregator.exit_code().await, Some(0));
+
+    let closed = "membership: {self_registration: false}\nnodes: [{name: mesh-1}]\n";
+    let aggregator = Aggregator::start(&folder, closed);
+    let mut listed = Prober::connect(&aggregator, "mesh-1", "10.0.0.1").await;
+    assert!(matches!(listed.next().await, Some(Down::Assignment(_))));
+    let mut stranger = Prober::connect(&aggregator, "mesh-2", "10.0.0.2").await;
+    let refusal = timeout(PATIENCE, stranger.down.message())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(refusal.message().contains("add it to `nodes`"), "{refusal}");
+    let (_, json) = aggregator.get("/api/v1/nodes").await;
+    assert_eq!(json["nodes"].as_array().unwrap().len(), 1);
+}
+
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(BINARY).args(args).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -191,7 +191,7 @@ impl App {
         };
         let pipeline = Pipeline::build(
             pipeline_settings,
-            loaded.remembered(started_at),
+            settings::still_wanted(&config, loaded.remembered(started_at)),
             outputs,
             own,
         )

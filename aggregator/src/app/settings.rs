@@ -1,6 +1,6 @@
 //! The configuration in the words of the pipeline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Secret, Way},
     ingest::IngestConfig,
     judge::JudgeConfig,
-    membership::{MembershipConfig, NodeAddress, StaticNode, WayHome},
+    membership::{MembershipConfig, NodeAddress, Remembered, StaticNode, WayHome},
     pipeline::PipelineConfig,
     plan::{DnsProbe, PlanConfig, Schedule},
 };
@@ -30,6 +30,17 @@ pub(super) fn pipeline(config: &Config) -> anyhow::Result<PipelineConfig> {
             ..IngestConfig::default()
         },
     })
+}
+
+/// What is remembered, without the nodes that registered themselves when that was still allowed.
+pub(super) fn still_wanted(config: &Config, mut remembered: Remembered) -> Remembered {
+    if !config.membership.self_registration {
+        let listed: BTreeSet<_> = config.nodes.iter().map(|node| &node.name.value).collect();
+        remembered
+            .nodes
+            .retain(|record| listed.contains(&record.name));
+    }
+    remembered
 }
 
 fn membership(config: &Config) -> MembershipConfig {
@@ -68,6 +79,7 @@ fn membership(config: &Config) -> MembershipConfig {
         .collect();
     MembershipConfig {
         static_nodes,
+        self_registration: config.membership.self_registration,
         max_nodes: config.membership.max_nodes as usize,
         ..MembershipConfig::default()
     }

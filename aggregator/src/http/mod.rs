@@ -127,19 +127,17 @@ async fn incident(State(shared): State<Shared>, Path(id): Path<String>, query: Q
 }
 
 async fn runbook_page(Path(name): Path<String>) -> Response {
-    match Pattern::from_name(&name) {
-        Some(pattern) => runbook::page(pattern).into_response(),
-        None => {
-            let known: Vec<&str> = Pattern::ALL
-                .iter()
-                .map(|pattern| pattern.as_str())
-                .collect();
-            refuse(&ApiError::NotFound(format!(
-                "there is no page about {name:?}; there are: {}",
-                known.join(", ")
-            )))
-        }
+    if let Some(pattern) = Pattern::from_name(&name) {
+        return runbook::page(pattern).into_response();
     }
+    let known: Vec<&str> = Pattern::ALL
+        .iter()
+        .map(|pattern| pattern.as_str())
+        .collect();
+    refuse(&ApiError::NotFound(format!(
+        "there is no page about {name:?}; there are: {}",
+        known.join(", ")
+    )))
 }
 
 async fn unknown(request: Request) -> Response {

@@ -64,6 +64,7 @@ impl Refusal {
             Self::NoHello => "no_hello",
             Self::HelloTimeout(_) => "hello_timeout",
             Self::Announcement(_) => "malformed_hello",
+            Self::Join(JoinError::NotListed) => "not_listed",
             Self::Join(JoinError::TooManyNodes(_)) => "too_many_nodes",
             Self::Join(JoinError::NoSsid) => "no_ssid",
             Self::OlderIncarnation { .. } => "older_incarnation",

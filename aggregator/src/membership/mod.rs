@@ -59,6 +59,8 @@ pub struct StaticNode {
 pub struct MembershipConfig {
     /// Nodes that exist before they call.
     pub static_nodes: Vec<StaticNode>,
+    /// Does a prober of an unknown node make it a node?
+    pub self_registration: bool,
     /// Most nodes; further ones are refused.
     pub max_nodes: usize,
     /// How long a node that is gone keeps its number.
@@ -69,6 +71,7 @@ impl Default for MembershipConfig {
     fn default() -> Self {
         Self {
             static_nodes: Vec::new(),
+            self_registration: true,
             max_nodes: 5_000,
             forget_after: Duration::from_secs(7 * 86_400),
         }
@@ -78,6 +81,11 @@ impl Default for MembershipConfig {
 /// Why a node cannot join.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
+    /// Nodes do not register themselves here, and this one is not listed.
+    #[error(
+        "this node is not in the aggregator's configuration and membership.self_registration is off; add it to `nodes`"
+    )]
+    NotListed,
     /// The mesh is full.
     #[error("the mesh has {0} nodes, which is the limit; raise max_nodes")]
     TooManyNodes(usize),
@@ -107,14 +115,14 @@ impl Joined {
 }
 
 /// A change that time brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expiry {
     /// It did not come back in time.
     Gone(NodeIndex),
     /// One of its probers did not come back in time; another one works on.
     SeatGone(NodeIndex),
     /// It was gone for so long that its number is free again.
-    Forgotten(NodeIndex),
+    Forgotten(NodeIndex, NodeName),
 }
 
 /// Every node of the mesh.
@@ -204,6 +212,7 @@ impl Membership {
         let known = self.index_of(&hello.node);
         let node = match known {
             Some(node) => node,
+            None if !self.config.self_registration => return Err(JoinError::NotListed),
             None => self.add(hello.node.clone())?,
         };
         self.take_seat(node, hello.plane)?;
@@ -330,9 +339,10 @@ impl Membership {
                 }
                 self.by_name.remove(&member.profile.name);
                 self.changed.remove(&node);
-                self.forgotten.push(member.profile.name.clone());
+                let name = member.profile.name.clone();
+                self.forgotten.push(name.clone());
                 *slot = None;
-                expiries.push(Expiry::Forgotten(node));
+                expiries.push(Expiry::Forgotten(node, name));
             }
         }
         self.deadline = self.find_deadline();
