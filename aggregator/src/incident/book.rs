@@ -129,12 +129,8 @@ impl IncidentBook {
     /// Takes over what was remembered. Open incidents stay open until their failure is seen to be over.
     pub fn restore(&mut self, incidents: impl IntoIterator<Item = Incident>) {
         for incident in incidents {
-            let subject = match incident.nodes.as_slice() {
-                [node] => format!("Node {node}"),
-                nodes => format!("{} nodes", nodes.len()),
-            };
             let entry = Entry {
-                subject,
+                subject: sentence::subject_of(&incident),
                 resolve_at: None,
                 incident,
             };

@@ -1,12 +1,12 @@
 //! What an incident says: one sentence that somebody who was just woken up understands.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use meshprobe_core::dark::Pattern;
+use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 
-use super::Declared;
+use super::{Declared, DeclaredNode, Incident};
 
 /// Names in a sentence; the rest is counted. The incident itself lists all.
 const NAMED: usize = 5;
@@ -80,26 +80,41 @@ pub(super) fn resolved(declared_subject: &str, pattern: Pattern, lasted: Duratio
     }
 }
 
-/// The nodes by name, with their zones: "Node mesh-3 (zone-b)", "2 nodes, mesh-3 (zone-b) and mesh-4 (zone-b),".
+/// The nodes by name, with their zones: "Node mesh-3 (zone-b)", "2 nodes (mesh-3 (zone-b), mesh-4 (zone-b))".
 pub(super) fn subject(declared: &Declared) -> String {
-    if let [node] = declared.nodes.as_slice() {
-        return format!("Node {}", node.name_in_zone());
+    let names = declared.nodes.iter().map(DeclaredNode::name_in_zone);
+    subject_of_names(&names.collect::<Vec<_>>())
+}
+
+/// The same of an incident that was remembered.
+pub(super) fn subject_of(incident: &Incident) -> String {
+    let zone = match incident.zones.as_slice() {
+        [zone] => zone.as_str(),
+        _ => "",
+    };
+    let name_in_zone = |name: &NodeName| {
+        DeclaredNode {
+            name: name.clone(),
+            zone: zone.to_owned(),
+        }
+        .name_in_zone()
+    };
+    subject_of_names(&incident.nodes.iter().map(name_in_zone).collect::<Vec<_>>())
+}
+
+fn subject_of_names(names: &[String]) -> String {
+    match names {
+        [] => "The mesh".to_owned(),
+        [name] => format!("Node {name}"),
+        names => {
+            let count = names.len();
+            let list = names[..count.min(NAMED)].join(", ");
+            match count.saturating_sub(NAMED) {
+                0 => format!("{count} nodes ({list})"),
+                rest => format!("{count} nodes ({list} and {rest} more)"),
+            }
+        }
     }
-    if declared.nodes.is_empty() {
-        return "The mesh".to_owned();
-    }
-    let mut text = format!("{} nodes (", declared.nodes.len());
-    for (i, node) in declared.nodes.iter().take(NAMED).enumerate() {
-        let separator = if i == 0 { "" } else { ", " };
-        text.push_str(separator);
-        text.push_str(&node.name_in_zone());
-    }
-    if let Some(rest) = declared.nodes.len().checked_sub(NAMED).filter(|n| *n > 0) {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, " and {rest} more");
-    }
-    text.push(')');
-    text
 }
 
 fn zone_dark(declared: &Declared) -> String {

@@ -133,6 +133,10 @@ fn an_open_incident_survives_a_restart_and_is_not_opened_twice() {
     assert_eq!(after.handle_declared(&dark, at(30)), None);
     let ended = after.handle_cleared(Pattern::NodeDark, &[name_of("a")], at(40));
     assert_eq!(ended[0].incident.id, opened.incident.id);
+    assert_eq!(
+        ended[0].incident.summary,
+        "Node a (zone-b): back after 40 s in the dark."
+    );
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! A prober's own small numbers for its targets, and the columns that they stand for.
 //!
-//! A row of a report is turned into a column by one array access. The names behind the numbers are kept beside it: a node
-//! that joins later gets its column then, and an entry that contradicts an earlier one is refused.
+//! A row of a report is turned into a column by one array access. That array is all that is kept of a name that is known:
+//! 5,000 probers that name each other would otherwise hold 25 million strings. Names of nodes that are not in the mesh
+//! are kept beside it until those join. An entry that contradicts an earlier one is refused.
+
+use std::collections::BTreeMap;
 
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::path::Layer;
@@ -12,8 +15,7 @@ use super::dns::{DnsColumn, DnsColumns, DnsKey};
 /// Most entries of one dictionary: as many as a report can have rows.
 pub(super) const MAX_ENTRIES: usize = meshprobe_proto::report::MAX_ROWS;
 
-/// What a number stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a number stands for, as it was sent.
 enum Meaning {
     Node(NodeName),
     Dns(DnsKey),
@@ -113,7 +115,8 @@ impl DictionaryError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dictionary {
     columns: Vec<Column>,
-    meanings: Vec<Meaning>,
+    /// Names behind the unresolved columns.
+    strangers: BTreeMap<u32, NodeName>,
 }
 
 impl Dictionary {
@@ -129,31 +132,31 @@ impl Dictionary {
         for entry in entries {
             let number = entry.number;
             let index = number as usize;
-            let meaning = meaning(entry)?;
-            if let Some(known) = self.meanings.get(index) {
-                if *known != meaning {
+            let (column, stranger) = match meaning(entry)? {
+                Meaning::Dns(key) => (Column::dns(dns.column(&key)), None),
+                Meaning::Node(name) => match nodes(&name) {
+                    Some(node) => (Column::node(node), None),
+                    None => (Column::UNRESOLVED, Some(name)),
+                },
+            };
+            if let Some(known) = self.columns.get(index) {
+                if *known != column || self.strangers.get(&number) != stranger.as_ref() {
                     return Err(DictionaryError::Changed { number });
                 }
                 continue;
             }
-            if index != self.meanings.len() {
-                let next = self.meanings.len();
+            if index != self.columns.len() {
+                let next = self.columns.len();
                 return Err(DictionaryError::Order { number, next });
             }
             if index >= MAX_ENTRIES {
                 return Err(DictionaryError::TooMany);
             }
-            self.columns.push(match &meaning {
-                Meaning::Node(name) => nodes(name).map_or_else(
-                    || {
-                        unknown(number, name);
-                        Column::UNRESOLVED
-                    },
-                    Column::node,
-                ),
-                Meaning::Dns(key) => Column::dns(dns.column(key)),
-            });
-            self.meanings.push(meaning);
+            self.columns.push(column);
+            if let Some(name) = stranger {
+                unknown(number, &name);
+                self.strangers.insert(number, name);
+            }
         }
         Ok(())
     }
@@ -164,30 +167,25 @@ impl Dictionary {
         &self.columns
     }
 
-    /// The node behind this number.
-    pub(crate) fn node_name(&self, number: u32) -> Option<&NodeName> {
-        match self.meanings.get(number as usize)? {
-            Meaning::Node(name) => Some(name),
-            Meaning::Dns(_) => None,
-        }
-    }
-
     /// The node behind this number joined.
     pub(crate) fn resolve(&mut self, number: u32, node: NodeIndex) {
         if let Some(column) = self.columns.get_mut(number as usize) {
             *column = Column::node(node);
+            self.strangers.remove(&number);
         }
     }
 
-    /// This node's number is free again. Its number here, if it has one.
-    pub(crate) fn forget(&mut self, node: NodeIndex) -> Option<u32> {
+    /// The node with this name is not in the mesh any more. Its number here, if it has one.
+    pub(crate) fn forget(&mut self, node: NodeIndex, name: &NodeName) -> Option<u32> {
         let forgotten = Column::node(node);
         let number = self
             .columns
             .iter()
             .position(|column| *column == forgotten)?;
         self.columns[number] = Column::UNRESOLVED;
-        u32::try_from(number).ok()
+        let number = u32::try_from(number).ok()?;
+        self.strangers.insert(number, name.clone());
+        Some(number)
     }
 }
 
@@ -236,8 +234,9 @@ mod tests {
         assert_eq!(indices(&dictionary), [Some(7), None]);
         dictionary.resolve(1, NodeIndex(9));
         assert_eq!(indices(&dictionary), [Some(7), Some(9)]);
-        assert_eq!(dictionary.forget(NodeIndex(7)), Some(0));
-        assert_eq!(dictionary.forget(NodeIndex(7)), None);
+        let b = NodeName::try_from("b").unwrap();
+        assert_eq!(dictionary.forget(NodeIndex(7), &b), Some(0));
+        assert_eq!(dictionary.forget(NodeIndex(7), &b), None);
         assert_eq!(indices(&dictionary), [None, Some(9)]);
     }
 

@@ -105,7 +105,10 @@ fn goodbye_leads_to_leaving_then_gone_then_forgotten() {
     assert_eq!(mesh.poll(at(60)), [Expiry::Gone(node)]);
     assert_eq!(mesh.present().count(), 0);
     assert!(mesh.poll(at(6 * 86_400)).is_empty());
-    assert_eq!(mesh.poll(at(60 + 7 * 86_400)), [Expiry::Forgotten(node)]);
+    assert_eq!(
+        mesh.poll(at(60 + 7 * 86_400)),
+        [Expiry::Forgotten(node, name("a"))]
+    );
     let changes = mesh.take_changed();
     assert_eq!(changes, [StoreChange::Forget(name("a"))]);
     assert_eq!(mesh.next_deadline(), None);

@@ -352,22 +352,20 @@ impl Mesh {
                     }
                     self.judge.sync_node(&self.membership, node, now.moment);
                 }
-                Expiry::Forgotten(node) => self.forget(node, now),
+                Expiry::Forgotten(node, name) => self.forget(node, &name, now),
             }
         }
         self.published.plan_changed(&self.membership, now.moment);
     }
 
     /// Nothing of the node stays behind for the next one that gets its number.
-    fn forget(&mut self, node: NodeIndex, now: Now) {
+    fn forget(&mut self, node: NodeIndex, name: &NodeName, now: Now) {
         self.judge.sync_node(&self.membership, node, now.moment);
         self.matrix.clear_node(node);
         self.last_reports.remove(&node);
         self.sessions.retain(|prober, _| prober.node != node);
         for (prober, session) in &mut self.sessions {
-            if let Some(number) = session.dictionary.forget(node)
-                && let Some(name) = session.dictionary.node_name(number)
-            {
+            if let Some(number) = session.dictionary.forget(node, name) {
                 let incarnation = session.incarnation.0;
                 self.strangers.note(name, *prober, incarnation, number);
             }

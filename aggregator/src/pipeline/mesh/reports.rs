@@ -18,6 +18,9 @@ use crate::matrix::{DictionaryError, FAST_WINDOW, Matrix, WrongTarget};
 use crate::membership::WayHome;
 use crate::pipeline::Now;
 
+/// Windows that are longer say nothing about the fast window. Three report intervals at the default.
+const LONGEST_WINDOW: Duration = Duration::from_secs(30);
+
 /// What became of a report.
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
@@ -141,7 +144,11 @@ impl Mesh {
             return Taken::Late;
         };
         let end = now - report.age;
-        let is_old = report.age > FAST_WINDOW || session.newest_end.is_some_and(|e| end < e);
+        let window = Duration::from_millis(report.window.length_millis.into());
+        // What a spool merged over a long time is history too: its losses are not those of the last ten seconds.
+        let is_old = report.age > FAST_WINDOW
+            || window > LONGEST_WINDOW
+            || session.newest_end.is_some_and(|newest| end < newest);
         let health = report
             .self_health
             .map_or(0, |health| health.local_health.min(7) as u8);
@@ -153,7 +160,6 @@ impl Mesh {
                 local_health: health,
             },
         );
-        let window = Duration::from_millis(report.window.length_millis.into());
         judge.handle_report(prober.node, health, (!is_old).then_some(window), now);
         if is_old {
             return Taken::Late;
