@@ -39,7 +39,7 @@ use crate::spool::{Spool, Way};
 use crate::tcp::echo::EchoResponder;
 use crate::udp::engine::Engine;
 use crate::udp::responder::Responder;
-use crate::udp::sockets::AddressSockets;
+use crate::udp::sockets::{AddressSockets, bind_echo};
 
 /// Report interval before the first assignment.
 const FIRST_REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -114,7 +114,7 @@ impl App {
                 .map_or(config.port, |addr| addr.port());
             // One number for both, also where the system chose it.
             let address = SocketAddr::new(*ip, udp_port);
-            echo_listeners.push(listen_tcp("listen.port", address).map_err(Failure::runtime)?);
+            echo_listeners.push(bind_echo(address).map_err(Failure::runtime)?);
             sockets.push(pair);
         }
         let admin_listener = listen_tcp("listen.admin", config.admin).map_err(Failure::runtime)?;

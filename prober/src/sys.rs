@@ -15,7 +15,7 @@ use std::time::Duration;
 const BATCH: usize = 32;
 
 /// Octets that are kept of a packet. A longer one is marked as truncated.
-const PACKET: usize = 2048;
+pub(crate) const PACKET_OCTETS: usize = 2048;
 
 /// Octets for the control messages of one packet: a timestamp, a TTL, a drop counter, an error with its offender.
 const CONTROL: usize = 256;
@@ -48,6 +48,8 @@ pub(crate) struct PacketFacts {
     pub(crate) unix_nanos: Option<i64>,
     /// TTL or hop limit.
     pub(crate) ttl: Option<u8>,
+    /// The own address that it came to, if the socket was told to say so.
+    pub(crate) local: Option<IpAddr>,
     /// Packets that this socket has dropped in its life because its buffer was full.
     pub(crate) overflow: Option<u32>,
 }
@@ -64,7 +66,7 @@ pub(crate) struct Packet<'a> {
 
 /// Buffers for batched receives. One for all sockets of a thread.
 pub(crate) struct ReceiveBatch {
-    packets: Box<[[u8; PACKET]]>,
+    packets: Box<[[u8; PACKET_OCTETS]]>,
     controls: Box<[Control]>,
     names: Box<[libc::sockaddr_storage]>,
     lengths: [u32; BATCH],
@@ -75,7 +77,7 @@ pub(crate) struct ReceiveBatch {
 impl ReceiveBatch {
     pub(crate) fn new() -> Self {
         Self {
-            packets: vec![[0; PACKET]; BATCH].into(),
+            packets: vec![[0; PACKET_OCTETS]; BATCH].into(),
             controls: vec![Control([0; CONTROL]); BATCH].into(),
             // SAFETY: all-zero octets are a valid sockaddr_storage (family AF_UNSPEC).
             names: vec![unsafe { zeroed() }; BATCH].into(),
@@ -99,7 +101,7 @@ impl ReceiveBatch {
         for i in 0..BATCH {
             vectors[i] = libc::iovec {
                 iov_base: self.packets[i].as_mut_ptr().cast(),
-                iov_len: PACKET,
+                iov_len: PACKET_OCTETS,
             };
             let header = &mut headers[i].msg_hdr;
             header.msg_name = (&raw mut self.names[i]).cast();
@@ -132,7 +134,7 @@ impl ReceiveBatch {
     /// A packet of the last call; `None` if its source is no IP address.
     pub(crate) fn packet(&self, index: usize) -> Option<Packet<'_>> {
         let source = socket_address(&self.names[index])?;
-        let length = (self.lengths[index] as usize).min(PACKET);
+        let length = (self.lengths[index] as usize).min(PACKET_OCTETS);
         let control = &self.controls[index].0[..self.control_lengths[index].min(CONTROL)];
         Some(Packet {
             source,
@@ -320,6 +322,16 @@ fn packet_facts(control: &[u8]) -> PacketFacts {
             }
             (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => {
                 facts.ttl = native_u32(value, 0).and_then(|ttl| u8::try_from(ttl).ok());
+            }
+            // Interface index, own address, destination in the packet.
+            (libc::SOL_IP, libc::IP_PKTINFO) => {
+                let octets = value.get(4..).and_then(<[u8]>::first_chunk::<4>);
+                facts.local = octets.map(|octets| IpAddr::from(*octets));
+            }
+            (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                facts.local = value
+                    .first_chunk::<16>()
+                    .map(|octets| IpAddr::from(*octets));
             }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => facts.overflow = native_u32(value, 0),
             _ => {}

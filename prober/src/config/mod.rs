@@ -3,6 +3,7 @@
 //! [`Settings`] is what is written; [`Config`] is what it means. A loaded [`Config`] can be run as it is.
 
 pub mod args;
+pub mod settings;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,15 +11,18 @@ use std::path::{Path, PathBuf};
 
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
-use meshprobe_daemon::config::{ConfigError, ConfigProblems, Spanned};
+use meshprobe_daemon::config::{ConfigError, ConfigProblems};
 use meshprobe_daemon::exit::Failure;
 use meshprobe_daemon::logging::LogConfig;
 use meshprobe_proto::v1;
-use serde::{Deserialize, Serialize};
 
 use crate::assignment::{self, AggregatorAddress};
 use crate::reporter::way::TlsFiles;
 use crate::spool::Way;
+pub use settings::{
+    AggregatorEntry, AggregatorSettings, AssignmentSettings, ListenSettings, NodeSettings,
+    ResponderSettings, Settings, SpoolSettings, TlsSettings, WaySetting,
+};
 
 /// Port of the STAMP and of the echo responder.
 pub const DEFAULT_PORT: u16 = 4862;
@@ -34,131 +38,6 @@ const MIN_SPOOL_BYTES: usize = 64 << 10;
 
 /// Labels of a node that are told.
 const MAX_LABELS: usize = 64;
-
-/// The configuration file. Every key has a default.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Who this node is.
-    pub node: NodeSettings,
-    /// In which plane this prober runs: `pod` (default) or `host`.
-    pub plane: Option<Plane>,
-    /// Where it answers.
-    pub listen: ListenSettings,
-    /// Where it reports to.
-    pub aggregator: AggregatorSettings,
-    /// Where the assignment comes from, if not from the aggregator.
-    pub assignment: AssignmentSettings,
-    /// Who is answered.
-    pub responder: ResponderSettings,
-    /// Reports that are not acknowledged.
-    pub spool: SpoolSettings,
-    /// The log.
-    pub log: LogConfig,
-}
-
-/// Who this node is.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NodeSettings {
-    /// The Kubernetes node name; default: the host's name.
-    pub name: Option<Spanned<String>>,
-    /// Failure domain.
-    pub zone: String,
-    /// Larger failure domain.
-    pub region: String,
-    /// Labels of the node.
-    pub labels: BTreeMap<String, String>,
-    /// The node's own address, which peers probe by TCP beside the pod's.
-    pub host_ip: Option<IpAddr>,
-}
-
-/// Where the prober answers.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListenSettings {
-    /// Own addresses; default: the pod's, else all IPv4 ones. At most one of each family.
-    pub addresses: Vec<Spanned<IpAddr>>,
-    /// UDP and TCP port of the responders; default 4862.
-    pub port: Option<u16>,
-    /// Admin port; default: port 4864 of the first address.
-    pub admin: Option<SocketAddr>,
-    /// Under which addresses peers reach this prober, if they differ from `addresses` (NAT).
-    pub advertise: Vec<IpAddr>,
-}
-
-/// Where the prober reports to.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AggregatorSettings {
-    /// The two ways home; several addresses of one way are tried in turn.
-    pub addresses: Vec<AggregatorEntry>,
-    /// TLS; without it the streams are in the clear.
-    pub tls: Option<TlsSettings>,
-}
-
-/// One address of the aggregator.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct AggregatorEntry {
-    /// `host:port`.
-    pub address: Spanned<String>,
-    /// `overlay`: its service or pod address (default); `underlay`: a node address with a node port.
-    #[serde(default)]
-    pub way: WaySetting,
-}
-
-/// See [`AggregatorEntry::way`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WaySetting {
-    /// By the overlay.
-    #[default]
-    Overlay,
-    /// By the nodes' own network.
-    Underlay,
-}
-
-/// Files of the TLS client.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsSettings {
-    /// The authorities that are trusted, PEM.
-    pub ca: PathBuf,
-    /// The own certificate chain, PEM.
-    #[serde(default)]
-    pub certificate: Option<PathBuf>,
-    /// Its key, PEM.
-    #[serde(default)]
-    pub key: Option<PathBuf>,
-    /// The name in the aggregator's certificate, if it is not the host that is dialled.
-    #[serde(default)]
-    pub server_name: Option<String>,
-}
-
-/// Where the assignment comes from.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AssignmentSettings {
-    /// A file that lists the nodes of the mesh; default: the aggregator's assignment.
-    pub file: Option<PathBuf>,
-}
-
-/// Who is answered.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResponderSettings {
-    /// Also answer who is not assigned; default false.
-    pub open: bool,
-}
-
-/// Reports that are not acknowledged.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SpoolSettings {
-    /// Memory for them; beyond it windows are merged. Default 4194304.
-    pub limit_bytes: Option<usize>,
-}
 
 /// What the settings mean.
 #[derive(Clone, Debug)]

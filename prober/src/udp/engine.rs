@@ -12,7 +12,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -20,15 +19,17 @@ use meshprobe_core::ids::Ssid;
 use meshprobe_core::outcome::Outcome;
 use meshprobe_core::stamp::reflect::Refusal;
 use meshprobe_core::stamp::{
-    ErrorEstimate, Keys, MAX_OCTETS, ReflectorPacket, SenderPacket, Sequence, Timestamp,
-    TimestampFormat,
+    ErrorEstimate, Keys, ReflectorPacket, SenderPacket, Sequence, Timestamp, TimestampFormat,
 };
 use meshprobe_core::time::Moment;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::errors::{icmp_outcome, is_pending_error, send_outcome, send_to};
+use super::reply::send_reply;
 use super::responder::{Request, Responder};
 use super::sender::{Arrival, Departure, Failure, Heard, Probe, Sender};
+use super::slot::{next_slot, slot_of};
 use super::sockets::AddressSockets;
 use crate::book::Sample;
 use crate::clock::{Clock, ClockSteps};
@@ -37,10 +38,7 @@ use crate::mailbox::{Command, MailboxReader};
 use crate::path_id::PathId;
 use crate::plan::Plan;
 use crate::shared::Shared;
-use crate::sys::{self, ReceiveBatch};
-
-/// Length of a slot.
-pub const SLOT: Duration = Duration::from_millis(10);
+use crate::sys::{self, PACKET_OCTETS, ReceiveBatch};
 
 /// The longest sleep, so that a stall of the thread is noticed even when nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -207,7 +205,7 @@ impl Engine {
     /// Answers what arrived at a responder socket.
     fn answer(&mut self, i: usize, now: Moment, stamps_usable: bool) -> usize {
         let mut total = 0;
-        let mut buffer = [0_u8; MAX_OCTETS];
+        let mut buffer = [0_u8; PACKET_OCTETS];
         for _ in 0..BATCHES_A_SLOT {
             let socket = &self.sockets[i].responder;
             let received = match self.batch.receive(socket.as_fd()) {
@@ -250,7 +248,8 @@ impl Engine {
                 {
                     Ok(answered) => {
                         self.heard.extend(answered.heard.map(|path| (path, now)));
-                        let sent = socket.send_to(&buffer[..answered.octets], packet.source);
+                        let octets = &buffer[..answered.octets];
+                        let sent = send_reply(socket, octets, packet.source, packet.facts.local);
                         self.shared.metrics.count_answer(sent.is_ok());
                     }
                     Err(refusal) => self.shared.metrics.refuse(refusal),
@@ -469,53 +468,6 @@ impl Engine {
     }
 }
 
-/// Sends one probe. An error that belongs to an earlier probe may come back instead of being queued only: it is in
-/// the queue as well, and this probe is sent again.
-fn send_to(sockets: &AddressSockets, octets: &[u8], destination: SocketAddr) -> io::Result<()> {
-    match sockets.sender.send_to(octets, destination) {
-        Err(error) if is_pending_error(&error) => {
-            sockets.sender.send_to(octets, destination).map(|_| ())
-        }
-        result => result.map(|_| ()),
-    }
-}
-
-/// Errors that the network sent, as opposed to those of this system call.
-fn is_pending_error(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNREFUSED
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EMSGSIZE
-                | libc::EPROTO
-        )
-    )
-}
-
-/// What an error in the queue says about its probe.
-fn icmp_outcome(errno: i32, info: u32) -> Outcome {
-    match errno {
-        libc::ECONNREFUSED => Outcome::Refused,
-        libc::EMSGSIZE => Outcome::TooBig {
-            mtu: u16::try_from(info).unwrap_or(u16::MAX),
-        },
-        _ => Outcome::Unreachable,
-    }
-}
-
-/// What a failed send call says about its probe.
-fn send_outcome(error: &io::Error) -> Outcome {
-    match error.raw_os_error() {
-        // The own machine has no room: not a statement about the network.
-        Some(libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM | libc::EINTR) | None => Outcome::Invalid,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => Outcome::Unreachable,
-        Some(libc::ECONNREFUSED) => Outcome::Refused,
-        Some(errno) => Outcome::SendFailed { errno },
-    }
-}
-
 /// How many packets a socket has dropped since its last word about that.
 fn overflow(total: Option<u32>, known: &mut u32) -> u32 {
     let Some(total) = total else { return 0 };
@@ -524,15 +476,4 @@ fn overflow(total: Option<u32>, known: &mut u32) -> u32 {
 
 fn stamp(unix_nanos: i64) -> Timestamp {
     Timestamp::from_unix_nanos(unix_nanos, TimestampFormat::Ntp)
-}
-
-/// The end of the slot that `moment` lies in, or `moment` itself if it is one.
-fn slot_of(moment: Moment) -> Moment {
-    let slot = SLOT.as_nanos() as u64;
-    Moment::from_nanos(moment.as_nanos().div_ceil(slot) * slot)
-}
-
-/// The first end of a slot after `moment`.
-fn next_slot(moment: Moment) -> Moment {
-    slot_of(moment + Duration::from_nanos(1))
 }

@@ -8,6 +8,9 @@
 //! | [`engine`] | the one thread that drives both in slots of 10 ms |
 
 pub mod engine;
+mod errors;
+mod reply;
 pub mod responder;
 pub mod sender;
+pub mod slot;
 pub mod sockets;

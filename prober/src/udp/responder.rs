@@ -20,12 +20,12 @@ use crate::budget::TokenBucket;
 use crate::path_id::PathId;
 use crate::plan::Plan;
 
-/// Answers a second to one session from the expected addresses: a confirming burst of several paths on top of ten
-/// regular probes a second.
-const RATE_EXPECTED: u32 = 200;
+/// Answers a second to one session from the expected addresses: whatever the shortest intervals and confirming bursts
+/// add up to. An answer is no longer than its request, so this is a limit for the CPU.
+const RATE_EXPECTED: u32 = 5_000;
 
-/// Answers a second to one session from elsewhere: the peer behind NAT has its regular probes and a burst.
-const RATE_ELSEWHERE: u32 = 50;
+/// Answers a second to one session from elsewhere: the peer behind NAT has its regular probes and its bursts.
+const RATE_ELSEWHERE: u32 = 200;
 
 /// Answers a second to all who have no session, in open mode.
 const RATE_OPEN: u32 = 100;
