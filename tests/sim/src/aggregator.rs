@@ -1,0 +1,107 @@
+//! The aggregator: the real mesh (membership, plan, sessions, matrix, judge, incidents), driven by hand.
+
+use std::time::Duration;
+
+use meshprobe_aggregator::incident::{IncidentChange, Transition};
+use meshprobe_aggregator::membership::Announcement;
+use meshprobe_aggregator::pipeline::{MeshByHand, Now, PipelineConfig, now_by_hand};
+use meshprobe_core::dark::Pattern;
+use meshprobe_core::time::Moment;
+
+/// What differs from the default configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settings {
+    /// How long a quorum must stand before a node is dark.
+    pub(crate) dark_hold: Option<Duration>,
+}
+
+/// Something that people are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// When.
+    pub at: Moment,
+    /// Did it open, change, or end?
+    pub transition: Transition,
+    /// Which shape the failure has.
+    pub pattern: Pattern,
+    /// The nodes that it names, ascending.
+    pub nodes: Vec<usize>,
+}
+
+impl Announced {
+    /// Does it say that something broke?
+    pub fn is_opening(&self) -> bool {
+        matches!(self.transition, Transition::Opened | Transition::Reopened)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Aggregator {
+    pub(crate) mesh: MeshByHand,
+    origin: jiff::Timestamp,
+    announced: Vec<Announced>,
+}
+
+impl Aggregator {
+    pub(crate) fn new(settings: &Settings, origin_unix_nanos: i64, now: Moment) -> Self {
+        let mut config = PipelineConfig::default();
+        if let Some(hold) = settings.dark_hold {
+            config.judge.dark.dark_hold = hold;
+        }
+        let origin = jiff::Timestamp::from_nanosecond(origin_unix_nanos.into())
+            .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let mesh = match MeshByHand::new(config, now_by_hand(now, origin)) {
+            Ok(mesh) => mesh,
+            Err(error) => unreachable!("an empty mesh has room: {error}"),
+        };
+        Self {
+            mesh,
+            origin,
+            announced: Vec::new(),
+        }
+    }
+
+    /// The aggregator's two clocks.
+    pub(crate) fn clocks(&self, now: Moment) -> Now {
+        now_by_hand(now, self.origin)
+    }
+
+    /// Makes a node known before its prober calls, so that the first assignment is the final one.
+    pub(crate) fn announce(&mut self, hello: &Announcement, now: Moment) {
+        let now = self.clocks(now);
+        match self.mesh.open(hello, now) {
+            Ok(stream) => self.mesh.close(&stream, now),
+            Err(refusal) => unreachable!("the mesh admits its own nodes: {refusal}"),
+        }
+    }
+
+    /// Remembers what people are told.
+    pub(crate) fn tell(&mut self, change: &IncidentChange, at: Moment) -> Announced {
+        let incident = &change.incident;
+        let number = |name: &str| {
+            name.strip_prefix("sim-")?
+                .parse::<usize>()
+                .ok()?
+                .checked_sub(1)
+        };
+        let mut nodes: Vec<usize> = incident
+            .nodes
+            .iter()
+            .filter_map(|name| number(name.as_str()))
+            .collect();
+        nodes.sort_unstable();
+        let announced = Announced {
+            at,
+            transition: change.transition,
+            pattern: incident.pattern,
+            nodes,
+        };
+        self.announced.push(announced.clone());
+        announced
+    }
+
+    pub(crate) fn take_announced(&mut self) -> Vec<Announced> {
+        std::mem::take(&mut self.announced)
+    }
+}

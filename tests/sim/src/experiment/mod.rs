@@ -1,0 +1,14 @@
+//! What is tried in virtual time.
+
+mod cuts;
+mod dark;
+mod trial;
+
+pub use cuts::{CutsArguments, CutsReport};
+pub use dark::{DarkArguments, DarkReport};
+
+/// How an experiment went.
+pub trait Outcome: serde::Serialize {
+    /// Did everything happen that had to, and nothing else?
+    fn passed(&self) -> bool;
+}

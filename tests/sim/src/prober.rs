@@ -1,0 +1,302 @@
+//! One prober: the real registry, sender, book and spool, driven in slots as its engine thread drives them.
+//!
+//! What is not here: sockets, threads and the runtime. Where they make a difference in time (a packet waits for the end
+//! of its slot, at both ends) the difference is kept.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use meshprobe_core::ids::{Incarnation, NodeName, TargetNumber};
+use meshprobe_core::path::Plane;
+use meshprobe_core::stamp::{Timestamp, TimestampFormat};
+use meshprobe_core::time::Moment;
+use meshprobe_prober::assignment::TargetSet;
+use meshprobe_prober::book::Book;
+use meshprobe_prober::path_id::PathId;
+use meshprobe_prober::plan::{Expectation, Registry};
+use meshprobe_prober::schedule::{Cadence, Schedule};
+use meshprobe_prober::spool::{OpenWays, Spool};
+use meshprobe_prober::udp::sender::{Arrival, Failure, Sender};
+use meshprobe_prober::udp::slot::SLOT;
+
+use crate::calm::Calm;
+
+/// Memory that the spool may take.
+const SPOOL_OCTETS: usize = 4 << 20;
+
+/// How a path is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// STAMP.
+    Udp,
+    /// A connection.
+    Tcp(Expectation),
+}
+
+/// A path of this prober.
+#[derive(Clone, Debug)]
+pub(crate) struct ProbedPath {
+    pub(crate) id: PathId,
+    pub(crate) peer: usize,
+    pub(crate) target: TargetNumber,
+    pub(crate) plane: Plane,
+    pub(crate) means: Means,
+    pub(crate) cadence: Cadence,
+    pub(crate) timeout: Duration,
+    /// Its probes are answered, and until when.
+    pub(crate) calm: Option<Calm>,
+    /// Its last probe was lost.
+    pub(crate) is_failing: bool,
+    /// Connections that are under way.
+    pub(crate) connecting: u32,
+}
+
+/// What arrives at the sender's sockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Incoming {
+    Reply(Arrival),
+    Error(Failure),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) book: Book,
+    pub(crate) sender: Sender,
+    pub(crate) spool: Spool,
+    pub(crate) registry: Registry,
+    pub(crate) ways: OpenWays,
+    pub(crate) tcp: Schedule,
+    /// By [`PathId::slot`].
+    pub(crate) paths: Vec<ProbedPath>,
+    /// By peer: where its probes are counted.
+    pub(crate) heard: Vec<Option<PathId>>,
+    /// By peer: the slots of its paths.
+    pub(crate) of_peer: Vec<Vec<usize>>,
+    /// With the time of arrival, unordered.
+    pub(crate) inbox: Vec<(Moment, Incoming)>,
+    pub(crate) report_interval: Duration,
+    /// What is planned in the agenda, so that nothing is planned twice.
+    pub(crate) step_at: Option<Moment>,
+    pub(crate) tcp_at: Option<Moment>,
+    pub(crate) flush_at: Option<Moment>,
+    pub(crate) transmit_at: Option<Moment>,
+    /// Wall clock at the origin of moments, nanoseconds since the Unix epoch.
+    origin_unix_nanos: i64,
+    slot_offset: Duration,
+    /// Spreads the ends of regular windows.
+    pub(crate) spread: u16,
+    stamps: u64,
+}
+
+impl Prober {
+    /// A prober that starts now. `start` numbers its starts.
+    pub(crate) fn new(
+        node: usize,
+        start: u64,
+        origin_unix_nanos: i64,
+        slot_offset: Duration,
+        now: Moment,
+    ) -> Self {
+        let started_unix_micros = (origin_unix_nanos / 1_000) as u64 + now.as_nanos() / 1_000;
+        let incarnation = Incarnation(started_unix_micros + start);
+        Self {
+            incarnation,
+            book: Book::new(now),
+            sender: Sender::new(origin_unix_nanos),
+            spool: Spool::new(incarnation, SPOOL_OCTETS),
+            registry: Registry::new(name(node), Plane::Pod, PORT),
+            ways: OpenWays::default(),
+            tcp: Schedule::new(origin_unix_nanos),
+            paths: Vec::new(),
+            heard: Vec::new(),
+            of_peer: Vec::new(),
+            inbox: Vec::new(),
+            report_interval: Duration::from_secs(10),
+            step_at: None,
+            tcp_at: None,
+            flush_at: None,
+            transmit_at: None,
+            origin_unix_nanos,
+            slot_offset,
+            spread: node as u16,
+            stamps: 0,
+        }
+    }
+
+    /// Puts the first assignment in force.
+    pub(crate) fn assign(&mut self, set: &TargetSet, nodes: usize, now: Moment) {
+        let plan = self.registry.apply(set, &mut self.book);
+        self.report_interval = set.report_interval;
+        self.sender.set_targets(&plan.udp, now);
+        let udp = plan.udp.iter().map(|t| {
+            (
+                t.path,
+                t.target,
+                t.address,
+                Means::Udp,
+                t.cadence,
+                t.timeout,
+            )
+        });
+        let tcp = plan.tcp.iter().map(|t| {
+            (
+                t.path,
+                t.target,
+                t.address,
+                Means::Tcp(t.expectation),
+                t.cadence,
+                t.timeout,
+            )
+        });
+        let mut paths: Vec<ProbedPath> = udp
+            .chain(tcp)
+            .map(|(id, target, address, means, cadence, timeout)| {
+                let (peer, plane) = node_of(address.ip());
+                ProbedPath {
+                    id,
+                    peer,
+                    target,
+                    plane,
+                    means,
+                    cadence,
+                    timeout,
+                    calm: None,
+                    is_failing: false,
+                    connecting: 0,
+                }
+            })
+            .collect();
+        paths.sort_unstable_by_key(|path| path.id.slot());
+        self.of_peer = vec![Vec::new(); nodes];
+        self.heard = vec![None; nodes];
+        for (slot, path) in paths.iter().enumerate() {
+            debug_assert_eq!(
+                path.id.slot(),
+                slot,
+                "slots of a first assignment are dense"
+            );
+            self.of_peer[path.peer].push(slot);
+            if path.means != Means::Udp {
+                self.tcp.set(path.id, path.cadence, now);
+            }
+        }
+        for answered in &plan.answered {
+            let peer = answered
+                .addresses
+                .first()
+                .map(|address| node_of(*address).0);
+            if let Some(peer) = peer {
+                self.heard[peer] = answered.heard_v4;
+            }
+        }
+        self.paths = paths;
+    }
+
+    /// The end of the slot that `moment` lies in, or `moment` itself if it is one.
+    pub(crate) fn slot_of(&self, moment: Moment) -> Moment {
+        let (slot, offset) = (SLOT.as_nanos() as u64, self.slot_offset.as_nanos() as u64);
+        let since = moment.as_nanos().saturating_sub(offset);
+        Moment::from_nanos(since.div_ceil(slot) * slot + offset)
+    }
+
+    /// The last end of a slot that is not after `now`.
+    pub(crate) fn slot_before(&self, now: Moment) -> Moment {
+        let slot = self.slot_of(now);
+        if slot == now { now } else { slot - SLOT }
+    }
+
+    /// The wall clock, nanoseconds since the Unix epoch.
+    pub(crate) fn unix_nanos(&self, at: Moment) -> i64 {
+        self.origin_unix_nanos + at.as_nanos() as i64
+    }
+
+    /// T1 of a probe that leaves now, unlike any other's.
+    pub(crate) fn stamp(&mut self, at: Moment) -> Timestamp {
+        self.stamps += 1;
+        Timestamp::from_unix_nanos(
+            self.unix_nanos(at) + (self.stamps % 1_000) as i64,
+            TimestampFormat::Ntp,
+        )
+    }
+
+    /// When a turn of this path that is not before `from` comes.
+    pub(crate) fn next_turn(&self, slot: usize, from: Moment) -> Option<Moment> {
+        let path = &self.paths[slot];
+        let mut grid = Schedule::new(self.origin_unix_nanos);
+        grid.set(path.id, path.cadence, from);
+        grid.next_deadline()
+    }
+}
+
+/// The port of every responder.
+pub(crate) const PORT: u16 = 4862;
+
+/// The name of a node.
+pub(crate) fn name(node: usize) -> NodeName {
+    let text = format!("sim-{}", node + 1);
+    match NodeName::try_from(text) {
+        Ok(name) => name,
+        Err(error) => unreachable!("a number makes a node name: {error}"),
+    }
+}
+
+/// The address of a node in a plane.
+pub(crate) fn address(node: usize, plane: Plane) -> SocketAddr {
+    let net = if plane == Plane::Pod { 244 } else { 1 };
+    let [high, low] = (node as u16 + 1).to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, net, high, low)), PORT)
+}
+
+/// The node and the plane of an address.
+pub(crate) fn node_of(ip: IpAddr) -> (usize, Plane) {
+    let octets = match ip {
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(_) => unreachable!("the simulated mesh has IPv4 addresses"),
+    };
+    let plane = if octets[1] == 244 {
+        Plane::Pod
+    } else {
+        Plane::Host
+    };
+    (
+        usize::from(u16::from_be_bytes([octets[2], octets[3]])) - 1,
+        plane,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_tells_its_node_and_plane() {
+        for node in [0, 1, 254, 255, 256, 999] {
+            for plane in [Plane::Pod, Plane::Host] {
+                assert_eq!(node_of(address(node, plane).ip()), (node, plane));
+            }
+        }
+    }
+
+    #[test]
+    fn slots_have_their_own_offset_in_each_prober() {
+        let prober = Prober::new(0, 0, 0, Duration::from_millis(3), Moment::ORIGIN);
+        assert_eq!(
+            prober.slot_of(Moment::from_millis(13)),
+            Moment::from_millis(13)
+        );
+        assert_eq!(
+            prober.slot_of(Moment::from_millis(14)),
+            Moment::from_millis(23)
+        );
+        assert_eq!(
+            prober.slot_before(Moment::from_millis(14)),
+            Moment::from_millis(13)
+        );
+        assert_eq!(
+            prober.slot_before(Moment::from_millis(13)),
+            Moment::from_millis(13)
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! The promises, in small: what `cargo xtask sim` tries for hours is tried here for minutes.
+
+use clap::Parser as _;
+use meshprobe_sim::experiment::{CutsArguments, DarkArguments, Outcome as _};
+
+fn dark(arguments: &str) -> bool {
+    DarkArguments::parse_from(format!("dark --jobs 1 {arguments}").split(' '))
+        .run()
+        .passed()
+}
+
+fn cuts(arguments: &str) -> bool {
+    CutsArguments::parse_from(format!("cuts {arguments}").split(' '))
+        .run()
+        .passed()
+}
+
+#[test]
+fn nothing_is_declared_in_an_hour_without_loss() {
+    assert!(dark("--nodes 3,12 --loss 0 --hours 1"));
+}
+
+#[test]
+fn nothing_is_declared_under_light_and_under_heavy_loss() {
+    assert!(dark("--nodes 3,6 --loss 1 --hours 0.1"));
+    assert!(dark("--nodes 3,6 --loss 30 --hours 0.01"));
+}
+
+#[test]
+fn every_cut_is_found_and_nothing_else_is_told() {
+    for nodes in [3, 6] {
+        assert!(cuts(&format!("--nodes {nodes} --cuts 4 --seed {nodes}")));
+    }
+}
+
+#[test]
+fn cuts_are_found_under_light_loss_too() {
+    assert!(cuts("--nodes 6 --cuts 2 --loss 0.1 --seed 5"));
+}
