@@ -275,3 +275,46 @@ async fn after_a_kill_in_the_middle_of_an_attempt_the_message_is_sent_again_with
     way.stop().await;
     assert_eq!(inbox.all().len(), 1);
 }
+
+#[tokio::test]
+async fn a_receiver_behind_tls_is_trusted_by_its_own_authority_and_not_without() {
+    use meshprobe_daemon::{
+        http::{HttpServer, Limits},
+        shutdown::Shutdown,
+        tls::{ClientAuth, ServerTls, ServerTlsFiles},
+    };
+    meshprobe_daemon::tls::install_crypto_provider();
+    let folder = Folder::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(folder.file("cert.pem"), made.cert.pem()).unwrap();
+    fs::write(folder.file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let files = ServerTlsFiles {
+        cert: folder.file("cert.pem"),
+        key: folder.file("key.pem"),
+        client_ca: None,
+        client_auth: ClientAuth::default(),
+    };
+    let inbox = Inbox::default();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = HttpServer::new(listener, Limits::default())
+        .unwrap()
+        .with_tls(Some(ServerTls::load(files, &["h2", "http/1.1"]).unwrap()));
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(server.serve(inbox.router(), Shutdown::new()));
+
+    let hook = |name: &str, more: &str| {
+        let text = format!("{{name: {name}, url: \"https://localhost:{port}/\"{more}}}");
+        meshprobe_daemon::config::parse(&text, std::path::Path::new("test")).unwrap()
+    };
+    let trusted = format!(", ca_file: {}", folder.file("cert.pem").display());
+    let hooks = [hook("trusting", &trusted), hook("doubting", "")];
+    let way = Way::start(folder.file("a.db"), &hooks).unwrap();
+    way.tell(OPEN, dark("mesh-1")).await;
+    let received = inbox.wait_for(1).await.remove(0);
+    assert_eq!(received.json()["receiver"], "trusting");
+    eventually("one message waits", || way.pending.count() == 1).await;
+    way.stop().await;
+    assert_eq!(inbox.all().len(), 1);
+}

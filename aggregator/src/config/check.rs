@@ -314,6 +314,13 @@ impl Config {
                 HumanDuration::from_secs(60),
             );
             secrets(problems, &field("secret_files"), &hook.secret_files);
+            if let Some(proxy) = &hook.proxy {
+                problems.require(
+                    matches!(proxy.scheme(), "http" | "https") && proxy.host().is_some(),
+                    &field("proxy"),
+                    || format!("{proxy} is no http or https address"),
+                );
+            }
             if let Some(path) = &hook.ca_file {
                 readable(problems, &field("ca_file"), path);
             }

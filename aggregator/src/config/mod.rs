@@ -130,6 +130,10 @@ pub struct WebhookConfig {
     /// Certificate authorities to trust beside the public ones, PEM.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy to go through. Variables such as `HTTPS_PROXY` are not looked at: what one receiver needs may be
+    /// wrong for another.
+    #[serde(default)]
+    pub proxy: Option<Url>,
     /// How long one attempt may take, connecting included.
     #[serde(default = "default_webhook_timeout")]
     pub timeout: HumanDuration,

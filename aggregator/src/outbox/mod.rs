@@ -147,9 +147,10 @@ impl Outbox {
     pub async fn run(mut self) {
         let mut closing = false;
         loop {
-            self.start_due(clock::now());
+            let now = clock::now();
+            self.start_due(now);
             self.count_pending();
-            if closing && self.attempts.is_empty() && !self.has_untried() {
+            if closing && self.attempts.is_empty() && !self.has_untried(now) {
                 break;
             }
             let deadline = self.next_deadline();
@@ -333,8 +334,8 @@ impl Outbox {
             .min()
     }
 
-    fn has_untried(&self) -> bool {
-        self.routes.values().any(|lane| lane.queue.has_untried())
+    fn has_untried(&self, now: Instant) -> bool {
+        self.routes.values().any(|lane| lane.queue.has_untried(now))
     }
 }
 

@@ -149,12 +149,12 @@ impl Queue {
             .min()
     }
 
-    /// Is there a message that was never tried?
-    pub(super) fn has_untried(&self) -> bool {
+    /// Is there a message that was never tried, and could be now?
+    pub(super) fn has_untried(&self, now: Instant) -> bool {
         self.lanes
             .values()
             .filter_map(|lane| lane.waiting.front())
-            .any(|first| first.notification.attempts == 0)
+            .any(|first| first.notification.attempts == 0 && first.due <= now)
     }
 
     /// Everything that waits, for a receiver that is no longer configured.

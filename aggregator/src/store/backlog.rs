@@ -39,6 +39,11 @@ impl Backlog {
         self.dropped
     }
 
+    /// Counts operations that will never be written.
+    pub(super) fn give_up(&mut self, count: u64) {
+        self.dropped += count;
+    }
+
     /// Adds an operation; without room the oldest is given up.
     pub(super) fn push(&mut self, operation: Operation) {
         let number = self.next;

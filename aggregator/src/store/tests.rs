@@ -174,6 +174,33 @@ async fn a_batch_is_written_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_change_that_the_store_will_never_take_does_not_hold_up_the_others() {
+    let folder = Folder::new();
+    with_store(folder.settings(), async |_| {}).await;
+    let connection = Connection::open(folder.settings().path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TRIGGER no_b BEFORE INSERT ON incidents WHEN NEW.summary LIKE 'b %'
+             BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .unwrap();
+    drop(connection);
+    with_store(folder.settings(), async |store| {
+        let written = store
+            .write(vec![opened("a"), opened("b"), opened("c")])
+            .await;
+        assert_eq!(written, Written::Kept);
+        let mut state = store.watch_state();
+        let writable = state.wait_for(StoreState::is_writable);
+        let writable = tokio::time::timeout(Duration::from_secs(60), writable).await;
+        assert_eq!(writable.unwrap().unwrap().dropped, 1);
+    })
+    .await;
+    let ((), loaded) = with_store(folder.settings(), async |_| {}).await;
+    assert_eq!(loaded.incidents.len(), 2);
+}
+
+#[tokio::test]
 async fn a_locked_file_makes_the_store_unwritable_until_the_lock_is_gone() {
     let folder = Folder::new();
     with_store(folder.settings(), async |store| {

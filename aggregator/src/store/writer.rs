@@ -132,25 +132,28 @@ impl Writer {
         } else {
             Written::Kept
         };
+        let mut waiting = Vec::new();
         for Batch {
             operations,
             written_tx,
         } in group
         {
+            waiting.extend(written_tx);
             if written == Written::Kept {
                 for operation in operations {
                     self.backlog.push(operation);
                 }
             }
-            if let Some(written_tx) = written_tx {
-                // A writer that stopped waiting is not interested.
-                written_tx.send(written).ok();
-            }
         }
+        // The state first: who hears "kept" and looks, finds out why.
         match refused {
             Some(reason) if !reason.is_empty() => self.set_unwritable(reason),
             Some(_) => self.publish_backlog(),
             None => {}
+        }
+        for written_tx in waiting {
+            // A writer that stopped waiting is not interested.
+            written_tx.send(written).ok();
         }
     }
 
@@ -180,21 +183,54 @@ impl Writer {
             }
         };
         let written = database::write(&mut connection, self.backlog.iter());
-        self.connection = Some(connection);
         match written {
-            Ok(()) => {
-                let caught_up = self.backlog.len();
-                self.backlog.clear();
-                let dropped = self.backlog.dropped();
-                self.state_tx.send_replace(StoreState {
-                    unwritable: None,
-                    backlog: 0,
-                    dropped,
-                });
-                info!(caught_up, dropped, "The store can be written again");
+            Err(error) if !database::is_refused_write(&error) => {
+                warn!(%error, "The store refuses a change for what it is; writing the others one by one");
+                self.write_one_by_one(connection);
             }
-            Err(error) => self.set_unwritable(error.to_string()),
+            written => {
+                self.connection = Some(connection);
+                match written {
+                    Ok(()) => self.caught_up(),
+                    Err(error) => self.set_unwritable(error.to_string()),
+                }
+            }
         }
+    }
+
+    /// A change that the store will never take must not hold up all others for ever.
+    fn write_one_by_one(&mut self, mut connection: Connection) {
+        let mut refused = 0;
+        for operation in self.backlog.iter() {
+            match database::write(&mut connection, [operation]) {
+                Ok(()) => {}
+                Err(error) if database::is_refused_write(&error) => {
+                    // What was written already is written again next time; every operation is an upsert.
+                    self.connection = Some(connection);
+                    self.set_unwritable(error.to_string());
+                    return;
+                }
+                Err(error) => {
+                    refused += 1;
+                    error!(%error, ?operation, "The store refuses this change; it is given up");
+                }
+            }
+        }
+        self.connection = Some(connection);
+        self.backlog.give_up(refused);
+        self.caught_up();
+    }
+
+    fn caught_up(&mut self) {
+        let caught_up = self.backlog.len();
+        self.backlog.clear();
+        let dropped = self.backlog.dropped();
+        self.state_tx.send_replace(StoreState {
+            unwritable: None,
+            backlog: 0,
+            dropped,
+        });
+        info!(caught_up, dropped, "The store can be written again");
     }
 
     fn set_unwritable(&self, reason: String) {

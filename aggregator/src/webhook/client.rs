@@ -89,7 +89,7 @@ impl Receiver {
             .iter()
             .map(|path| Secret::read(path))
             .collect::<Result<Vec<_>, _>>()?;
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls_config(config.ca_file.as_deref())?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -98,8 +98,11 @@ impl Receiver {
             .pool_max_idle_per_host(4)
             .tcp_nodelay(true)
             .user_agent(concat!("meshprobe/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .build()?;
+            .no_proxy();
+        if let Some(proxy) = &config.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy.clone())?);
+        }
+        let client = builder.build()?;
         Ok(Self {
             name: config.name.value.as_str().into(),
             url: config.url.value.clone(),

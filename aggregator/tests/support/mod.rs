@@ -132,6 +132,13 @@ impl Inbox {
 
     /// Serves on `listener` for as long as the returned set lives.
     pub(crate) fn serve(&self, listener: TcpListener) -> JoinSet<()> {
+        let router = self.router();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        serving
+    }
+
+    pub(crate) fn router(&self) -> Router {
         async fn take(
             State(inbox): State<Inbox>,
             headers: HeaderMap,
@@ -149,10 +156,7 @@ impl Inbox {
             }
             (status, headers, "thank you")
         }
-        let router = Router::new().fallback(take).with_state(self.clone());
-        let mut serving = JoinSet::new();
-        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        serving
+        Router::new().fallback(take).with_state(self.clone())
     }
 
     /// Waits until `count` requests have arrived.
