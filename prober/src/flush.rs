@@ -6,17 +6,25 @@
 //! - A path answers again.
 //! - The aggregator asks.
 //!
-//! Two flushes are at least 10 ms apart: what happens together travels together.
+//! Two flushes are at least 10 ms apart: what happens together travels together. A prober that has something to tell
+//! all the time (heavy loss on many paths) tells it a dozen times a second: by then nobody waits for a single row.
 
 use std::time::Duration;
 
 use meshprobe_core::time::Moment;
 
+use crate::budget::TokenBucket;
 use crate::suspicion::WATCH_TIME;
 use crate::tracker::Transition;
 
 /// Least time between two flushes.
 pub const COALESCE: Duration = Duration::from_millis(10);
+
+/// Least time between two flushes of a prober that had many.
+pub const CROWDED: Duration = Duration::from_millis(100);
+
+/// Early reports in a row before that: a node's failure has fewer.
+const BURST: u32 = 30;
 
 /// Time between two flushes while a path fails.
 pub const REPEAT: Duration = Duration::from_millis(250);
@@ -25,12 +33,26 @@ pub const REPEAT: Duration = Duration::from_millis(250);
 const TELLING_LENGTHS: [u32; 2] = [4, 5];
 
 /// Decides about early reports.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct FlushPlan {
     wanted_at: Option<Moment>,
     last_flush: Option<Moment>,
     /// Some path is watched until then.
     watch_until: Option<Moment>,
+    budget: TokenBucket,
+    spacing: Duration,
+}
+
+impl Default for FlushPlan {
+    fn default() -> Self {
+        Self {
+            wanted_at: None,
+            last_flush: None,
+            watch_until: None,
+            budget: TokenBucket::new(5, BURST),
+            spacing: COALESCE,
+        }
+    }
 }
 
 impl FlushPlan {
@@ -60,7 +82,9 @@ impl FlushPlan {
 
     /// Somebody wants a report now.
     pub fn request(&mut self, now: Moment) {
-        let earliest = self.last_flush.map_or(now, |last| now.max(last + COALESCE));
+        let earliest = self
+            .last_flush
+            .map_or(now, |last| now.max(last + self.spacing));
         self.wanted_at = Some(
             self.wanted_at
                 .map_or(earliest, |wanted| wanted.min(earliest)),
@@ -83,6 +107,11 @@ impl FlushPlan {
     pub fn handle_flushed(&mut self, now: Moment, failing: bool) {
         self.wanted_at = None;
         self.last_flush = Some(now);
+        self.spacing = if self.budget.try_take(now) {
+            COALESCE
+        } else {
+            CROWDED
+        };
         if !failing || self.watch_until.is_some_and(|until| until <= now) {
             self.watch_until = None;
         }
@@ -133,6 +162,25 @@ mod tests {
             assert_eq!(plan.next_deadline(), Some(at));
             plan.handle_flushed(at, false);
         }
+    }
+
+    #[test]
+    fn heavy_loss_everywhere_is_told_a_dozen_times_a_second() {
+        let mut plan = FlushPlan::default();
+        let mut flushes = 0;
+        for millis in 0..10_000 {
+            let transition = if millis % 2 == 0 {
+                Transition::FirstLoss
+            } else {
+                Transition::Recovered { after: 1 }
+            };
+            plan.handle_transition(transition, Some(ms(millis)), ms(millis));
+            if plan.next_deadline().is_some_and(|at| at <= ms(millis)) {
+                plan.handle_flushed(ms(millis), true);
+                flushes += 1;
+            }
+        }
+        assert!((100..=200).contains(&flushes), "{flushes}");
     }
 
     #[test]
