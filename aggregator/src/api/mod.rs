@@ -1,4 +1,4 @@
-//! The public API: one set of answers, served over gRPC ([`grpc`]) and as JSON ([`crate::http`]).
+//! The public API: one set of answers, served over gRPC (`grpc`) and as JSON ([`crate::http`]).
 //!
 //! It reads what others own: snapshots of the mesh, the list of incidents, the state of the store. It holds no lock
 //! while it waits and keeps nothing alive: when the mesh task ends, answers become [`ApiError::Stopping`].

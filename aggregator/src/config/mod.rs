@@ -2,8 +2,8 @@
 //!
 //! Three steps, and nothing later has to look again: the shape (unknown keys, types, ranges, addresses: refused by
 //! [`meshprobe_daemon::config`] with file, line and column), what only several fields together can get wrong
-//! ([`check`], all problems at once), and the secrets ([`secret`], read from files so that the configuration itself
-//! can be shown). [`change`] says what a reload can take over and what needs a restart.
+//! (`check`, all problems at once), and the secrets (`secret`, read from files so that the configuration itself
+//! can be shown). `change` says what a reload can take over and what needs a restart.
 //!
 //! Every field has a default; an empty file is a working aggregator that accepts any prober.
 

@@ -2,11 +2,11 @@
 //!
 //! 1. Memory: the API shows the change at once.
 //! 2. Policy: is it told? Openings, reopenings and ends are; an update only if it names other nodes or matters more or
-//!    less; what flaps is damped ([`damping`]).
+//!    less; what flaps is damped (`damping`).
 //! 3. Store: the incident and its messages in one transaction.
 //! 4. Outbox: the messages leave.
 //!
-//! Step 4 waits for step 3, but never longer than [`STORE_PATIENCE`]: a disk that hangs must not hold up an alert. The
+//! Step 4 waits for step 3, but never longer than `STORE_PATIENCE`: a disk that hangs must not hold up an alert. The
 //! messages are then sent from memory, and the store catches up.
 //!
 //! The task ends when the pipeline has dropped its end of the channel and everything in it is told.

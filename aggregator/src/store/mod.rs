@@ -5,7 +5,7 @@
 //! or neither is. WAL with `synchronous=FULL`: what was confirmed survives `kill -9` and power loss.
 //!
 //! **The store may fail, monitoring may not.** When a write fails (full disk, read-only file system, lock), the batch
-//! goes to a bounded [`backlog`] and is tried again every second; the answer to the writer is
+//! goes to a bounded `backlog` and is tried again every second; the answer to the writer is
 //! [`Written::Kept`] instead of [`Written::Durable`], and [`StoreState`] says so to the API, the metrics and the
 //! notifier. Every operation is an upsert by key, so trying again is safe.
 //!

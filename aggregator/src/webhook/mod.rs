@@ -1,6 +1,6 @@
 //! What a receiver gets: Alertmanager's webhook JSON, signed as Standard Webhooks has it, over HTTP.
 //!
-//! [`payload`] makes the bytes once, when the notification is made; [`signature`] signs each attempt; [`client`]
+//! `payload` makes the bytes once, when the notification is made; `signature` signs each attempt; `client`
 //! makes one attempt and says what its end means. When to try again is [`crate::outbox`]'s business.
 
 mod client;
