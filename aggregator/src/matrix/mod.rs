@@ -85,26 +85,41 @@ impl LayerCells {
     /// The cell, if its row reaches so far.
     #[inline]
     pub(crate) fn cell(&self, source: usize, column: usize) -> Option<&PathCell> {
-        self.rows.get(source)?.get(column)
+        let slot = slot(self.layer, source, column)?;
+        self.rows.get(source)?.get(slot)
     }
 
     pub(crate) fn thresholds(&self) -> &Thresholds {
         &self.thresholds
     }
 
-    fn row_mut(&mut self, source: NodeIndex, columns: usize) -> &mut Vec<PathCell> {
+    fn row_mut(&mut self, source: NodeIndex, width: usize) -> &mut Vec<PathCell> {
         let index = source.index();
         if self.rows.len() <= index {
             self.rows.resize_with(index + 1, Vec::new);
         }
         let row = &mut self.rows[index];
-        if row.len() < columns {
-            let length = columns.next_multiple_of(ROW_STEP);
+        if row.len() < width {
+            // Exact at first; in steps when the mesh grows under it, so that each join does not copy every row.
+            let length = if row.is_empty() {
+                width
+            } else {
+                width.next_multiple_of(ROW_STEP)
+            };
             row.reserve_exact(length - row.len());
             row.resize(length, PathCell::EMPTY);
         }
         row
     }
+}
+
+/// Where in its source's row the cell of a column lies. A mesh has no path from a node to itself, and no cell for it.
+#[inline]
+fn slot(layer: Layer, source: usize, column: usize) -> Option<usize> {
+    if !layer.kind.is_between_nodes() {
+        return Some(column);
+    }
+    (column != source).then(|| column - usize::from(column > source))
 }
 
 /// What applying a block did.
@@ -195,17 +210,23 @@ impl Matrix {
         mut on_row: impl FnMut(NodeIndex, &Row),
     ) -> Applied {
         let is_mesh = layer.kind.is_between_nodes();
-        let width = if is_mesh { self.bound } else { self.dns.len() };
+        let width = if is_mesh {
+            self.bound.saturating_sub(1)
+        } else {
+            self.dns.len()
+        };
         let cells = self.layer_mut(layer);
         let thresholds = cells.thresholds;
         let cells = cells.row_mut(source, width);
         let mut applied = Applied::default();
         for row in rows {
-            let column = columns
-                .get(row.target.0 as usize)
-                .and_then(|column| column.index())
-                .filter(|index| !is_mesh || *index != source.index());
-            let Some((index, cell)) = column.and_then(|i| Some((i, cells.get_mut(i)?))) else {
+            let column = columns.get(row.target.0 as usize);
+            let index = column.and_then(|column| column.index());
+            let found = index.and_then(|index| {
+                let slot = slot(layer, source.index(), index)?;
+                Some((index, cells.get_mut(slot)?))
+            });
+            let Some((index, cell)) = found else {
                 applied.skipped += 1;
                 continue;
             };
@@ -230,11 +251,13 @@ impl Matrix {
             if !cells.layer.kind.is_between_nodes() {
                 continue;
             }
-            let column = cells
-                .rows
-                .iter_mut()
-                .filter_map(|r| r.get_mut(node.index()));
-            column.for_each(|cell| *cell = PathCell::EMPTY);
+            let layer = cells.layer;
+            for (source, row) in cells.rows.iter_mut().enumerate() {
+                let slot = slot(layer, source, node.index());
+                if let Some(cell) = slot.and_then(|slot| row.get_mut(slot)) {
+                    *cell = PathCell::EMPTY;
+                }
+            }
         }
     }
 

@@ -241,10 +241,10 @@ fn a_forgotten_nodes_number_starts_empty() {
 #[test]
 fn a_path_costs_at_most_forty_octets() {
     let mut matrix = Matrix::new(rhythm());
-    for node in 0..160 {
-        matrix.layer_mut(UDP).row_mut(NodeIndex(node), 160);
+    for node in 0..200 {
+        matrix.layer_mut(UDP).row_mut(NodeIndex(node), 199);
     }
-    assert_eq!(matrix.cell_bytes(), 160 * 160 * 40);
+    assert_eq!(matrix.cell_bytes(), 200 * 199 * 40);
 }
 
 #[test]
