@@ -270,7 +270,8 @@ impl Mesh {
         self.running.pid(running::AGGREGATOR)
     }
 
-    /// Waits until the aggregator judges, every node reports, no path of any layer fails or lacks data and nothing is open.
+    /// Waits until the aggregator judges, every node reports, no path of any layer fails or lacks data and nothing is open. A slow
+    /// path is no failure.
     pub fn wait_until_healthy(&self, patience: Duration) -> Result<(), MeshError> {
         running::wait_until_healthy(self, patience)
     }

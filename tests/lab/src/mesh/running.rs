@@ -347,7 +347,7 @@ fn unhealthy_paths(layer: Layer, matrix: &v1::Matrix) -> Option<String> {
     });
     let unhealthy: Vec<(usize, u8)> = cells
         .map(|(cell, verdict)| (cell, *verdict))
-        .filter(|(_, verdict)| *verdict != Verdict::Healthy as u8)
+        .filter(|(_, verdict)| !is_working(*verdict))
         .collect();
     let (cell, verdict) = *unhealthy.first()?;
     let verdict = Verdict::from_number(verdict).map_or("unknown", Verdict::as_str);
@@ -359,4 +359,9 @@ fn unhealthy_paths(layer: Layer, matrix: &v1::Matrix) -> Option<String> {
         "{layer}: {} paths are not healthy, {source} -> {target} is {verdict}",
         unhealthy.len()
     ))
+}
+
+/// Slow is good enough: on a busy machine a DNS server now and then takes a few milliseconds.
+fn is_working(verdict: u8) -> bool {
+    verdict == Verdict::Healthy as u8 || verdict == Verdict::Slow as u8
 }
