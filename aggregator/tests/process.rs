@@ -707,6 +707,56 @@ async fn a_prober_of_a_node_that_is_not_listed_is_refused_where_nodes_do_not_reg
     assert_eq!(json["nodes"].as_array().unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn a_reload_changes_the_mesh_without_ending_a_stream() {
+    use reqwest::Method;
+    let folder = Folder::new();
+    let aggregator = Aggregator::start(&folder, "nodes: [{name: planned}]\n");
+    let mut prober = Prober::connect(&aggregator, "mesh-1", "10.0.0.1").await;
+    let assignment = async |prober: &mut Prober| loop {
+        if let Down::Assignment(assignment) = prober.next().await.expect("an assignment") {
+            return assignment;
+        }
+    };
+    let first = assignment(&mut prober).await;
+    assert_eq!(first.report_interval_millis, 10_000);
+    assert_eq!((first.dns.len(), first.peers.len()), (0, 1));
+
+    let text = fs::read_to_string(&aggregator.config).unwrap();
+    let changed = text.replace("planned", "other")
+        + "probing: {report_interval: 5s}\n\
+           dns: [{server: vip, address: \"10.0.0.9:53\", plane: service, names: [{name: a.b.}]}]\n";
+    fs::write(&aggregator.config, changed).unwrap();
+    let (code, answer) = aggregator.admin(Method::POST, "/-/reload").await;
+    assert_eq!((code, answer.trim()), (200, "changed: dns, nodes, probing"));
+    // The node that is no longer listed goes in a step of its own.
+    let last = loop {
+        let next = assignment(&mut prober).await;
+        let peers: Vec<&str> = next.peers.iter().map(|peer| peer.node.as_str()).collect();
+        if peers == ["other"] {
+            break next;
+        }
+    };
+    assert_eq!((last.report_interval_millis, last.dns.len()), (5_000, 1));
+    assert!(last.generation > first.generation);
+
+    // What does not fit is refused as a whole, and what is in force stays.
+    let too_small = text + "membership: {max_nodes: 1}\nprobing: {report_interval: 7s}\n";
+    fs::write(&aggregator.config, too_small).unwrap();
+    let (code, answer) = aggregator.admin(Method::POST, "/-/reload").await;
+    assert_eq!(
+        (code, answer.contains("raise max_nodes")),
+        (400, true),
+        "{answer}"
+    );
+    prober.report("other").await;
+    assert_eq!(
+        prober.acknowledged().await,
+        1,
+        "the stream is still the first one"
+    );
+}
+
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(BINARY).args(args).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -247,6 +247,7 @@ impl App {
             config: config.clone(),
             requests,
             tls: grpc_tls.iter().chain(&http_tls).cloned().collect(),
+            mesh: api.mesh.clone(),
             outbox: outbox_handle,
             audience_tx,
         };

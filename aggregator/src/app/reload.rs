@@ -10,11 +10,12 @@ use meshprobe_daemon::{
 use tokio::sync::watch;
 use tracing::info;
 
-use super::{args::Args, routes};
+use super::{args::Args, routes, settings};
 use crate::{
     config::{Config, ReloadPlan},
     notify::Audience,
     outbox::OutboxHandle,
+    pipeline::MeshHandle,
 };
 
 /// The owner of the configuration in force.
@@ -23,6 +24,7 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) requests: ReloadRequests,
     pub(super) tls: Vec<ServerTls>,
+    pub(super) mesh: MeshHandle,
     pub(super) outbox: OutboxHandle,
     pub(super) audience_tx: watch::Sender<Arc<Audience>>,
 }
@@ -47,6 +49,9 @@ impl Reloader {
                 return Err(format!("TLS files: {error}"));
             }
         }
+        let settings = settings::pipeline(&new).map_err(|error| format!("{error:#}"))?;
+        let taken = self.mesh.reconfigure(settings).await;
+        taken.map_err(|error| error.to_string())?;
         self.audience_tx
             .send_replace(Arc::new(routes::audience(&new)));
         self.outbox.replace_routes(routes).await;

@@ -5,7 +5,19 @@ use serde_json::Value;
 use super::Config;
 
 /// Sections that a running aggregator takes over.
-const RELOADABLE: [&str; 3] = ["external_url", "runbook_url", "webhooks"];
+pub(super) const RELOADABLE: [&str; 11] = [
+    "aggregators",
+    "detection",
+    "dns",
+    "external_url",
+    "membership",
+    "nodes",
+    "probing",
+    "runbook_url",
+    "stamp_key_files",
+    "webhooks",
+    "zones",
+];
 
 /// The difference between the configuration in force and the one in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,16 +71,22 @@ impl Config {
     #[must_use]
     pub fn reloaded(self, new: Self) -> Self {
         let Self {
-            external_url,
-            runbook_url,
-            webhooks,
+            listen,
+            store,
+            tls,
+            limits,
+            log,
+            drain,
             ..
-        } = new;
+        } = self;
         Self {
-            external_url,
-            runbook_url,
-            webhooks,
-            ..self
+            listen,
+            store,
+            tls,
+            limits,
+            log,
+            drain,
+            ..new
         }
     }
 }

@@ -220,6 +220,15 @@ fn a_reload_says_what_changes_now_and_what_waits_for_a_restart() {
     let merged = old.clone().reloaded(new);
     assert_eq!(merged.webhooks[0].name.value, "b");
     assert_eq!(merged.store.path, old.store.path);
+    let serde_json::Value::Object(sections) = serde_json::to_value(&old).unwrap() else {
+        panic!("a configuration is an object")
+    };
+    let restart = ["listen", "store", "tls", "limits", "log", "drain"];
+    let reloadable = sections
+        .keys()
+        .filter(|name| !restart.contains(&name.as_str()));
+    let reloadable: Vec<&str> = reloadable.map(String::as_str).collect();
+    assert_eq!(reloadable, change::RELOADABLE);
     assert!(
         ReloadPlan::between(&old, &old)
             .summary()

@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::session::StreamId;
 use super::stream::StreamTask;
 use crate::pipeline::{Clock, PipelineMetrics};
-use crate::plan::{PlanConfig, Roster};
+use crate::plan::Roster;
 
 /// Messages that wait for a prober's connection. Small: what is sent is small, rare, and old when it waits.
 const OUTBOUND_QUEUE: usize = 8;
@@ -28,7 +28,6 @@ const STREAM_QUEUE: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) config: IngestConfig,
-    pub(crate) plan: Arc<PlanConfig>,
     pub(crate) rosters: watch::Receiver<Arc<Roster>>,
     pub(crate) events: mpsc::Sender<StreamEvent>,
     pub(crate) metrics: PipelineMetrics,

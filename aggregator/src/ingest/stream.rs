@@ -213,7 +213,7 @@ impl StreamTask {
     async fn send_assignment(&self, serving: &mut Serving) -> Result<(), Refusal> {
         let roster = Arc::clone(&serving.rosters.borrow_and_update());
         let plane = serving.prober.plane;
-        let planned = plan::assignment(&self.shared.plan, &roster, &serving.node, plane);
+        let planned = plan::assignment(&roster.plan, &roster, &serving.node, plane);
         // A prober that just joined is in the next roster.
         let Some(mut assignment) = planned else {
             return Ok(());

@@ -112,6 +112,17 @@ impl Judge {
         this
     }
 
+    /// Other numbers are in force.
+    pub(crate) fn reconfigure(&mut self, config: JudgeConfig) {
+        // How long incidents live and how a start is judged cannot be configured.
+        let JudgeConfig {
+            dark,
+            book: _,
+            warm_up: _,
+        } = config;
+        self.detector.reconfigure(dark);
+    }
+
     /// Membership changed: who is there, in which zone, and how many targets everybody has.
     pub(crate) fn sync_nodes(&mut self, membership: &Membership, now: Moment) {
         let targets = membership.present().count().saturating_sub(1) as u32;

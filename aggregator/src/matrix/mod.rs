@@ -25,6 +25,8 @@ use meshprobe_core::time::Moment;
 use meshprobe_core::verdict::Thresholds;
 use meshprobe_proto::report::{Row, Rows};
 
+use crate::plan::PlanConfig;
+
 pub(crate) use census::{Census, CensusResult};
 pub use dictionary::DictionaryError;
 pub(crate) use dictionary::{Column, Dictionary};
@@ -49,6 +51,15 @@ pub(crate) struct Rhythm {
 }
 
 impl Rhythm {
+    /// The rhythm that this plan asks for.
+    pub(crate) fn of(plan: &PlanConfig) -> Self {
+        let schedules = plan.schedules.iter();
+        Self {
+            intervals: schedules.map(|s| (s.kind, s.plane, s.interval)).collect(),
+            report_interval: plan.report_interval,
+        }
+    }
+
     fn thresholds(&self, layer: Layer, nodes: usize) -> Thresholds {
         let found = self
             .intervals
@@ -157,6 +168,12 @@ impl Matrix {
     /// Numbers of nodes are below `bound` from now on.
     pub(crate) fn grow(&mut self, bound: usize) {
         self.bound = self.bound.max(bound);
+    }
+
+    /// The plan asks for another rhythm.
+    pub(crate) fn set_rhythm(&mut self, rhythm: Rhythm) {
+        self.rhythm = rhythm;
+        self.set_nodes(self.nodes);
     }
 
     /// There are so many nodes now: with the number of paths the chance of a false alarm changes.

@@ -197,6 +197,45 @@ impl Membership {
         self.members.len()
     }
 
+    /// Takes over another configuration, or leaves everything as it is.
+    ///
+    /// Listed nodes come or change. One that is no longer listed goes if no prober of it ever called; otherwise it stays
+    /// until its prober says goodbye.
+    pub fn reconfigure(
+        &mut self,
+        config: MembershipConfig,
+        now: Timestamp,
+    ) -> Result<(), JoinError> {
+        let newcomers = config.static_nodes.iter();
+        let newcomers = newcomers.filter(|node| self.index_of(&node.name).is_none());
+        if self.by_name.len() + newcomers.count() > config.max_nodes {
+            return Err(JoinError::TooManyNodes(config.max_nodes));
+        }
+        let listed: BTreeSet<NodeName> =
+            config.static_nodes.iter().map(|node| node.name.clone()).collect();
+        for node in &self.config.static_nodes {
+            let index = self.by_name.get(&node.name);
+            if let Some(index) = index.filter(|_| !listed.contains(&node.name))
+                && let Some(Some(member)) = self.members.get_mut(index.index())
+                && member.profile.prober_version.is_empty()
+            {
+                for seat in &mut member.seats {
+                    seat.away_until = Some(now);
+                }
+                member.lifecycle = Lifecycle::Leaving;
+                self.changed.insert(*index);
+            }
+        }
+        let static_nodes = config.static_nodes.clone();
+        self.config = config;
+        for node in &static_nodes {
+            self.take_static(node)?;
+        }
+        self.plan_version += 1;
+        self.deadline = self.find_deadline();
+        Ok(())
+    }
+
     /// The zones.
     pub fn zones(&self) -> &Zones {
         &self.zones

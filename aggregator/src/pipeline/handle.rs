@@ -5,7 +5,8 @@ use std::sync::Arc;
 use meshprobe_core::path::Layer;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::membership::StoreChange;
+use super::PipelineConfig;
+use crate::membership::{JoinError, StoreChange};
 use crate::snapshot::{LayerSnapshot, PathCells, Snapshot};
 
 /// What the pipeline hands to the store: changes that belong into one transaction.
@@ -41,12 +42,27 @@ pub enum PathError {
     Stopped(#[from] MeshStopped),
 }
 
+/// Why another configuration was not taken over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReconfigureError {
+    /// Its nodes do not fit.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The process is shutting down.
+    #[error(transparent)]
+    Stopped(#[from] MeshStopped),
+}
+
 /// A question to the mesh task.
 #[derive(Debug)]
 pub(crate) enum MeshRequest {
     Layer {
         layer: Layer,
         answer: oneshot::Sender<Option<Arc<LayerSnapshot>>>,
+    },
+    Reconfigure {
+        config: Box<PipelineConfig>,
+        answer: oneshot::Sender<Result<(), JoinError>>,
     },
     Path {
         source: String,
@@ -79,6 +95,15 @@ impl MeshHandle {
         let request = MeshRequest::Layer { layer, answer };
         self.requests.send(request).await.map_err(|_| MeshStopped)?;
         reply.await.map_err(|_| MeshStopped)
+    }
+
+    /// Takes over what can change while running; on an error nothing has changed.
+    pub async fn reconfigure(&self, config: PipelineConfig) -> Result<(), ReconfigureError> {
+        let (answer, reply) = oneshot::channel();
+        let config = Box::new(config);
+        let request = MeshRequest::Reconfigure { config, answer };
+        self.requests.send(request).await.map_err(|_| MeshStopped)?;
+        Ok(reply.await.map_err(|_| MeshStopped)??)
     }
 
     /// Everything that is known between a node and another node or a DNS target (`server/name`).

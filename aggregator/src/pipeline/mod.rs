@@ -17,8 +17,6 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use meshprobe_daemon::shutdown::Shutdown;
 use meshprobe_daemon::tasks::Tasks;
 use meshprobe_proto::v1::prober_service_server::ProberServiceServer;
@@ -34,7 +32,9 @@ use crate::plan::PlanConfig;
 use mesh::Mesh;
 use task::MeshTask;
 
-pub use handle::{MeshHandle, MeshStopped, PathError, StoreBatch, StoreUnavailable};
+pub use handle::{
+    MeshHandle, MeshStopped, PathError, ReconfigureError, StoreBatch, StoreUnavailable,
+};
 pub use mesh::{MeshByHand, StreamByHand, now_by_hand};
 pub(crate) use metrics::PipelineMetrics;
 pub use now::{Clock, Now};
@@ -105,14 +105,12 @@ impl Pipeline {
         metrics: PipelineMetrics,
     ) -> Result<Self, JoinError> {
         let clock = Clock::start();
-        let plan = Arc::new(config.plan.clone());
         let ingest = config.ingest;
         let mesh = Mesh::new(config, remembered, metrics.clone(), clock.now())?;
         let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
         let (requests_tx, requests) = mpsc::channel(REQUEST_QUEUE);
         let shared = Shared {
             config: ingest,
-            plan,
             rosters: mesh.rosters(),
             events: events_tx,
             metrics,

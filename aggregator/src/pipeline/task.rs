@@ -146,6 +146,12 @@ impl MeshTask {
             MeshRequest::Layer { layer, answer } => {
                 self.mesh.handle_layer_request(layer, answer, now.moment);
             }
+            MeshRequest::Reconfigure { config, answer } => {
+                let result = self.mesh.reconfigure(*config, now);
+                if answer.send(result).is_err() {
+                    debug!("Nobody waits for the new configuration any more");
+                }
+            }
             MeshRequest::Path {
                 source,
                 target,

@@ -1,9 +1,12 @@
 //! The members as the plan sees them: immutable, shared by every stream.
 
+use std::sync::Arc;
+
 use meshprobe_core::ids::{NodeIndex, NodeName, Ssid};
 use meshprobe_core::path::Plane;
 use meshprobe_proto::v1;
 
+use super::PlanConfig;
 use crate::membership::{Membership, NodeAddress};
 
 /// A node that probes and is probed.
@@ -34,6 +37,8 @@ impl RosterNode {
 /// Every node that is not gone, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Roster {
+    /// What is the same for every prober.
+    pub plan: Arc<PlanConfig>,
     /// Grows from roster to roster, also over restarts: what is sent as the assignments' generation.
     pub generation: u64,
     nodes: Vec<RosterNode>,
@@ -41,7 +46,7 @@ pub struct Roster {
 
 impl Roster {
     /// The members that are present now.
-    pub fn of(membership: &Membership, generation: u64) -> Self {
+    pub fn of(membership: &Membership, plan: Arc<PlanConfig>, generation: u64) -> Self {
         let mut nodes: Vec<RosterNode> = membership
             .present()
             .map(|(index, member)| RosterNode {
@@ -52,7 +57,11 @@ impl Roster {
             })
             .collect();
         nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Self { generation, nodes }
+        Self {
+            plan,
+            generation,
+            nodes,
+        }
     }
 
     /// The nodes, by name.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -41,7 +43,7 @@ fn mesh(nodes: &[&str]) -> Membership {
 }
 
 fn planned(mesh: &Membership, node: &str, plane: Plane) -> v1::Assignment {
-    let roster = Roster::of(mesh, 1);
+    let roster = Roster::of(mesh, Arc::default(), 1);
     let config = PlanConfig {
         dns: vec![DnsProbe {
             server: "vip".to_owned(),
@@ -136,7 +138,7 @@ fn the_fingerprint_changes_only_for_whom_something_changed() {
 
 #[test]
 fn a_prober_that_the_roster_does_not_have_gets_no_assignment() {
-    let roster = Roster::of(&mesh(&["a"]), 1);
+    let roster = Roster::of(&mesh(&["a"]), Arc::default(), 1);
     let config = PlanConfig::default();
     assert_eq!(assignment(&config, &roster, &name("x"), Plane::Pod), None);
     assert_eq!(assignment(&config, &roster, &name("a"), Plane::Host), None);

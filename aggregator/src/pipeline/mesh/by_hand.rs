@@ -18,13 +18,12 @@ use crate::ingest::session::{Admitted, ProberKey, StreamId};
 use crate::membership::{Announcement, JoinError, Remembered};
 use crate::pipeline::metrics::PipelineMetrics;
 use crate::pipeline::{Now, PipelineConfig};
-use crate::plan::{self, PlanConfig};
+use crate::plan;
 
 /// See the module.
 #[derive(Debug)]
 pub struct MeshByHand {
     mesh: Mesh,
-    plan: PlanConfig,
     next_stream: u64,
 }
 
@@ -59,7 +58,6 @@ impl StreamByHand {
 impl MeshByHand {
     /// A mesh that remembers nothing.
     pub fn new(config: PipelineConfig, now: Now) -> Result<Self, JoinError> {
-        let plan = config.plan.clone();
         let metrics = PipelineMetrics::register(&mut Registry::default());
         let remembered = Remembered {
             nodes: Vec::new(),
@@ -68,7 +66,6 @@ impl MeshByHand {
         };
         Ok(Self {
             mesh: Mesh::new(config, remembered, metrics, now)?,
-            plan,
             next_stream: 1,
         })
     }
@@ -95,7 +92,7 @@ impl MeshByHand {
     /// What the prober of this stream has to do, by the newest roster.
     pub fn assignment(&self, stream: &StreamByHand) -> Option<v1::Assignment> {
         let roster = self.mesh.rosters().borrow().clone();
-        let planned = plan::assignment(&self.plan, &roster, &stream.node, stream.prober.plane)?;
+        let planned = plan::assignment(&roster.plan, &roster, &stream.node, stream.prober.plane)?;
         Some(v1::Assignment {
             generation: roster.generation,
             ..planned

@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod publish;
+mod reconfigure;
 mod reports;
 mod storing;
 mod strangers;
@@ -34,7 +35,7 @@ use crate::matrix::{Census, Matrix, Rhythm, cell_details, dns_cell_details};
 use crate::membership::{
     Announcement, Expiry, JoinError, Joined, Membership, Progress, Remembered,
 };
-use crate::plan::Roster;
+use crate::plan::{PlanConfig, Roster};
 use crate::snapshot::{PathCells, Snapshot};
 
 pub use by_hand::{MeshByHand, StreamByHand, now_by_hand};
@@ -57,7 +58,7 @@ struct LastReport {
 /// Everything that is known of the mesh.
 #[derive(Debug)]
 pub(super) struct Mesh {
-    report_interval: Duration,
+    plan: Arc<PlanConfig>,
     membership: Membership,
     sessions: HashMap<ProberKey, Session>,
     last_reports: HashMap<NodeIndex, LastReport>,
@@ -84,15 +85,10 @@ impl Mesh {
             incidents,
         } = remembered;
         let membership = Membership::restore(config.membership, nodes, now.wall)?;
-        let schedules = config.plan.schedules.iter();
-        let rhythm = Rhythm {
-            intervals: schedules.map(|s| (s.kind, s.plane, s.interval)).collect(),
-            report_interval: config.plan.report_interval,
-        };
         let mut this = Self {
-            report_interval: config.plan.report_interval,
             judge: Judge::new(config.judge, &membership, incidents, now),
-            matrix: Matrix::new(rhythm),
+            matrix: Matrix::new(Rhythm::of(&config.plan)),
+            plan: Arc::new(config.plan),
             sessions: HashMap::new(),
             last_reports: HashMap::new(),
             strangers: Strangers::default(),

@@ -151,7 +151,7 @@ impl Mesh {
         // Also larger than any that another process before this one gave out.
         let since_epoch = u64::try_from(now.wall.as_millisecond()).unwrap_or(0);
         let generation = since_epoch.max(before + 1);
-        let roster = Roster::of(&self.membership, generation);
+        let roster = Roster::of(&self.membership, Arc::clone(&self.plan), generation);
         self.published.plan_version = self.membership.plan_version();
         self.published.roster_at = None;
         self.published.rosters.send_replace(Arc::new(roster));
@@ -160,7 +160,7 @@ impl Mesh {
     }
 
     pub(super) fn publish_snapshot(&mut self, now: Now) {
-        let fresh = self.report_interval * 5 / 2;
+        let fresh = self.plan.report_interval * 5 / 2;
         let mut nodes: Vec<NodeRow> = self
             .membership
             .present()
