@@ -121,7 +121,10 @@ odd{text="a\"b,c}\n"} 2.5
         assert_eq!(page.sum("probes_total", &[]), Some(50.0));
         assert_eq!(page.sum("probes_total", &[("kind", "udp")]), Some(42.0));
         assert_eq!(page.sum("up", &[]), Some(1.0));
-        assert_eq!(page.by_label("probes_total", "outcome").get("reply"), Some(&49.0));
+        assert_eq!(
+            page.by_label("probes_total", "outcome").get("reply"),
+            Some(&49.0)
+        );
     }
 
     #[test]

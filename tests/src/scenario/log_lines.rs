@@ -1,5 +1,9 @@
 //! Warnings and errors in the daemons' logs: every one has to be explained by the scenario.
+//!
+//! All daemons are started at the same moment, so a prober may call before the aggregator listens: that, and nothing else, is
+//! explained by the start ([`Marks`] say where the start ends in each log).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -36,8 +40,45 @@ impl Unexplained {
     }
 }
 
-/// Looks through the logs of all daemons in a folder.
-pub fn unexplained(folder: &Path, allowed: &[AllowedLine]) -> io::Result<Vec<Unexplained>> {
+/// What a prober says when it calls before the aggregator listens.
+const TOO_EARLY: &str = "No stream to the aggregator";
+
+/// How long each daemon's log was at some moment, in octets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marks(BTreeMap<String, usize>);
+
+impl Marks {
+    /// How long the logs are now.
+    pub fn now(folder: &Path) -> io::Result<Self> {
+        let logs = logs(folder)?.into_iter();
+        Ok(Self(
+            logs.map(|(process, _, log)| (process, log.len())).collect(),
+        ))
+    }
+}
+
+/// Looks through the logs of all daemons in a folder; `started` is where the start ended.
+pub fn unexplained(
+    folder: &Path,
+    allowed: &[AllowedLine],
+    started: &Marks,
+) -> io::Result<Vec<Unexplained>> {
+    let mut found = Vec::new();
+    for (process, source, log) in logs(folder)? {
+        let mark = started.0.get(&process).copied().unwrap_or(0);
+        let (start, rest) = log.split_at_checked(mark).unwrap_or(("", &log));
+        let mut lines = bad_lines(start, source, allowed);
+        lines.retain(|line| !(source == LogSource::Prober && line.contains(TOO_EARLY)));
+        lines.extend(bad_lines(rest, source, allowed));
+        if !lines.is_empty() {
+            found.push(Unexplained { process, lines });
+        }
+    }
+    Ok(found)
+}
+
+/// The daemons' logs in a folder, in alphabetical order.
+fn logs(folder: &Path) -> io::Result<Vec<(String, LogSource, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -52,16 +93,10 @@ pub fn unexplained(folder: &Path, allowed: &[AllowedLine]) -> io::Result<Vec<Une
         let Some(source) = source_of(process) else {
             continue;
         };
-        let bytes = fs::read(&path)?;
-        let lines = bad_lines(&String::from_utf8_lossy(&bytes), source, allowed);
-        if !lines.is_empty() {
-            found.push(Unexplained {
-                process: process.to_owned(),
-                lines,
-            });
-        }
+        let log = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        found.push((process.to_owned(), source, log));
     }
-    found.sort_by(|a, b| a.process.cmp(&b.process));
+    found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 

@@ -137,16 +137,18 @@ impl Stage<'_> {
         Ok(())
     }
 
-    pub(super) fn set_disk(&self, disk: Disk) -> anyhow::Result<()> {
+    pub(super) fn set_disk(&mut self, disk: Disk) -> anyhow::Result<()> {
         let small = self.disk.as_ref().context("`disk` needs `store_kib`")?;
         match disk {
             Disk::Full => {
                 let octets = small.fill()?;
+                self.broken_at = Some(clock::now());
                 self.story
                     .tell(&format!("the disk is full, {octets} octets of ballast"));
             }
             Disk::Free => {
                 small.free()?;
+                self.healed_at = Some(clock::now());
                 self.story.tell("the disk has room again");
             }
         }

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::agreement::{self, Notice};
 use super::cast::Cast;
 use super::expected::{Expected, What};
-use super::file::Scenario;
+use super::file::{AllowedLine, LogSource, Scenario};
 use super::observer::{Observer, Story};
 use super::outcome::Outcome;
 use super::small_disk::SmallDisk;
@@ -95,6 +95,8 @@ struct Stage<'a> {
     mesh: Mesh,
     lab: Lab,
     disk: Option<SmallDisk>,
+    /// Where the start of the mesh ends in the logs.
+    started: log_lines::Marks,
     is_aggregator_up: bool,
     broken_at: Option<Instant>,
     healed_at: Option<Instant>,
@@ -161,6 +163,7 @@ impl<'a> Stage<'a> {
             mesh,
             lab,
             disk,
+            started: log_lines::Marks::default(),
             is_aggregator_up: true,
             broken_at: None,
             healed_at: None,
@@ -174,6 +177,8 @@ impl<'a> Stage<'a> {
     fn play(&mut self) -> anyhow::Result<()> {
         self.wait_until_healthy(START_PATIENCE)?;
         self.story.tell("every path is healthy");
+        self.started =
+            log_lines::Marks::now(self.lab.state_directory()).context("read the daemons' logs")?;
         self.no_surprise()?;
         let scenario = self.scenario;
         for step in &scenario.steps {
@@ -237,8 +242,10 @@ impl<'a> Stage<'a> {
             .iter()
             .map(|(name, _)| format!("`{name}` was never healed"));
         failures.extend(still_broken);
+        let mut allowed = self.scenario.allowed_log.clone();
+        allowed.extend(self.expected.iter().map(explained_by));
         let unexplained =
-            log_lines::unexplained(self.lab.state_directory(), &self.scenario.allowed_log)
+            log_lines::unexplained(self.lab.state_directory(), &allowed, &self.started)
                 .context("read the daemons' logs")?;
         failures.extend(
             unexplained
@@ -273,5 +280,14 @@ impl<'a> Stage<'a> {
             seed: self.casting.seed,
             failures,
         }
+    }
+}
+
+/// The aggregator says in its log what it announces.
+fn explained_by(expected: &Expected) -> AllowedLine {
+    AllowedLine {
+        from: LogSource::Aggregator,
+        contains: format!(" pattern={} ", expected.what.pattern),
+        because: "the incident is expected".to_owned(),
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use meshprobe_daemon::clock;
 use meshprobe_daemon::config::HumanDuration;
 use meshprobe_lab::mesh::MeshError;
+use meshprobe_proto::v1;
 
 use super::{Failed, Stage};
 use crate::scenario::agreement::Notice;
@@ -16,12 +17,14 @@ use crate::scenario::outcome::to_millis;
 use crate::scenario::reports;
 use crate::scenario::step::{Check, Find, QuietFor, WebhookMoment};
 
-/// Paths are healthy again when the failure has left the windows.
-const HEALTHY_PATIENCE: Duration = Duration::from_secs(60);
+/// Paths answer again when the failure has left the fast windows, and reports when the ways home are open.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked whether something is so by now.
 const LOOK: Duration = Duration::from_millis(20);
 /// The aggregator is not down, and does not answer for this long: it hangs.
 const API_PATIENCE: Duration = Duration::from_secs(15);
+/// Verdicts of a path that nothing comes through.
+const FAILING: [v1::Verdict; 3] = [v1::Verdict::Down, v1::Verdict::Suspect, v1::Verdict::NoData];
 /// After something unexpected, the rest of the story is worth hearing.
 const AFTERMATH: Duration = Duration::from_secs(3);
 /// What the status says follows what happened within this.
@@ -105,9 +108,42 @@ impl Stage<'_> {
             self.breathe()?;
         }
         self.open.clear();
-        self.wait_until_healthy(HEALTHY_PATIENCE)?;
-        self.story.tell("every path is healthy");
+        self.wait_for_recovery()?;
         self.no_surprise()
+    }
+
+    /// Every node reports and every path answers. A path that is still called lossy may be: what was lost in the failure
+    /// counts until enough probes have refuted it, which takes minutes where probes are rare.
+    fn wait_for_recovery(&self) -> anyhow::Result<()> {
+        let deadline = clock::now() + RECOVERY_PATIENCE;
+        let api = self.mesh.api()?;
+        loop {
+            let status = api.status()?;
+            let failing: Vec<String> = status
+                .paths
+                .iter()
+                .filter(|paths| paths.count > 0 && FAILING.contains(&paths.verdict()))
+                .map(|paths| {
+                    format!(
+                        "{} paths are {}",
+                        paths.count,
+                        paths.verdict().as_str_name()
+                    )
+                })
+                .collect();
+            let silent = status.nodes - status.nodes_reporting.min(status.nodes);
+            if failing.is_empty() && silent == 0 {
+                self.story.tell("every node reports and every path answers");
+                return Ok(());
+            }
+            if clock::now() >= deadline {
+                let why = format!(
+                    "not recovered after {RECOVERY_PATIENCE:?}: {silent} nodes are silent, {failing:?}"
+                );
+                return Err(Failed::one(why).into());
+            }
+            self.breathe()?;
+        }
     }
 
     pub(super) fn quiet(&mut self, quiet: QuietFor) -> anyhow::Result<()> {
