@@ -27,7 +27,7 @@
 //! The aggregator runs in its pod `agg`; it serves the sockets that were handed in from the host as well
 //! ([`MeshOptions::sockets`]). The probers run in the pods `pod-mesh-N`, know no more than their node's name, their zone and
 //! addresses and the two ways home, and get everything else from the aggregator. Notifications go to
-//! [`WEBHOOK_URL`](config::WEBHOOK_URL) in namespace `internet`.
+//! [`WEBHOOK_URL`] in namespace `internet`.
 //!
 //! The API is asked from inside the aggregator's own namespace, over its loopback: what a fault does to the network does not
 //! blind the observer.
