@@ -2,9 +2,9 @@
 //!
 //! The program opens the API's sockets on the host, moves itself into namespaces of its own ([`meshprobe_lab::enter`], before any
 //! thread exists), builds the cluster, starts aggregator and probers, waits until every path is healthy and then tells what
-//! happens ([`live`]) until it is stopped; with `--script` it breaks and heals the cluster itself ([`script`]). From a second
+//! happens (`live`) until it is stopped; with `--script` it breaks and heals the cluster itself (`script`). From a second
 //! terminal the ordinary commands work (`meshprobe matrix`), and `meshprobe demo break …` reaches the running demo by a
-//! socket in the file system ([`control`]).
+//! socket in the file system (`control`).
 //!
 //! Nothing is left behind, however it ends: everything hangs on the namespaces.
 

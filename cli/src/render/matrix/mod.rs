@@ -1,8 +1,8 @@
 //! The heat table: one layer of the matrix, sources in rows, targets in columns, grouped by zone.
 //!
 //! The first line is the conclusion; then comes the densest layout that still fits: cells with round-trip times
-//! ([`full`]), one or two characters a cell ([`compact`]), or, when there are more columns than the terminal has, zones
-//! instead of nodes and a list of the nodes that fail ([`zones`]).
+//! (`full`), one or two characters a cell (`compact`), or, when there are more columns than the terminal has, zones
+//! instead of nodes and a list of the nodes that fail (`zones`).
 
 mod blame;
 mod compact;
