@@ -4,7 +4,9 @@
 //! read when somebody scrapes ([`StateCollector`]), so it cannot disagree with the API.
 
 mod notifications;
+mod reload;
 mod state;
 
 pub use notifications::NotificationMetrics;
+pub use reload::ReloadMetrics;
 pub use state::StateCollector;

@@ -679,8 +679,33 @@ async fn the_admin_port_shows_metrics_and_reloads() {
     );
     let (_, metrics) = aggregator.admin(Method::GET, "/metrics").await;
     assert!(
-        metrics.contains("receiver=\"other\""),
-        "the configuration in force stays:\n{metrics}"
+        metrics.contains("notifications_pending{receiver=\"other\"}"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("config_last_reload_successful 0"),
+        "{metrics}"
+    );
+
+    // Nobody asks: a mounted file changes without a signal.
+    fs::write(&aggregator.config, text).unwrap();
+    let followed = async {
+        loop {
+            let (_, metrics) = aggregator.admin(Method::GET, "/metrics").await;
+            if metrics.contains("notifications_pending{receiver=\"pager\"}") {
+                return metrics;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let metrics = timeout(PATIENCE, followed).await.unwrap();
+    assert!(
+        !metrics.contains("notifications_pending{receiver=\"other\"}"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("config_last_reload_successful 1"),
+        "{metrics}"
     );
 }
 

@@ -56,7 +56,7 @@ use crate::{
     config::Config,
     ingest::ProberStreams,
     json::JsonWriter,
-    metrics::{NotificationMetrics, StateCollector},
+    metrics::{NotificationMetrics, ReloadMetrics, StateCollector},
     notify::Notifier,
     outbox::Outbox,
     pipeline::{Outputs, Pipeline, StoreBatch},
@@ -181,6 +181,7 @@ impl App {
         BUILD.register(&mut registry);
         process_metrics::register(&mut registry);
         let own = registry.sub_registry_with_prefix("meshprobe_aggregator");
+        let reload_metrics = ReloadMetrics::register(own, clock::since_epoch());
         let notification_metrics = NotificationMetrics::register(own, loaded.dead_letters);
 
         let (store_tx, store_rx) = mpsc::channel(STORE_BATCHES);
@@ -250,6 +251,7 @@ impl App {
             mesh: api.mesh.clone(),
             outbox: outbox_handle,
             audience_tx,
+            metrics: reload_metrics,
         };
         Ok(Self {
             config: Arc::new(config),

@@ -84,6 +84,13 @@ impl NotificationMetrics {
         }
     }
 
+    /// A receiver is no longer configured. What it was sent stays counted.
+    pub(crate) fn remove(&self, receiver: &str) {
+        self.pending.remove(&ByReceiver {
+            receiver: receiver.to_owned(),
+        });
+    }
+
     pub(crate) fn attempt(&self, receiver: &str, attempt: &Attempt) {
         let result = match attempt {
             Attempt::Delivered => "delivered",

@@ -186,6 +186,7 @@ impl Outbox {
             self.routes.insert(name, Lane { route, queue });
         }
         for (name, mut lane) in old {
+            self.metrics.remove(&name);
             for message in lane.queue.drain() {
                 self.give_up(
                     message.notification,
