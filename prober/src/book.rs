@@ -4,7 +4,7 @@
 //! driven with `now` and returns what changed. It also keeps the plan of early reports, because the same outcomes
 //! decide about both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meshprobe_core::ids::TargetNumber;
@@ -247,10 +247,12 @@ impl Book {
     pub fn close(&mut self, close: Close, now: Moment, unix_millis: u64) -> ClosedWindow {
         let mut layers: BTreeMap<Layer, Vec<Row>> = BTreeMap::new();
         let mut failing = false;
+        let accused = self.failing_nodes();
         for (slot, place) in self.entries.iter_mut().enumerate() {
             let Some(entry) = place else { continue };
             failing |= entry.tracker.is_failing() && !entry.retired;
-            if let Some(row) = entry.close(close, now) {
+            let is_witness = entry.layer.kind.is_between_nodes() && accused.contains(&entry.target);
+            if let Some(row) = entry.close(close, is_witness, now) {
                 layers.entry(entry.layer).or_default().push(row);
             }
             if entry.retired {
@@ -291,6 +293,16 @@ impl Book {
         }
     }
 
+    /// Nodes that lose probes on at least one path.
+    fn failing_nodes(&self) -> BTreeSet<TargetNumber> {
+        self.entries
+            .iter()
+            .flatten()
+            .filter(|entry| entry.layer.kind.is_between_nodes() && entry.tracker.is_failing())
+            .map(|entry| entry.target)
+            .collect()
+    }
+
     fn entry_mut(&mut self, path: PathId) -> Option<&mut Entry> {
         self.entries
             .get_mut(path.slot())?
@@ -300,7 +312,9 @@ impl Book {
 }
 
 impl Entry {
-    fn close(&mut self, close: Close, now: Moment) -> Option<Row> {
+    /// A witness is a path to a node that fails by another path: that it still answers, and when it last did, is
+    /// what tells a dead node from a dead prober or overlay.
+    fn close(&mut self, close: Close, is_witness: bool, now: Moment) -> Option<Row> {
         let untold = self.tracker.is_recovery_unreported();
         let told = match close {
             Close::Regular => !self.window.is_empty() || self.tracker.is_failing() || untold,
@@ -316,7 +330,8 @@ impl Entry {
             rtt,
             classes,
         } = std::mem::take(&mut self.window);
-        let failing = self.tracker.failing(now).map(Box::new);
+        let testimony = is_witness.then(|| self.tracker.testimony(now));
+        let failing = self.tracker.failing(now).or(testimony).map(Box::new);
         self.tracker.mark_reported();
         Some(Row {
             target: self.target,
@@ -366,6 +381,25 @@ mod tests {
                 .layers
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_path_to_a_failing_node_that_answers_says_when_it_last_did() {
+        let host = Layer {
+            plane: meshprobe_core::path::Plane::Host,
+            kind: ProbeKind::Tcp,
+            ..LAYER
+        };
+        let mut book = Book::new(ms(0));
+        let pod = book.open_path(LAYER, TargetNumber(1));
+        let node = book.open_path(host, TargetNumber(1));
+        book.record(&reply(node, ms(9_050)), ms(9_051));
+        book.record(&Sample::new(pod, Outcome::Timeout, ms(9_000)), ms(9_060));
+        let told = book.close(Close::Urgent, ms(9_061), 9_061);
+        let row = told.layers.iter().find(|(layer, _)| *layer == host);
+        let testimony = row.and_then(|(_, rows)| rows[0].failing.clone()).unwrap();
+        assert_eq!(testimony.consecutive_losses, 0);
+        assert_eq!(testimony.last_reply_age, Some(Duration::from_millis(10)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use meshprobe_core::time::Moment;
 const CAPACITY: usize = 64;
 
 /// How long a late or doubled answer can still be told apart.
-const MEMORY: Duration = Duration::from_secs(5);
+const MEMORY: Duration = Duration::from_secs(3);
 
 /// A probe that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

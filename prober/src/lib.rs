@@ -10,7 +10,7 @@
 //!
 //! | Pure | What it decides |
 //! |---|---|
-//! | [`schedule`], [`agenda`] | whose turn it is |
+//! | [`schedule`], [`agenda`], [`deadlines`] | whose turn it is, whose time is over |
 //! | [`udp::sender`], [`flights`], [`patience`] | what an answer means, how long it is waited for |
 //! | [`udp::responder`], [`budget`] | who is answered |
 //! | [`tracker`], [`suspicion`] | losses in a row, and the extra probes that follow |
@@ -36,6 +36,7 @@ pub mod book;
 pub mod budget;
 pub mod clock;
 pub mod config;
+pub mod deadlines;
 pub mod dns;
 pub mod flights;
 pub mod flush;

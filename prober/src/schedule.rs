@@ -7,13 +7,12 @@
 //!
 //! After a stall the turns that were missed are skipped and counted, never made up for in a burst.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use meshprobe_core::time::Moment;
 
 use crate::agenda::Agenda;
-use crate::path_id::PathId;
+use crate::path_id::{PathId, PathTable};
 
 /// How often, and where in the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +38,8 @@ pub struct Turn {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     origin_unix_nanos: i64,
-    cadences: HashMap<PathId, Cadence>,
-    agenda: Agenda<PathId>,
+    cadences: PathTable<Cadence>,
+    agenda: Agenda,
 }
 
 impl Schedule {
@@ -48,7 +47,7 @@ impl Schedule {
     pub fn new(origin_unix_nanos: i64) -> Self {
         Self {
             origin_unix_nanos,
-            cadences: HashMap::new(),
+            cadences: PathTable::new(),
             agenda: Agenda::new(),
         }
     }
@@ -63,14 +62,14 @@ impl Schedule {
     /// A path's next turn is the first one of its grid at or after `until`: those before it are skipped, and not counted
     /// as missed.
     pub fn skip_until(&mut self, path: PathId, until: Moment) {
-        if let Some(cadence) = self.cadences.get(&path) {
+        if let Some(cadence) = self.cadences.get(path) {
             self.agenda.set(path, self.first_turn(*cadence, until));
         }
     }
 
     /// Takes a path out.
     pub fn remove(&mut self, path: PathId) {
-        self.cadences.remove(&path);
+        self.cadences.remove(path);
         self.agenda.remove(path);
     }
 
@@ -78,10 +77,15 @@ impl Schedule {
     pub fn poll_turn(&mut self, now: Moment) -> Option<Turn> {
         let (due, path) = self.agenda.pop_due(now)?;
         // A path in the agenda has a cadence: both are set and removed together.
-        let interval = self.cadences.get(&path)?.interval;
+        let interval = self.cadences.get(path)?.interval;
         let late = now.saturating_since(due);
-        let missed = late.as_nanos() / interval.as_nanos().max(1);
-        let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+        // Nearly always on time, and a division of 128 bits is not free.
+        let missed = if late < interval {
+            0
+        } else {
+            let missed = late.as_nanos() / interval.as_nanos().max(1);
+            u32::try_from(missed).unwrap_or(u32::MAX)
+        };
         self.agenda
             .set(path, due + interval * missed.saturating_add(1));
         Some(Turn { path, due, missed })

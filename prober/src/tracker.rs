@@ -104,10 +104,12 @@ impl PathTracker {
 
     /// What a report that ends at `end` has to say about a failure or its end.
     pub fn failing(&self, end: Moment) -> Option<Failing> {
-        if self.consecutive_losses == 0 && !self.reported_failing {
-            return None;
-        }
-        Some(Failing {
+        (self.consecutive_losses > 0 || self.reported_failing).then(|| self.testimony(end))
+    }
+
+    /// All that is known of the path at `end`, whether it fails or not.
+    pub fn testimony(&self, end: Moment) -> Failing {
+        Failing {
             consecutive_losses: self.consecutive_losses,
             first_loss_age: end.saturating_since(self.first_loss_at.unwrap_or(end)),
             last_reply_age: self.last_reply_at.map(|at| end.saturating_since(at)),
@@ -116,7 +118,7 @@ impl PathTracker {
                 Some(class) if self.consecutive_losses > 0 => class,
                 _ => OutcomeClass::Reply,
             },
-        })
+        }
     }
 
     fn handle_loss(&mut self, class: OutcomeClass, sent_at: Moment) -> Transition {

@@ -19,7 +19,8 @@ use meshprobe_core::ids::Ssid;
 use meshprobe_core::outcome::Outcome;
 use meshprobe_core::stamp::reflect::Refusal;
 use meshprobe_core::stamp::{
-    ErrorEstimate, Keys, ReflectorPacket, SenderPacket, Sequence, Timestamp, TimestampFormat,
+    AUTHENTICATED_OCTETS, ErrorEstimate, Keys, ReflectorPacket, SenderPacket, Sequence, Timestamp,
+    TimestampFormat,
 };
 use meshprobe_core::time::Moment;
 use tokio::sync::mpsc;
@@ -32,7 +33,7 @@ use super::sender::{Arrival, Departure, Failure, Heard, Probe, Sender};
 use super::slot::{next_slot, slot_of};
 use super::sockets::AddressSockets;
 use crate::book::Sample;
-use crate::clock::{Clock, ClockSteps};
+use crate::clock::{Clock, ClockSteps, Reading};
 use crate::health::STALL;
 use crate::mailbox::{Command, MailboxReader};
 use crate::path_id::PathId;
@@ -176,7 +177,7 @@ impl Engine {
             self.samples.push(sample);
         }
         self.record(now);
-        let sent = self.send_due(now, epoch);
+        let sent = self.send_due(reading, epoch);
         if self.stopping && self.samples.is_empty() && self.sender.pending_count() == 0 {
             self.running = None;
         }
@@ -390,9 +391,12 @@ impl Engine {
     }
 
     /// Sends everything that is due.
-    fn send_due(&mut self, now: Moment, epoch: u32) -> usize {
+    fn send_due(&mut self, slot: Reading, epoch: u32) -> usize {
         let Some(ssid) = self.ssid else { return 0 };
+        let now = slot.now;
         let mut sent = 0;
+        // One reading of the clock is the end of a send call and T1 of the next one.
+        let mut unix_nanos = slot.unix_nanos;
         while let Some(probe) = self.sender.poll_probe(now) {
             // What is due inside a slot is sent at its end; that is no lateness.
             let lateness = now.saturating_since(slot_of(probe.due));
@@ -403,13 +407,24 @@ impl Engine {
             if probe.extra {
                 self.shared.metrics.probes_extra.inc();
             }
-            self.send(&probe, ssid, epoch);
+            if sent == 0 {
+                unix_nanos = self.clock.unix_nanos();
+            }
+            unix_nanos = self.send(&probe, ssid, epoch, unix_nanos, slot);
             sent += 1;
         }
         sent
     }
 
-    fn send(&mut self, probe: &Probe, ssid: Ssid, epoch: u32) {
+    /// Sends one probe at `unix_nanos`; returns when it had been sent.
+    fn send(
+        &mut self,
+        probe: &Probe,
+        ssid: Ssid,
+        epoch: u32,
+        unix_nanos: i64,
+        slot: Reading,
+    ) -> i64 {
         let family = meshprobe_core::path::Family::of(probe.destination.ip());
         let Some(sockets) = self.sockets.iter().find(|sockets| sockets.family == family) else {
             self.fail(
@@ -418,10 +433,9 @@ impl Engine {
                     errno: libc::EAFNOSUPPORT,
                 },
             );
-            return;
+            return unix_nanos;
         };
-        let mut buffer = [0_u8; 112];
-        let unix_nanos = self.clock.unix_nanos();
+        let mut buffer = [0_u8; AUTHENTICATED_OCTETS];
         let packet = SenderPacket {
             sequence: probe.sequence,
             timestamp: stamp(unix_nanos),
@@ -437,29 +451,34 @@ impl Engine {
             Err(error) => {
                 // The buffer is as long as the longer of the two packets.
                 warn!(%error, "Cannot encode a probe");
-                return;
+                return unix_nanos;
             }
         };
-        let before = self.clock.now();
         let result = send_to(sockets, octets, probe.destination);
-        let after = self.clock.now();
+        let after = self.clock.unix_nanos();
         if let Err(error) = result {
             self.fail(probe, send_outcome(&error));
-            return;
+            return after;
         }
-        let preempted = after.saturating_since(before) > PREEMPTED;
-        if preempted {
+        // Too long, or the clock went back.
+        let preempted = !(0..=PREEMPTED.as_nanos() as i64).contains(&(after - unix_nanos));
+        let at = if preempted {
             self.shared.metrics.sends_preempted.inc();
-        }
+            self.clock.now()
+        } else {
+            let since_slot = u64::try_from(after - slot.unix_nanos).unwrap_or(0);
+            slot.now + Duration::from_nanos(since_slot)
+        };
         let departure = Departure {
             stamp: packet.timestamp,
             unix_nanos,
-            at: after,
+            at,
             epoch,
             preempted,
         };
         self.samples
             .extend(self.sender.handle_sent(probe, departure));
+        after
     }
 
     fn fail(&mut self, probe: &Probe, outcome: Outcome) {

@@ -86,7 +86,8 @@ impl Stream {
 pub struct Responder {
     reflector: Reflector,
     own_port: u16,
-    sessions: HashMap<Ssid, Session>,
+    /// Ascending by identifier: found in a few comparisons, for every packet.
+    sessions: Vec<(Ssid, Session)>,
     open: Option<Stream>,
 }
 
@@ -96,7 +97,7 @@ impl Responder {
         Self {
             reflector: Reflector::unauthenticated(vec![own_port]),
             own_port,
-            sessions: HashMap::new(),
+            sessions: Vec::new(),
             open: open.then(|| Stream::new(RATE_OPEN)),
         }
     }
@@ -113,13 +114,13 @@ impl Responder {
             dscp: DscpPolicy::Refuse,
             reflected_control: ReflectedControlPolicy::Off,
         };
-        let mut before = std::mem::take(&mut self.sessions);
+        let mut before: HashMap<Ssid, Session> = self.sessions.drain(..).collect();
         for peer in &plan.answered {
             let (expected, elsewhere) = match before.remove(&peer.ssid) {
                 Some(known) => (known.expected, known.elsewhere),
                 None => (Stream::new(RATE_EXPECTED), Stream::new(RATE_ELSEWHERE)),
             };
-            self.sessions.insert(
+            self.sessions.push((
                 peer.ssid,
                 Session {
                     heard_v4: peer.heard_v4,
@@ -128,8 +129,9 @@ impl Responder {
                     expected,
                     elsewhere,
                 },
-            );
+            ));
         }
+        self.sessions.sort_unstable_by_key(|(ssid, _)| *ssid);
     }
 
     /// Decides about a packet and writes the reply to `buffer`. T3 is read at the last moment.
@@ -142,10 +144,12 @@ impl Responder {
         let admitted = self
             .reflector
             .admit(request.source.port(), request.octets)?;
-        let session = admitted
-            .packet()
-            .ssid
-            .and_then(|ssid| self.sessions.get_mut(&ssid));
+        let session = admitted.packet().ssid.and_then(|ssid| {
+            let place = self
+                .sessions
+                .binary_search_by_key(&ssid, |(known, _)| *known);
+            place.ok().map(|place| &mut self.sessions[place].1)
+        });
         let source = request.source.ip().to_canonical();
         let (stream, heard) = match session {
             Some(session) => {

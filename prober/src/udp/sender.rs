@@ -21,8 +21,9 @@ use smallvec::SmallVec;
 use crate::agenda::Agenda;
 use crate::book::Sample;
 use crate::budget::TokenBucket;
+use crate::deadlines::Deadlines;
 use crate::flights::{Answer, Flight, Flights};
-use crate::path_id::PathId;
+use crate::path_id::{PathId, PathTable};
 use crate::patience::Patience;
 use crate::plan::UdpTarget;
 use crate::schedule::Schedule;
@@ -128,12 +129,14 @@ struct Target {
 /// See the module.
 #[derive(Debug)]
 pub struct Sender {
-    targets: HashMap<PathId, Target>,
+    targets: PathTable<Target>,
     by_address: HashMap<SocketAddr, SmallVec<[PathId; 1]>>,
     by_target: HashMap<TargetNumber, SmallVec<[PathId; 1]>>,
     schedule: Schedule,
-    extras: Agenda<PathId>,
-    deadlines: Agenda<(PathId, u32)>,
+    extras: Agenda,
+    deadlines: Deadlines,
+    /// Probes whose end is not known.
+    pending: usize,
     extra_budget: TokenBucket,
     last_stall: Option<(Moment, Moment)>,
 }
@@ -142,12 +145,13 @@ impl Sender {
     /// No paths yet. `origin_unix_nanos` is the wall clock at [`Moment::ORIGIN`].
     pub fn new(origin_unix_nanos: i64) -> Self {
         Self {
-            targets: HashMap::new(),
+            targets: PathTable::new(),
             by_address: HashMap::new(),
             by_target: HashMap::new(),
             schedule: Schedule::new(origin_unix_nanos),
             extras: Agenda::new(),
-            deadlines: Agenda::new(),
+            deadlines: Deadlines::new(),
+            pending: 0,
             extra_budget: TokenBucket::new(EXTRA_PER_SECOND, EXTRA_PER_SECOND / 5),
             last_stall: None,
         }
@@ -168,14 +172,14 @@ impl Sender {
                 .or_default()
                 .push(config.path);
             self.schedule.set(config.path, config.cadence, now);
-            let target = match before.remove(&config.path) {
+            let target = match before.remove(config.path) {
                 Some(known) if known.config.address == config.address => Target {
                     config: *config,
                     ..known
                 },
                 moved => {
                     if let Some(moved) = moved {
-                        self.forget_deadlines(&moved);
+                        self.pending -= moved.flights.pending_count();
                     }
                     self.extras.remove(config.path);
                     Target {
@@ -189,10 +193,10 @@ impl Sender {
             };
             self.targets.insert(config.path, target);
         }
-        for (path, gone) in before {
+        for (path, gone) in before.into_entries() {
             self.schedule.remove(path);
             self.extras.remove(path);
-            self.forget_deadlines(&gone);
+            self.pending -= gone.flights.pending_count();
         }
     }
 
@@ -215,7 +219,7 @@ impl Sender {
         }
         loop {
             let turn = self.schedule.poll_turn(now)?;
-            let Some(target) = self.targets.get_mut(&turn.path) else {
+            let Some(target) = self.targets.get_mut(turn.path) else {
                 continue;
             };
             return Some(Probe {
@@ -231,7 +235,7 @@ impl Sender {
 
     /// The probe left. Returns the outcome of an older one that had to be forgotten to make room.
     pub fn handle_sent(&mut self, probe: &Probe, departure: Departure) -> Option<Sample> {
-        let target = self.targets.get_mut(&probe.path)?;
+        let target = self.targets.get_mut(probe.path)?;
         let deadline = departure.at + target.patience.tmax(target.config.timeout);
         let evicted = target.flights.insert(Flight {
             sequence: probe.sequence,
@@ -242,9 +246,10 @@ impl Sender {
             epoch: departure.epoch,
             preempted: departure.preempted,
         });
-        self.deadlines.set((probe.path, probe.sequence.0), deadline);
+        self.deadlines.push(probe.path, probe.sequence, deadline);
+        self.pending += 1;
         let evicted = evicted?;
-        self.deadlines.remove((probe.path, evicted.sequence.0));
+        self.pending -= 1;
         Some(Sample::new(probe.path, Outcome::Invalid, evicted.sent_at))
     }
 
@@ -255,7 +260,7 @@ impl Sender {
         };
         let mut heard = Heard::Unknown;
         for path in paths {
-            let Some(target) = self.targets.get_mut(path) else {
+            let Some(target) = self.targets.get_mut(*path) else {
                 continue;
             };
             let (flight, late) = match target
@@ -270,7 +275,7 @@ impl Sender {
                 }
                 Answer::Unknown => continue,
             };
-            self.deadlines.remove((*path, arrival.sequence.0));
+            self.pending -= usize::from(!late);
             let reordered = target.flights.is_reordered(arrival.sequence);
             let sample = judge(target, &flight, late, arrival);
             return Heard::Sample { sample, reordered };
@@ -282,13 +287,13 @@ impl Sender {
     pub fn handle_failure(&mut self, failure: &Failure) -> Option<Sample> {
         let paths = self.by_address.get(&failure.destination)?;
         for path in paths {
-            let target = self.targets.get_mut(path)?;
+            let target = self.targets.get_mut(*path)?;
             let flight = match failure.sequence {
                 Some(sequence) => target.flights.give_up(sequence),
                 None => target.flights.give_up_newest(),
             };
             if let Some(flight) = flight {
-                self.deadlines.remove((*path, flight.sequence.0));
+                self.pending -= 1;
                 return Some(Sample::new(*path, failure.outcome, flight.sent_at));
             }
         }
@@ -303,9 +308,8 @@ impl Sender {
     /// The next probe whose time is over. Only after everything that has arrived was handled.
     pub fn poll_expired(&mut self, now: Moment) -> Option<Sample> {
         loop {
-            let (_, (path, number)) = self.deadlines.pop_due(now)?;
-            let sequence = Sequence(number);
-            let Some(target) = self.targets.get_mut(&path) else {
+            let (path, sequence) = self.deadlines.pop_due(now)?;
+            let Some(target) = self.targets.get_mut(path) else {
                 continue;
             };
             let Some(flight) = target.flights.pending(sequence) else {
@@ -321,11 +325,12 @@ impl Sender {
                 } else if flight.deadline <= to && to >= now {
                     let extended = now + GRACE;
                     target.flights.extend(sequence, extended);
-                    self.deadlines.set((path, number), extended);
+                    self.deadlines.push(path, sequence, extended);
                     continue;
                 }
             }
             target.flights.give_up(sequence);
+            self.pending -= 1;
             return Some(Sample::new(path, outcome, flight.sent_at));
         }
     }
@@ -338,7 +343,7 @@ impl Sender {
         first_loss_at: Option<Moment>,
         now: Moment,
     ) {
-        let Some(target) = self.targets.get_mut(&path) else {
+        let Some(target) = self.targets.get_mut(path) else {
             return;
         };
         match transition {
@@ -363,7 +368,7 @@ impl Sender {
     /// Somebody wants to know about this target now: a burst on each of its paths.
     pub fn confirm(&mut self, target: TargetNumber, now: Moment) {
         for path in self.by_target.get(&target).into_iter().flatten() {
-            let Some(target) = self.targets.get_mut(path) else {
+            let Some(target) = self.targets.get_mut(*path) else {
                 continue;
             };
             let suspicion = *target
@@ -378,7 +383,10 @@ impl Sender {
         [
             self.schedule.next_deadline(),
             self.extras.next_due(),
-            self.deadlines.next_due(),
+            // The wheel still holds probes that were answered.
+            (self.pending > 0)
+                .then(|| self.deadlines.next_due())
+                .flatten(),
         ]
         .into_iter()
         .flatten()
@@ -386,8 +394,8 @@ impl Sender {
     }
 
     /// Probes whose end is not known.
-    pub fn pending_count(&self) -> usize {
-        self.deadlines.len()
+    pub const fn pending_count(&self) -> usize {
+        self.pending
     }
 
     fn extra_probe(
@@ -397,7 +405,7 @@ impl Sender {
         granted: bool,
         now: Moment,
     ) -> Option<Probe> {
-        let target = self.targets.get_mut(&path)?;
+        let target = self.targets.get_mut(path)?;
         let suspicion = target.suspicion?;
         target.suspicion = suspicion.after_probe(now);
         if let Some(next) = target.suspicion {
@@ -411,12 +419,6 @@ impl Sender {
             missed: 0,
             extra: true,
         })
-    }
-
-    fn forget_deadlines(&mut self, target: &Target) {
-        for sequence in target.flights.pending_sequences() {
-            self.deadlines.remove((target.config.path, sequence.0));
-        }
     }
 }
 

@@ -14,7 +14,7 @@ impl Sender {
     /// Is nothing of the path under way, and no extra probe of it due?
     pub fn is_idle(&self, path: PathId) -> bool {
         self.targets
-            .get(&path)
+            .get(path)
             .is_none_or(|target| target.suspicion.is_none() && target.flights.pending_count() == 0)
     }
 }
