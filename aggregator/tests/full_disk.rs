@@ -45,7 +45,10 @@ fn in_small_disk(test: &str) {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(output.status.success(), "{printed}");
-    assert!(printed.contains("1 passed"), "the test did not run:\n{printed}");
+    assert!(
+        printed.contains("1 passed"),
+        "the test did not run:\n{printed}"
+    );
 }
 
 fn small_disk() -> Option<PathBuf> {
@@ -90,21 +93,28 @@ async fn inside_alerts_go_on() {
     assert!(!state.is_writable());
     assert!(state.backlog > 0);
     assert_eq!(way.incidents.open_count(), 51);
+    // The aggregator tells about itself as well.
+    let own = inbox.wait_for(52).await.pop().unwrap().json();
+    assert_eq!(own["commonLabels"]["alertname"], "StoreUnwritable");
+    assert_eq!(own["status"], "firing");
 
     fs::remove_file(filler).unwrap();
     eventually("the store catches up", || way.store.state().is_writable()).await;
     assert_eq!(way.store.state().dropped, 0);
+    let own = inbox.wait_for(53).await.pop().unwrap().json();
+    assert_eq!(own["commonLabels"]["alertname"], "StoreUnwritable");
+    assert_eq!(own["status"], "resolved");
     eventually("an empty outbox", || way.pending.count() == 0).await;
     way.stop().await;
 
     let (_, loaded) = Store::open(settings(disk.join("a.db"))).unwrap();
-    assert_eq!(loaded.incidents.len(), 51, "every incident is on disk");
+    assert_eq!(loaded.incidents.len(), 52, "every incident is on disk");
     assert_eq!(
         loaded.outbox.len(),
         0,
         "and so is that its notification was delivered"
     );
-    assert_eq!(inbox.all().len(), 51);
+    assert_eq!(inbox.all().len(), 53);
 }
 
 #[test]

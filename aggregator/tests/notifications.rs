@@ -14,9 +14,12 @@ use std::{
 
 use axum::http::StatusCode;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use meshprobe_aggregator::incident::{IncidentState, Transition};
+use meshprobe_aggregator::{
+    incident::{IncidentState, Transition},
+    store::Store,
+};
 use ring::hmac;
-use support::{Folder, Inbox, Way, any_port, dark, eventually, resolved, webhook};
+use support::{Folder, Inbox, Way, any_port, dark, eventually, resolved, settings, webhook};
 
 const OPEN: Transition = Transition::Opened;
 
@@ -317,4 +320,25 @@ async fn a_receiver_behind_tls_is_trusted_by_its_own_authority_and_not_without()
     eventually("one message waits", || way.pending.count() == 1).await;
     way.stop().await;
     assert_eq!(inbox.all().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_kept_and_counted_and_does_not_hold_up_the_end_of_the_incident() {
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    inbox.answer_next([(StatusCode::BAD_GATEWAY, None)]);
+    let hooks = [webhook("pager", address, ", give_up_after: 1s")];
+    let way = Way::start(folder.file("a.db"), &hooks).unwrap();
+    let incident = dark("mesh-1");
+    way.tell(OPEN, incident.clone()).await;
+    inbox.wait_for(1).await;
+    way.tell(Transition::Resolved, resolved(incident)).await;
+    inbox.wait_for(2).await;
+    assert_eq!(inbox.gists(), ["mesh-1 firing", "mesh-1 resolved"]);
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    way.stop().await;
+    let (_, loaded) = Store::open(settings(folder.file("a.db"))).unwrap();
+    assert_eq!((loaded.outbox.len(), loaded.dead_letters), (0, 1));
 }
