@@ -51,7 +51,7 @@ struct IngestArguments {
 }
 
 /// Everything that comes and goes.
-struct Mesh {
+struct Traffic {
     mesh: MeshByHand,
     streams: Vec<StreamByHand>,
     origin: Timestamp,
@@ -64,21 +64,21 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let nodes = usize::from(arguments.nodes);
     let paths = (nodes * (nodes - 1)) as f64;
     let before = own_resident_bytes()?;
-    let mut mesh = Mesh::new(nodes)?;
+    let mut traffic = Traffic::new(nodes)?;
     // Rows are allocated and baselines are learnt before anything is measured.
     let mut wire_bytes = 0;
     for _ in 0..3 {
-        wire_bytes = mesh.round(nodes)?.wire_bytes;
+        wire_bytes = traffic.round(nodes)?.wire_bytes;
     }
     let resident = own_resident_bytes()?.saturating_sub(before);
     let mut rates = Vec::new();
     for round in 1..=arguments.rounds {
-        let measured = mesh.round(nodes)?;
+        let measured = traffic.round(nodes)?;
         let rate = paths / measured.cpu.as_secs_f64();
         println!("  round {round:3}  {:.2} M path updates/s", rate / 1e6);
         rates.push(rate);
     }
-    let cells = mesh.mesh.cell_bytes() as f64;
+    let cells = traffic.mesh.cell_bytes() as f64;
     Ok(Report::default()
         .with(
             "path_updates_per_s_per_core",
@@ -101,7 +101,7 @@ struct Measured {
     wire_bytes: usize,
 }
 
-impl Mesh {
+impl Traffic {
     fn new(nodes: usize) -> anyhow::Result<Self> {
         let config = PipelineConfig {
             membership: MembershipConfig {

@@ -7,8 +7,13 @@
 //! A bench is called before the process has any thread, so that it may move itself into fresh namespaces
 //! (`meshprobe_lab::enter`), which starts the program again with the same arguments.
 
+mod child;
 pub mod dark;
+pub mod durability;
+pub mod footprint;
+pub mod ingest;
 mod machine;
+pub mod probe_cost;
 mod report;
 
 use std::ffi::OsString;
@@ -30,7 +35,13 @@ pub struct Bench {
 }
 
 /// Every bench, in the order of the list.
-pub const ALL: &[Bench] = &[dark::BENCH];
+pub const ALL: &[Bench] = &[
+    dark::BENCH,
+    probe_cost::BENCH,
+    footprint::BENCH,
+    ingest::BENCH,
+    durability::BENCH,
+];
 
 /// The bench with this name.
 pub fn find(name: &str) -> Option<&'static Bench> {

@@ -137,15 +137,15 @@ impl ProbeCostArguments {
         };
         let before = (replies()?, prober.cpu_time()? + responder.cpu_time()?);
         thread::sleep(self.window());
-        let cpu = prober.cpu_time()? + responder.cpu_time()? - before.1;
-        let probes = replies()? - before.0;
+        let cpu = (prober.cpu_time()? + responder.cpu_time()?).saturating_sub(before.1);
+        let answered = replies()? - before.0;
         let wanted = f64::from(self.rate) * self.window().as_secs_f64();
         anyhow::ensure!(
-            probes > 0.9 * wanted,
-            "{probes} of about {wanted} probes were answered; log:\n{}",
+            answered > 0.9 * wanted,
+            "{answered} of about {wanted} probes were answered; log:\n{}",
             fs::read_to_string(scratch.path("a.log")).unwrap_or_default()
         );
-        Ok(cpu.as_secs_f64() * 1e6 / probes)
+        Ok(cpu.as_secs_f64() * 1e6 / answered)
     }
 
     /// Microseconds a probe of fping, the kernel's replies included.
