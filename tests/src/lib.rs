@@ -9,5 +9,5 @@
 pub mod bench;
 pub mod distribution;
 pub mod metrics_page;
-pub mod scrape;
 pub mod scenario;
+pub mod scrape;

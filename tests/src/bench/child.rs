@@ -28,7 +28,9 @@ impl Process {
             .stdout(output)
             .stderr(errors)
             .spawn()
-            .with_context(|| format!("start {name}: {}", command.get_program().to_string_lossy()))?;
+            .with_context(|| {
+                format!("start {name}: {}", command.get_program().to_string_lossy())
+            })?;
         Ok(Self {
             name: name.to_owned(),
             child,
@@ -37,7 +39,8 @@ impl Process {
 
     /// User and system time of all its threads since it started.
     pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let clock = clock_getcpuclockid(self.pid()).with_context(|| format!("{} has ended", self.name))?;
+        let clock =
+            clock_getcpuclockid(self.pid()).with_context(|| format!("{} has ended", self.name))?;
         Ok(Duration::from(clock.now().context("read a CPU clock")?))
     }
 
@@ -81,7 +84,8 @@ fn resident_bytes(status: &str) -> anyhow::Result<u64> {
     let text = fs::read_to_string(status).with_context(|| format!("read {status}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1_024).with_context(|| format!("{status} has no VmRSS"))
+    kib.map(|kib| kib * 1_024)
+        .with_context(|| format!("{status} has no VmRSS"))
 }
 
 /// A folder that is removed with everything in it.
@@ -90,7 +94,8 @@ pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(super) fn new(name: &str) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("meshprobe-bench-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("meshprobe-bench-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(Self(path))
     }

@@ -110,7 +110,11 @@ impl DurabilityArguments {
         let start = |run: u16| {
             let mut command = Command::new(&binaries.aggregator);
             command.arg("--config").arg(&config);
-            Process::start("aggregator", &mut command, &scratch.path(&format!("aggregator-{run}.log")))
+            Process::start(
+                "aggregator",
+                &mut command,
+                &scratch.path(&format!("aggregator-{run}.log")),
+            )
         };
         let mut aggregator = start(0)?;
         let (stop_tx, stop) = watch::channel(false);
@@ -121,7 +125,8 @@ impl DurabilityArguments {
         }
         let mut chance = StdRng::seed_from_u64(self.seed);
         for kill in 1..=self.kills {
-            let wait = Duration::from_secs(self.seconds.into()).mul_f64(0.4 + 0.6 * chance.random::<f64>());
+            let wait = Duration::from_secs(self.seconds.into())
+                .mul_f64(0.4 + 0.6 * chance.random::<f64>());
             tokio::time::sleep(wait).await;
             // Dropping it kills it by SIGKILL.
             drop(aggregator);
@@ -162,8 +167,16 @@ fn count(store: &Path, delivered: &[Delivered]) -> anyhow::Result<Report> {
     Ok(Report::default()
         .with("reports_sent", sent as f64, Promise::AtLeast(1.0))
         .with("reports_lost", lost as f64, Promise::AtMost(0.0))
-        .with("reports_acknowledged", acknowledged as f64, Promise::AtLeast(sent as f64))
-        .with("acknowledged_and_not_stored", unkept as f64, Promise::AtMost(0.0))
+        .with(
+            "reports_acknowledged",
+            acknowledged as f64,
+            Promise::AtLeast(sent as f64),
+        )
+        .with(
+            "acknowledged_and_not_stored",
+            unkept as f64,
+            Promise::AtMost(0.0),
+        )
         .with("probers", delivered.len() as f64, Promise::None)
         .with("reconnects", reconnects as f64, Promise::None))
 }
@@ -218,7 +231,11 @@ impl SimulatedProber {
             while let Some((up, down)) = &mut stream {
                 while let Some(transmission) = self.spool.poll_transmit(self.ways, self.now()) {
                     self.delivered.sent = self.delivered.sent.max(transmission.report.sequence);
-                    if up.send(message(Up::Report(transmission.report))).await.is_err() {
+                    if up
+                        .send(message(Up::Report(transmission.report)))
+                        .await
+                        .is_err()
+                    {
                         break;
                     }
                 }
@@ -242,7 +259,11 @@ impl SimulatedProber {
             self.spool.handle_way_closed(Way::Overlay);
             self.delivered.reconnects += 1;
             // Windows go on while nobody listens.
-            while deadline.is_none() && tokio::time::timeout(Duration::ZERO, windows.tick()).await.is_ok() {
+            while deadline.is_none()
+                && tokio::time::timeout(Duration::ZERO, windows.tick())
+                    .await
+                    .is_ok()
+            {
                 self.close_window();
             }
             if deadline.is_none() && *stop.borrow_and_update() {
@@ -275,14 +296,17 @@ impl SimulatedProber {
         let (up, messages) = mpsc::channel(STREAM_DEPTH);
         up.send(message(Up::Hello(self.hello()))).await?;
         up.send(message(Up::Dictionary(self.dictionary()))).await?;
-        let call = ProberServiceClient::new(channel).connect(ReceiverStream::new(messages)).await?;
+        let call = ProberServiceClient::new(channel)
+            .connect(ReceiverStream::new(messages))
+            .await?;
         Ok((up, call.into_inner()))
     }
 
     fn handle(&mut self, answer: &v1::AggregatorMessage) {
         if let Some(Down::Ack(ack)) = &answer.message {
             self.delivered.acknowledged = self.delivered.acknowledged.max(ack.sequence);
-            self.spool.handle_ack(Incarnation(ack.incarnation), ReportSequence(ack.sequence));
+            self.spool
+                .handle_ack(Incarnation(ack.incarnation), ReportSequence(ack.sequence));
         }
     }
 
@@ -300,7 +324,9 @@ impl SimulatedProber {
             classes: ClassCounts::new(),
             failing: None,
         };
-        let since = clock::now().saturating_duration_since(self.started).as_millis() as u64;
+        let since = clock::now()
+            .saturating_duration_since(self.started)
+            .as_millis() as u64;
         self.spool.push(ClosedWindow {
             window: Window {
                 start_unix_millis: INCARNATION / 1_000 + since,

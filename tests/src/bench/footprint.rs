@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use meshprobe_core::stamp::{ErrorEstimate, SenderPacket, Sequence, Timestamp, TimestampFormat};
 use meshprobe_core::ids::Ssid;
+use meshprobe_core::stamp::{ErrorEstimate, SenderPacket, Sequence, Timestamp, TimestampFormat};
 use meshprobe_daemon::clock;
 use meshprobe_lab::mesh::Binaries;
 use socket2::{Domain, Socket, Type};
@@ -66,7 +66,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let arguments: FootprintArguments = arguments.parse();
     let binaries = Binaries::find()?;
     let scratch = Scratch::new("footprint")?;
-    let [prober, prober_admin, peers, peers_admin, grpc, http, aggregator_admin] = free_ports()?;
+    let [
+        prober,
+        prober_admin,
+        peers,
+        peers_admin,
+        grpc,
+        http,
+        aggregator_admin,
+    ] = free_ports()?;
     let ports = Ports {
         prober,
         prober_admin,
@@ -86,8 +94,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         let tcp = scope.spawn(|| arguments.probe_by_tcp(ports.prober, &ended));
         let report = arguments.measure(&measured, &ports, &answered);
         ended.store(true, Ordering::Relaxed);
-        tcp.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        udp.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        tcp.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        udp.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         report.with_context(|| fs::read_to_string(scratch.path("prober.log")).unwrap_or_default())
     })
 }
@@ -109,22 +119,34 @@ impl FootprintArguments {
         let replies = |kind: &str| -> anyhow::Result<f64> {
             let labels = [("kind", kind), ("outcome", "reply")];
             let page = MetricsPage::parse(&scrape(admin)?);
-            Ok(page.sum("meshprobe_prober_probes_total", &labels).unwrap_or(0.0))
+            Ok(page
+                .sum("meshprobe_prober_probes_total", &labels)
+                .unwrap_or(0.0))
         };
-        let before = (replies("udp")?, replies("tcp")?, answered.load(Ordering::Relaxed));
+        let before = (
+            replies("udp")?,
+            replies("tcp")?,
+            answered.load(Ordering::Relaxed),
+        );
         let (cpu, started) = (prober.cpu_time()?, clock::now());
         let mut resident = 0;
-        while clock::now().saturating_duration_since(started) < Duration::from_secs(self.seconds.into()) {
+        while clock::now().saturating_duration_since(started)
+            < Duration::from_secs(self.seconds.into())
+        {
             thread::sleep(Duration::from_millis(500));
             resident = resident.max(prober.resident_bytes()?);
         }
-        let lasted = clock::now().saturating_duration_since(started).as_secs_f64();
+        let lasted = clock::now()
+            .saturating_duration_since(started)
+            .as_secs_f64();
         let cpu = prober.cpu_time()?.saturating_sub(cpu).as_secs_f64();
         let udp = (replies("udp")? - before.0) / lasted;
         let tcp = (replies("tcp")? - before.1) / lasted;
         let heard = (answered.load(Ordering::Relaxed) - before.2) as f64 / lasted;
         let peers = f64::from(self.peers);
-        println!("probes answered a second: udp {udp:.1}, tcp {tcp:.1}; answers to peers a second: {heard:.1}");
+        println!(
+            "probes answered a second: udp {udp:.1}, tcp {tcp:.1}; answers to peers a second: {heard:.1}"
+        );
         anyhow::ensure!(
             udp > 0.9 * peers && tcp > 0.9 * peers * 0.4 && heard > 0.9 * peers,
             "the mesh is not complete"
@@ -197,13 +219,21 @@ impl FootprintArguments {
     }
 
     /// What the peers' senders do: each one packet a second, spread over the second.
-    fn probe_by_udp(&self, port: u16, ended: &AtomicBool, answered: &AtomicU64) -> anyhow::Result<()> {
+    fn probe_by_udp(
+        &self,
+        port: u16,
+        ended: &AtomicBool,
+        answered: &AtomicU64,
+    ) -> anyhow::Result<()> {
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let sockets = self
             .peers()
             .map(|peer| {
-                let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, peer), 0)).context("bind a peer's sender")?;
-                socket.set_nonblocking(true).context("bind a peer's sender")?;
+                let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, peer), 0))
+                    .context("bind a peer's sender")?;
+                socket
+                    .set_nonblocking(true)
+                    .context("bind a peer's sender")?;
                 Ok((u16::from(peer), socket))
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
@@ -244,7 +274,12 @@ impl FootprintArguments {
     }
 }
 
-fn start(program: &std::path::Path, scratch: &Scratch, name: &str, config: &str) -> anyhow::Result<Process> {
+fn start(
+    program: &std::path::Path,
+    scratch: &Scratch,
+    name: &str,
+    config: &str,
+) -> anyhow::Result<Process> {
     let config = scratch.write(&format!("{name}.yaml"), config)?;
     let mut command = Command::new(program);
     command.arg("--config").arg(config);
@@ -253,7 +288,9 @@ fn start(program: &std::path::Path, scratch: &Scratch, name: &str, config: &str)
 
 /// A STAMP packet of the session `ssid`.
 fn packet(ssid: u16, sequence: u32, buffer: &mut [u8]) -> &[u8] {
-    let wall = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let wall = clock::wall()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let packet = SenderPacket {
         sequence: Sequence(sequence),
         timestamp: Timestamp::from_unix_nanos(wall.as_nanos() as i64, TimestampFormat::Ntp),
@@ -269,7 +306,10 @@ fn echo(from: Ipv4Addr, port: u16) -> std::io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_linger(Some(Duration::ZERO))?;
     socket.bind(&SocketAddr::from((from, 0)).into())?;
-    socket.connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into(), PATIENCE)?;
+    socket.connect_timeout(
+        &SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into(),
+        PATIENCE,
+    )?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut octets = [7_u8; ECHO];
     (&socket).write_all(&octets)?;

@@ -86,7 +86,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
             Promise::AtLeast(5e6),
         )
         .with("bytes_per_path", cells / paths, Promise::AtMost(42.0))
-        .with("resident_bytes_per_path", resident as f64 / paths, Promise::None)
+        .with(
+            "resident_bytes_per_path",
+            resident as f64 / paths,
+            Promise::None,
+        )
         .with(
             "wire_bytes_per_path_window",
             wire_bytes as f64 / paths,
@@ -110,7 +114,8 @@ impl Traffic {
             },
             ..PipelineConfig::default()
         };
-        let origin = Timestamp::from_microsecond(INCARNATION as i64).context("the incarnation is a time")?;
+        let origin =
+            Timestamp::from_microsecond(INCARNATION as i64).context("the incarnation is a time")?;
         let now = Moment::from_millis(1_000_000);
         let mut mesh = MeshByHand::new(config, now_by_hand(now, origin))?;
         let names: Vec<NodeName> = (0..nodes)
@@ -123,10 +128,12 @@ impl Traffic {
         }
         for (node, stream) in streams.iter().enumerate() {
             let others = names.iter().enumerate().filter(|(other, _)| *other != node);
-            let entries = others.zip(0..).map(|((_, name), number)| v1::DictionaryEntry {
-                number,
-                target: Some(v1::dictionary_entry::Target::Node(name.to_string())),
-            });
+            let entries = others
+                .zip(0..)
+                .map(|((_, name), number)| v1::DictionaryEntry {
+                    number,
+                    target: Some(v1::dictionary_entry::Target::Node(name.to_string())),
+                });
             let dictionary = v1::Dictionary {
                 incarnation: INCARNATION,
                 entries: entries.collect(),

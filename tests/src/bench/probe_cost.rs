@@ -63,7 +63,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let (mut probers, mut fpings, mut floors) = (Vec::new(), Vec::new(), Vec::new());
     println!("microseconds of CPU time a probe, both ends");
     for round in 1..=arguments.rounds {
-        let prober = arguments.measure_prober(&binaries, &scratch).context("measure the prober")?;
+        let prober = arguments
+            .measure_prober(&binaries, &scratch)
+            .context("measure the prober")?;
         let fping = arguments.measure_fping(&scratch).context("measure fping")?;
         let floor = arguments.measure_floor().context("measure the floor")?;
         println!("  round {round:2}  prober {prober:6.2}  fping {fping:6.2}  floor {floor:6.2}");
@@ -71,7 +73,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         fpings.push(fping);
         floors.push(floor);
     }
-    let ratio = |others: &[f64]| median(probers.iter().zip(others).map(|(own, other)| own / other).collect());
+    let ratio = |others: &[f64]| {
+        median(
+            probers
+                .iter()
+                .zip(others)
+                .map(|(own, other)| own / other)
+                .collect(),
+        )
+    };
     let (to_fping, to_floor) = (ratio(&fpings), ratio(&floors));
     Ok(Report::default()
         .with("us_per_probe", median(probers), Promise::None)
@@ -98,7 +108,9 @@ impl ProbeCostArguments {
     /// Microseconds a probe of one prober and one responder.
     fn measure_prober(&self, binaries: &Binaries, scratch: &Scratch) -> anyhow::Result<f64> {
         let [port, admin, peer_port, peer_admin] = free_ports()?;
-        let mut nodes = format!("nodes:\n- {{name: a, ssid: 1, addresses: [{{plane: host, ip: 127.0.0.1, udp_port: {port}}}]}}\n");
+        let mut nodes = format!(
+            "nodes:\n- {{name: a, ssid: 1, addresses: [{{plane: host, ip: 127.0.0.1, udp_port: {port}}}]}}\n"
+        );
         for (ip, ssid) in self.targets().zip(2..) {
             writeln!(
                 nodes,
@@ -106,7 +118,9 @@ impl ProbeCostArguments {
             )?;
         }
         let interval = self.interval().as_millis();
-        let schedule = format!("schedules: [{{kind: udp, plane: host, interval: {interval}ms, timeout: 500ms}}]\n");
+        let schedule = format!(
+            "schedules: [{{kind: udp, plane: host, interval: {interval}ms, timeout: 500ms}}]\n"
+        );
         let probing = scratch.write("a-mesh.yaml", &(nodes + &schedule))?;
         // The other one only answers: it knows the prober, and no address to probe.
         let answering = scratch.write(
@@ -180,9 +194,13 @@ impl ProbeCostArguments {
     /// Microseconds a probe of two threads that do nothing but send and echo.
     fn measure_floor(&self) -> anyhow::Result<f64> {
         let echo = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind the floor's echo")?;
-        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind the floor's sender")?;
+        let sender =
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind the floor's sender")?;
         let port = echo.local_addr().context("bind the floor's echo")?.port();
-        let targets: Vec<SocketAddr> = self.targets().map(|ip| SocketAddr::from((ip, port))).collect();
+        let targets: Vec<SocketAddr> = self
+            .targets()
+            .map(|ip| SocketAddr::from((ip, port)))
+            .collect();
         let ended = AtomicBool::new(false);
         let lasts = self.window();
         thread::scope(|scope| {
@@ -240,7 +258,9 @@ fn echo_in_slots(socket: &UdpSocket, ended: &AtomicBool) -> anyhow::Result<Durat
     let mut slot = clock::now();
     while !ended.load(Ordering::Relaxed) {
         slot = sleep_to_next(slot);
-        drain(socket, |packet, from| socket.send_to(packet, from).map(|_| ()))?;
+        drain(socket, |packet, from| {
+            socket.send_to(packet, from).map(|_| ())
+        })?;
     }
     Ok(thread_cpu_time()?.saturating_sub(before))
 }
