@@ -19,7 +19,7 @@ use meshprobe_proto::v1;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::sync::{mpsc, watch};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::assignment::file::{self, spread};
 use crate::assignment::force::Assignments;
@@ -36,6 +36,7 @@ use crate::reporter::way::WayTask;
 use crate::runner::{Context, Runner};
 use crate::shared::Shared;
 use crate::spool::{Spool, Way};
+use crate::sys;
 use crate::tcp::echo::EchoResponder;
 use crate::udp::engine::Engine;
 use crate::udp::responder::Responder;
@@ -46,6 +47,9 @@ const FIRST_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Events of both ways that wait for the reporter.
 const EVENTS_DEPTH: usize = 64;
+
+/// Streams are open and the first assignment is in force by then.
+const START_TIME: Duration = Duration::from_secs(5);
 
 /// Everything that the drain may take: what is under way, the spool, the goodbye, and a margin.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -292,6 +296,7 @@ impl App {
         }
         tasks.spawn("host-facts", watch_facts(facts_tx, shutdown.clone()));
         tasks.spawn("admin", admin.serve(finished.clone()));
+        tasks.spawn_helper("memory", release_startup_memory(shutdown.clone()));
         let reloader = Reloader {
             config,
             args,
@@ -306,6 +311,15 @@ impl App {
             shared.engine().send(Command::End);
         });
         tasks.run(&shutdown, DRAIN).await.map_err(Failure::runtime)
+    }
+}
+
+/// Once the start is over, its code is no memory of this process any more.
+async fn release_startup_memory(shutdown: Shutdown) {
+    let start = shutdown.or_signaled(tokio::time::sleep(START_TIME)).await;
+    if let (Some(()), Ok(maps)) = (start, std::fs::read_to_string("/proc/self/maps")) {
+        let octets = sys::release_code(&maps);
+        debug!(octets, "Gave back the code of the start");
     }
 }
 
