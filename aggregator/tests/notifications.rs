@@ -342,3 +342,50 @@ async fn what_is_given_up_is_kept_and_counted_and_does_not_hold_up_the_end_of_th
     let (_, loaded) = Store::open(settings(folder.file("a.db"))).unwrap();
     assert_eq!((loaded.outbox.len(), loaded.dead_letters), (0, 1));
 }
+
+#[tokio::test]
+async fn an_incident_that_flaps_is_told_as_flapping_once_and_then_not() {
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let hooks = [webhook("pager", address, ", send_resolved: false")];
+    let way = Way::start(folder.file("a.db"), &hooks).unwrap();
+    let mut incident = dark("mesh-1");
+    way.tell(OPEN, incident.clone()).await;
+    for reopened in 1..=20 {
+        way.tell(Transition::Resolved, resolved(incident.clone()))
+            .await;
+        incident.reopened = reopened;
+        incident.updated_at = support::now();
+        way.tell(Transition::Reopened, incident.clone()).await;
+    }
+    // Another incident goes through the same queue: when it has arrived, nothing of the first is on its way.
+    way.tell(OPEN, dark("mesh-2")).await;
+    eventually("the other incident", || {
+        inbox
+            .gists()
+            .last()
+            .is_some_and(|gist| gist == "mesh-2 firing")
+    })
+    .await;
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    let of_first: Vec<serde_json::Value> = inbox
+        .all()
+        .iter()
+        .map(support::Received::json)
+        .filter(|json| json["commonLabels"]["node"] == "mesh-1")
+        .collect();
+    // The opening, five reopenings as usual, and the sixth or seventh says that it flaps.
+    assert!((7..=8).contains(&of_first.len()), "{}", of_first.len());
+    let flapping = of_first.last().unwrap();
+    assert!(flapping["meshprobe"]["suppressedChanges"].as_u64().unwrap() >= 6);
+    let summary = flapping["commonAnnotations"]["summary"].as_str().unwrap();
+    assert!(summary.starts_with("Flapping: "), "{summary}");
+    assert_eq!(
+        way.incidents.one(&incident.id).unwrap().reopened,
+        20,
+        "the API stays truthful"
+    );
+    way.stop().await;
+}

@@ -6,6 +6,8 @@
 mod error;
 mod grpc;
 mod page;
+#[cfg(test)]
+mod tests;
 mod views;
 mod watch;
 mod watchers;

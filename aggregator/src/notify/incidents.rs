@@ -20,7 +20,7 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    pub(super) fn new(known: Vec<Incident>) -> Self {
+    pub(crate) fn new(known: Vec<Incident>) -> Self {
         let mut index = Index::default();
         for incident in known {
             index.put(incident);
@@ -31,7 +31,7 @@ impl Incidents {
         }
     }
 
-    pub(super) fn put(&self, incident: Incident) {
+    pub(crate) fn put(&self, incident: Incident) {
         // Both under the lock: who subscribes and reads sees each change once, in the list or in the stream.
         let mut index = self.index.write();
         index.put(incident.clone());

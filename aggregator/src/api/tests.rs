@@ -1,0 +1,206 @@
+//! Streams and pages against a mesh that is played by hand, in virtual time.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::*;
+use crate::{
+    notify::tests::incident,
+    pipeline::MeshRequest,
+    snapshot::{Judging, LayerSnapshot, PathEnd, Snapshot},
+};
+
+/// A mesh of one path whose matrix has the version that the test wants.
+struct Played {
+    api: Api,
+    version: Arc<AtomicU64>,
+    snapshots_tx: tokio_watch::Sender<Arc<Snapshot>>,
+    _mesh: JoinSet<()>,
+}
+
+const LAYER: Layer = Layer {
+    kind: ProbeKind::Udp,
+    plane: Plane::Pod,
+    family: Family::V4,
+};
+
+fn snapshot() -> Arc<Snapshot> {
+    Arc::new(Snapshot::empty(Timestamp::UNIX_EPOCH, Judging::Active))
+}
+
+fn matrix(version: u64) -> Arc<LayerSnapshot> {
+    let end = PathEnd {
+        name: "a".to_owned(),
+        zone: String::new(),
+    };
+    Arc::new(LayerSnapshot {
+        layer: LAYER,
+        at: Timestamp::UNIX_EPOCH,
+        version,
+        sources: Arc::new([end.clone()]),
+        targets: Arc::new([end]),
+        verdicts: Bytes::from_static(&[3]),
+        rtt_median: Bytes::from_static(&[80]),
+        loss_percent: Bytes::from_static(&[0]),
+    })
+}
+
+fn play() -> Played {
+    let (requests, mut requests_rx) = mpsc::channel(8);
+    let (snapshots_tx, snapshots) = tokio_watch::channel(snapshot());
+    let version = Arc::new(AtomicU64::new(1));
+    let current = Arc::clone(&version);
+    let mut mesh = JoinSet::new();
+    mesh.spawn(async move {
+        while let Some(request) = requests_rx.recv().await {
+            match request {
+                MeshRequest::Layer { answer, .. } => {
+                    answer
+                        .send(Some(matrix(current.load(Ordering::Relaxed))))
+                        .ok();
+                }
+                other => panic!("nobody asked for {other:?}"),
+            }
+        }
+    });
+    let api = Api {
+        mesh: MeshHandle {
+            requests,
+            snapshots,
+        },
+        incidents: Incidents::new(Vec::new()),
+        store: tokio_watch::channel(StoreState::default()).1,
+        pending: Pending::default(),
+        audience: tokio_watch::channel(Arc::default()).1,
+        watchers: Watchers::new(1),
+        started_at: Timestamp::UNIX_EPOCH,
+        shutdown: Shutdown::new(),
+    };
+    Played {
+        api,
+        version,
+        snapshots_tx,
+        _mesh: mesh,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_matrix_is_sent_when_it_changed_and_not_more_often_than_asked() {
+    let played = play();
+    let interval = Duration::from_secs(2);
+    let mut watch = Box::pin(played.api.watch_matrix(LAYER, interval).unwrap());
+    assert_eq!(watch.next().await.unwrap().unwrap().version, 1);
+    let started = tokio::time::Instant::now();
+
+    // A snapshot in which this layer is as before is no news.
+    played.snapshots_tx.send_replace(snapshot());
+    tokio::time::timeout(10 * interval, watch.next())
+        .await
+        .unwrap_err();
+
+    // Three changes inside one interval are one message.
+    for version in 2..=4 {
+        played.version.store(version, Ordering::Relaxed);
+        played.snapshots_tx.send_replace(snapshot());
+    }
+    assert_eq!(watch.next().await.unwrap().unwrap().version, 4);
+    let sent = tokio::time::Instant::now();
+    assert!(sent.duration_since(started) >= interval);
+    played.version.store(5, Ordering::Relaxed);
+    played.snapshots_tx.send_replace(snapshot());
+    assert_eq!(watch.next().await.unwrap().unwrap().version, 5);
+    assert!(tokio::time::Instant::now().duration_since(sent) >= interval);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_a_word_at_shutdown_and_makes_room() {
+    let played = play();
+    let mut watch = Box::pin(played.api.watch_matrix(LAYER, Duration::ZERO).unwrap());
+    watch.next().await.unwrap().unwrap();
+    assert!(
+        played.api.watch_incidents().is_err(),
+        "one watcher is the limit here"
+    );
+    played.api.shutdown.trigger();
+    assert_eq!(watch.next().await, Some(Err(ApiError::Stopping)));
+    assert_eq!(watch.next().await, None);
+    drop(watch);
+    assert_eq!(played.api.watchers.open(), 0);
+}
+
+#[tokio::test]
+async fn a_watcher_of_incidents_sees_the_open_ones_and_each_change_once() {
+    let played = play();
+    played
+        .api
+        .incidents
+        .put(incident("a", Timestamp::UNIX_EPOCH));
+    let mut watch = Box::pin(played.api.watch_incidents().unwrap());
+    played
+        .api
+        .incidents
+        .put(incident("b", Timestamp::UNIX_EPOCH));
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        nodes.extend(watch.next().await.unwrap().unwrap().nodes);
+    }
+    assert_eq!(nodes, ["a", "b"]);
+    assert!(watch.next().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_watcher_that_cannot_keep_up_is_told_how_much_it_missed() {
+    let played = play();
+    let mut watch = Box::pin(played.api.watch_incidents().unwrap());
+    for number in 0..300 {
+        played
+            .api
+            .incidents
+            .put(incident(&format!("n{number}"), Timestamp::UNIX_EPOCH));
+    }
+    assert_eq!(
+        watch.next().await,
+        Some(Err(ApiError::Lagged { missed: 300 - 256 }))
+    );
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn pages_of_incidents_meet_and_the_last_one_says_so() {
+    let played = play();
+    for number in 0..25 {
+        let opened_at = Timestamp::from_second(number).unwrap();
+        played
+            .api
+            .incidents
+            .put(incident(&format!("n{number}"), opened_at));
+    }
+    let mut request = v1::ListIncidentsRequest {
+        page_size: 10,
+        ..v1::ListIncidentsRequest::default()
+    };
+    let mut sizes = Vec::new();
+    let mut nodes = Vec::new();
+    loop {
+        let page = played.api.list_incidents(&request).unwrap();
+        sizes.push(page.incidents.len());
+        nodes.extend(
+            page.incidents
+                .into_iter()
+                .flat_map(|incident| incident.nodes),
+        );
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(sizes, [10, 10, 5]);
+    let newest_first: Vec<String> = (0..25).rev().map(|number| format!("n{number}")).collect();
+    assert_eq!(nodes, newest_first);
+}
