@@ -36,11 +36,11 @@ impl Window {
     }
 }
 
-/// A path that lost its last probe, or that answers again after an earlier report said so.
+/// The newest word on a path that fails, that answers again, or whose target fails by another path.
 /// Ages count back from the end of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failing {
-    /// Losses in a row up to the end of the window. Zero: it answers again.
+    /// Losses in a row up to the end of the window. Zero: it answers (again).
     pub consecutive_losses: u32,
     /// Since the first probe of that row of losses was sent.
     pub first_loss_age: Duration,
