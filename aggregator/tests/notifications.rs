@@ -360,13 +360,10 @@ async fn an_incident_that_flaps_is_told_as_flapping_once_and_then_not() {
         incident.updated_at = support::now();
         way.tell(Transition::Reopened, incident.clone()).await;
     }
-    // Another incident goes through the same queue: when it has arrived, nothing of the first is on its way.
+    // When another incident that came later has arrived, and nothing waits, nothing of the first is on its way.
     way.tell(OPEN, dark("mesh-2")).await;
     eventually("the other incident", || {
-        inbox
-            .gists()
-            .last()
-            .is_some_and(|gist| gist == "mesh-2 firing")
+        inbox.gists().iter().any(|gist| gist == "mesh-2 firing")
     })
     .await;
     eventually("an empty outbox", || way.pending.count() == 0).await;

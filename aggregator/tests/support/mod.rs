@@ -1,6 +1,6 @@
 //! What the tests of this folder share: a receiver of webhooks that remembers, and the way from an incident to it.
 
-#![allow(dead_code, reason = "each test program uses its part of it")]
+#![expect(dead_code, reason = "each test program uses its part of it")]
 
 use std::{
     collections::VecDeque,
