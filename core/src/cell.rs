@@ -20,6 +20,8 @@ const FIVE_TIMES: u32 = 4_755;
 const BASELINE_WINDOWS: u8 = 6;
 /// Successes in a row that refute a loss of p1 = 5 %: 0 of 73 has an upper Wilson bound of 0.05.
 const REFUTES_LOSS: u8 = 73;
+/// A longer row of losses than random loss makes: at 50 % loss, one row in a thousand is that long.
+const OUTAGE: u8 = 10;
 /// Windows with an outlier, of the last six (60 s), that make a tail: one alone may be chance.
 const TAIL_WINDOWS: u32 = 2;
 /// An outlier is never below 5 ms.
@@ -121,15 +123,14 @@ impl PathCell {
     ) -> Option<(Verdict, Verdict)> {
         let now = tenths(now);
         let before = self.judged();
-        let was_down = self.consecutive_losses >= thresholds.down_after;
-        let recovered = was_down && summary.replied > 0 && summary.consecutive_losses == 0;
-        if recovered {
+        let outage_over = self.consecutive_losses >= OUTAGE && summary.replied > 0;
+        if outage_over {
             self.start_over();
         }
         self.turn_slots(now);
         self.updated = now + 1;
         if summary.sent > 0 {
-            self.count(summary, recovered, thresholds);
+            self.count(summary, outage_over, thresholds);
         }
         if !summary.rtt_median.is_none() {
             self.learn_rtt(summary);
@@ -247,13 +248,14 @@ impl PathCell {
         self.slot = slot;
     }
 
-    fn count(&mut self, summary: &Summary, recovered: bool, thresholds: &Thresholds) {
-        let lost = if recovered { 0 } else { summary.lost() };
-        let sent = if recovered {
-            summary.replied
+    fn count(&mut self, summary: &Summary, outage_over: bool, thresholds: &Thresholds) {
+        // Of the window in which an outage ended, what counts is what came after: the row at its end.
+        let lost = if outage_over {
+            u32::from(summary.consecutive_losses).min(summary.lost())
         } else {
-            summary.sent
+            summary.lost()
         };
+        let sent = summary.replied + lost;
         self.sent[0] = add(self.sent[0], sent);
         self.lost[0] = add(self.lost[0], lost);
         self.consecutive_losses = if lost == 0 {

@@ -77,6 +77,29 @@ fn losses_in_a_row_are_suspect_then_down_then_healthy_again() {
 }
 
 #[test]
+fn a_late_loss_at_the_end_of_an_outage_does_not_make_the_path_lossy() {
+    let mut cell = PathCell::EMPTY;
+    let t = feed(&mut cell, 10, 3, &window(10_000, 10, 10, 0));
+    let t = feed(&mut cell, t, 6, &window(10_000, 20, 0, 60));
+    cell.apply(&window(400, 4, 2, 1), seconds(t), &thresholds());
+    let t = feed(&mut cell, t + 1, 2, &window(10_000, 10, 10, 0));
+    assert_eq!(cell.verdict(seconds(t), &thresholds()), Verdict::Healthy);
+}
+
+#[test]
+fn rows_of_losses_that_chance_makes_do_not_hide_heavy_loss() {
+    let mut cell = PathCell::EMPTY;
+    let mut t = 10;
+    for n in 0..20 {
+        let row = if n % 3 == 0 { 5 } else { 0 };
+        t = feed(&mut cell, t, 1, &window(10_000, 10, 4, row));
+        if n > 3 {
+            assert!(cell.verdict(seconds(t), &thresholds()).is_unhealthy());
+        }
+    }
+}
+
+#[test]
 fn most_probes_lost_is_down_even_without_a_row() {
     let mut cell = PathCell::EMPTY;
     cell.apply(&window(10_000, 10, 1, 0), seconds(10), &thresholds());
