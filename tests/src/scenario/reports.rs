@@ -6,8 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use meshprobe_aggregator::membership::{NodeAddress, NodeRecord};
 use meshprobe_daemon::clock;
 use meshprobe_lab::mesh::Mesh;
+use meshprobe_proto::v1;
 use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 
@@ -16,6 +18,8 @@ use crate::metrics_page::MetricsPage;
 
 /// What was sent is stored within this.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The aggregator writes often, and shortly.
+const BUSY: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How far the reports of one prober's start were taken, as the aggregator stores it.
@@ -34,7 +38,7 @@ pub(super) struct Progress {
 pub(super) fn stored_progress(store: &Path) -> anyhow::Result<Vec<Progress>> {
     let read = || -> anyhow::Result<Vec<Progress>> {
         let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY)?;
         let mut statement = connection.prepare("SELECT body FROM progress ORDER BY node, plane")?;
         let bodies = statement.query_map([], |row| row.get::<_, String>(0))?;
         bodies
@@ -42,6 +46,26 @@ pub(super) fn stored_progress(store: &Path) -> anyhow::Result<Vec<Progress>> {
             .collect()
     };
     read().with_context(|| format!("read the progress in {}", store.display()))
+}
+
+/// The addresses that a node's prober announced.
+pub(super) fn stored_addresses(store: &Path, node: &str) -> anyhow::Result<Vec<v1::Address>> {
+    let read = || -> anyhow::Result<Vec<v1::Address>> {
+        let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(BUSY)?;
+        let sql = "SELECT body FROM nodes WHERE name = ?1";
+        let body: String = connection.query_row(sql, [node], |row| row.get(0))?;
+        let record: NodeRecord = serde_json::from_str(&body)?;
+        let addresses = record.probers.iter().flat_map(|prober| &prober.addresses);
+        let wire = |address: &NodeAddress| v1::Address {
+            plane: v1::Plane::from(address.plane).into(),
+            ip: address.ip.to_string(),
+            udp_port: address.udp_port.into(),
+            tcp_port: address.tcp_port.into(),
+        };
+        Ok(addresses.map(wire).collect())
+    };
+    read().with_context(|| format!("read the addresses of {node} in {}", store.display()))
 }
 
 /// One prober's account.

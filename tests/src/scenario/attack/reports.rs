@@ -17,7 +17,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{Counter, wait_for_counts};
 use crate::metrics_page::MetricsPage;
-use crate::scenario::reports::{Progress, stored_progress};
+use crate::scenario::reports::{Progress, stored_addresses, stored_progress};
+use crate::scenario::stage::Failed;
 
 /// A stream that is not ended by then goes on.
 const STREAM_PATIENCE: Duration = Duration::from_secs(2);
@@ -26,6 +27,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 const OVERSIZED: usize = 5 << 20;
 /// Far beyond what a prober has reached, so that no real report is taken for one of these.
 const FIRST_SEQUENCE: u64 = 1 << 40;
+
+/// Gauge of the prober streams that are open.
+const STREAMS: &str = "meshprobe_aggregator_prober_streams";
 
 const fn stream_ended(reason: &'static str) -> Counter {
     Counter {
@@ -55,7 +59,8 @@ pub(super) fn run(mesh: &Mesh, tell: impl Fn(&str)) -> anyhow::Result<()> {
     };
     let before = scrape()?;
     let victim = lab.nodes().last().context("a cluster without nodes")?;
-    let progress = stored_progress(&lab.state_directory().join("aggregator.db"))?;
+    let store = lab.state_directory().join("aggregator.db");
+    let progress = stored_progress(&store)?;
     let known = progress
         .iter()
         .find(|progress| progress.node == victim.name)
@@ -66,10 +71,7 @@ pub(super) fn run(mesh: &Mesh, tell: impl Fn(&str)) -> anyhow::Result<()> {
         incarnation: known.incarnation,
         version: "forged".to_owned(),
         zone: victim.zone.clone(),
-        addresses: vec![
-            address(v1::Plane::Pod, &victim.pod_ip.to_string()),
-            address(v1::Plane::Host, &victim.host_ip.to_string()),
-        ],
+        addresses: stored_addresses(&store, &victim.name)?,
         way: v1::WayHome::Overlay.into(),
         ..Hello::default()
     };
@@ -92,7 +94,18 @@ pub(super) fn run(mesh: &Mesh, tell: impl Fn(&str)) -> anyhow::Result<()> {
             None => expected.push((*counter, 1.0)),
         }
     }
-    wait_for_counts(&expected, &before, scrape, tell)
+    wait_for_counts(&expected, &before, scrape, &tell)?;
+    // The connection's own work goes on only while something is waited for.
+    runtime.block_on(tokio::time::sleep(STREAM_PATIENCE));
+    let streams = |page: &MetricsPage| page.sum(STREAMS, &[]).unwrap_or(f64::NAN);
+    let (then, now) = (streams(&before), streams(&scrape()?));
+    tell(&format!("  {now} streams are open, {then} were before"));
+    if (then - now).abs() > 0.5 || then.is_nan() || now.is_nan() {
+        return Err(
+            Failed::one(format!("{now} prober streams are open, {then} were before")).into(),
+        );
+    }
+    Ok(())
 }
 
 fn address(plane: v1::Plane, ip: &str) -> Address {
@@ -191,14 +204,14 @@ fn calls(honest: &Hello, known: &Progress) -> Vec<Call> {
             counts: vec![stream_ended("second_hello")],
         },
         Call {
-            name: "a message without content",
+            name: "a message of a kind that nobody knows",
             messages: vec![hello(honest.clone()), ProberMessage { message: None }],
-            counts: vec![stream_ended("unknown_message")],
+            counts: vec![rejected("unknown_message")],
         },
         Call {
             name: "a message that is too long",
             messages: vec![hello(honest.clone()), report(&oversized(known))],
-            counts: vec![stream_ended("undecodable")],
+            counts: vec![stream_ended("oversized")],
         },
         Call {
             name: "a report that was taken before",
