@@ -1,12 +1,12 @@
 //! Where probers' streams come in.
 //!
-//! - [`ProberStreams`] is the gRPC service; it hands each stream to the [`Supervisor`].
+//! - [`ProberStreams`] is the gRPC service; it hands each stream to the `Supervisor`.
 //! - The supervisor owns one task for each stream and joins it when it ends; the task's panic ends the process.
 //! - A stream's task decodes, knows whose stream it is, and passes events to the mesh task through one bounded channel: a
 //!   busy mesh task slows the probers' streams down and loses nothing. Back to the prober it writes assignments (built here
 //!   from the newest roster), acknowledgements and confirmations.
 //!
-//! State lives in the mesh task alone: the session ([`session`]) and the numbers that were taken ([`sequence`]).
+//! State lives in the mesh task alone: the session (`session`) and the numbers that were taken (`sequence`).
 
 pub(crate) mod event;
 pub(crate) mod refusal;

@@ -1,7 +1,7 @@
 //! The judge: reports and stream events go into the dark-node detector, its actions come out as questions to probers and
 //! as changes of incidents.
 //!
-//! Driven by deadlines: the mesh task calls [`Judge::evaluate`] when [`Judge::next_deadline`] has come. New evidence moves
+//! Driven by deadlines: the mesh task calls `Judge::evaluate` when `Judge::next_deadline` has come. New evidence moves
 //! the deadline to 20 ms after the evaluation before, so the first accuser of a node gets its confirmation asked for at
 //! once and a burst of reports is still judged together.
 

@@ -211,8 +211,11 @@ impl Membership {
         if self.by_name.len() + newcomers.count() > config.max_nodes {
             return Err(JoinError::TooManyNodes(config.max_nodes));
         }
-        let listed: BTreeSet<NodeName> =
-            config.static_nodes.iter().map(|node| node.name.clone()).collect();
+        let listed: BTreeSet<NodeName> = config
+            .static_nodes
+            .iter()
+            .map(|node| node.name.clone())
+            .collect();
         for node in &self.config.static_nodes {
             let index = self.by_name.get(&node.name);
             if let Some(index) = index.filter(|_| !listed.contains(&node.name))

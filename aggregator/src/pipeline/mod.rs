@@ -32,12 +32,12 @@ use crate::plan::PlanConfig;
 use mesh::Mesh;
 use task::MeshTask;
 
+#[cfg(test)]
+pub(crate) use handle::MeshRequest;
 pub use handle::{
     MeshHandle, MeshStopped, PathError, ReconfigureError, StoreBatch, StoreUnavailable,
 };
 pub use mesh::{MeshByHand, StreamByHand, now_by_hand};
-#[cfg(test)]
-pub(crate) use handle::MeshRequest;
 pub(crate) use metrics::PipelineMetrics;
 pub use now::{Clock, Now};
 
