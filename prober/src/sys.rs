@@ -26,16 +26,20 @@ const CONTROL: usize = 256;
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
 
-/// Turns a boolean socket option on.
-pub(crate) fn enable(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<()> {
-    let on: libc::c_int = 1;
+/// Sets a socket option that is a number.
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    value: i32,
+) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as it is borrowed; the value is an int of the given length.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             option,
-            (&raw const on).cast(),
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

@@ -22,7 +22,7 @@ use crate::plan::Plan;
 
 /// Answers a second to one session from the expected addresses: whatever the shortest intervals and confirming bursts
 /// add up to. An answer is no longer than its request, so this is a limit for the CPU.
-const RATE_EXPECTED: u32 = 5_000;
+const RATE_EXPECTED: u32 = 25_000;
 
 /// Answers a second to one session from elsewhere: the peer behind NAT has its regular probes and its bursts.
 const RATE_ELSEWHERE: u32 = 200;

@@ -84,6 +84,11 @@ impl AddressSockets {
         }
         match family {
             Family::V4 => {
+                // Never fragmented, and without the search for an identification that only fragments need.
+                for socket in [&sender, &responder] {
+                    let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);
+                    set(socket, "IP_MTU_DISCOVER", libc::SOL_IP, option, value)?;
+                }
                 enable(&sender, "IP_RECVERR", libc::SOL_IP, libc::IP_RECVERR)?;
                 enable(&responder, "IP_RECVTTL", libc::SOL_IP, libc::IP_RECVTTL)?;
                 if ip.is_unspecified() {
@@ -167,7 +172,17 @@ fn enable(
     level: i32,
     option: i32,
 ) -> Result<(), SocketError> {
-    sys::enable(socket.as_fd(), level, option).map_err(|source| SocketError::Option {
+    set(socket, name, level, option, 1)
+}
+
+fn set(
+    socket: &UdpSocket,
+    name: &'static str,
+    level: i32,
+    option: i32,
+    value: i32,
+) -> Result<(), SocketError> {
+    sys::set_option(socket.as_fd(), level, option, value).map_err(|source| SocketError::Option {
         option: name,
         address: socket.local_addr().unwrap_or(SocketAddr::from(([0; 4], 0))),
         source,
