@@ -13,6 +13,8 @@ use meshprobe_proto::v1::prober_message::Message;
 use meshprobe_proto::v1::prober_service_client::ProberServiceClient;
 use meshprobe_proto::v1::{self, Address, Block, Dictionary, Hello, ProberMessage, Report};
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{Counter, wait_for_counts};
@@ -96,7 +98,7 @@ pub(super) fn run(mesh: &Mesh, tell: impl Fn(&str)) -> anyhow::Result<()> {
     }
     wait_for_counts(&expected, &before, scrape, &tell)?;
     // The connection's own work goes on only while something is waited for.
-    runtime.block_on(tokio::time::sleep(STREAM_PATIENCE));
+    runtime.block_on(async { tokio::time::sleep(STREAM_PATIENCE).await });
     let streams = |page: &MetricsPage| page.sum(STREAMS, &[]).unwrap_or(f64::NAN);
     let (then, now) = (streams(&before), streams(&scrape()?));
     tell(&format!("  {now} streams are open, {then} were before"));
@@ -144,19 +146,27 @@ fn connect(
 /// Opens a stream, sends everything, and says how it ended.
 async fn send(channel: Channel, messages: Vec<ProberMessage>) -> String {
     let mut client = ProberServiceClient::new(channel);
-    // The sending half stays open: a stream that ends is ended by the aggregator.
-    let pending =
-        tokio_stream::StreamExt::chain(tokio_stream::iter(messages), tokio_stream::pending());
+    let (sender, receiver) = mpsc::channel(messages.len().max(1));
+    for message in messages {
+        // There is room for all of them.
+        drop(sender.try_send(message));
+    }
     let listen = async {
-        let mut answers = client.connect(pending).await?.into_inner();
+        let mut answers = client
+            .connect(ReceiverStream::new(receiver))
+            .await?
+            .into_inner();
         while answers.message().await?.is_some() {}
         Ok::<(), tonic::Status>(())
     };
-    match tokio::time::timeout(STREAM_PATIENCE, listen).await {
+    let end = match tokio::time::timeout(STREAM_PATIENCE, listen).await {
         Err(_) => "the stream goes on".to_owned(),
         Ok(Ok(())) => "the stream was ended".to_owned(),
         Ok(Err(status)) => format!("{:?}: {}", status.code(), status.message()),
-    }
+    };
+    // The sending half was open until here: a stream that ended was ended by the aggregator.
+    drop(sender);
+    end
 }
 
 fn message(message: Message) -> ProberMessage {
