@@ -22,6 +22,8 @@ const BASELINE_WINDOWS: u8 = 6;
 const REFUTES_LOSS: u8 = 73;
 /// A longer row of losses than random loss makes: at 50 % loss, one row in a thousand is that long.
 const OUTAGE: u8 = 10;
+/// Losses of one row that count as random loss.
+const ROW_COUNTS: u32 = 2;
 /// Windows with an outlier, of the last six (60 s), that make a tail: one alone may be chance.
 const TAIL_WINDOWS: u32 = 2;
 /// An outlier is never below 5 ms.
@@ -232,8 +234,7 @@ impl PathCell {
     fn start_over(&mut self) {
         self.sent = [0; 2];
         self.lost = [0; 2];
-        self.cusum = 0.0;
-        self.flags = (self.flags | RECOVERING) & !LOSSY;
+        self.flags |= RECOVERING;
     }
 
     fn turn_slots(&mut self, now: u32) {
@@ -258,6 +259,7 @@ impl PathCell {
         let sent = summary.replied + lost;
         self.sent[0] = add(self.sent[0], sent);
         self.lost[0] = add(self.lost[0], lost);
+        let events = self.independent_losses(lost, summary);
         self.consecutive_losses = if lost == 0 {
             0
         } else {
@@ -266,8 +268,6 @@ impl PathCell {
         if let Some(class) = summary.last_failure {
             self.last_failure = class as u8;
         }
-        // A burst of losses inside one second is one event; independent loss is what the CUSUM looks for.
-        let events = lost.min(summary.window_millis.div_ceil(1_000));
         self.consecutive_replies = if lost == 0 {
             self.consecutive_replies
                 .saturating_add(summary.replied.min(255) as u8)
@@ -286,6 +286,23 @@ impl PathCell {
                 self.cusum = 0.0;
             }
         }
+    }
+
+    /// How many of the lost probes say something about random loss, which is what the CUSUM looks for.
+    ///
+    /// A burst inside one second is one event. Of a row of losses the first two count: a longer one is an
+    /// outage, which has a verdict of its own.
+    fn independent_losses(&self, lost: u32, summary: &Summary) -> u32 {
+        let before = u32::from(self.consecutive_losses);
+        let after = u32::from(summary.consecutive_losses).min(lost);
+        let counted = if summary.replied == 0 {
+            (before + lost).min(ROW_COUNTS) - before.min(ROW_COUNTS)
+        } else if before >= ROW_COUNTS {
+            after.min(ROW_COUNTS)
+        } else {
+            lost - after + after.min(ROW_COUNTS)
+        };
+        counted.min(summary.window_millis.div_ceil(1_000))
     }
 
     fn learn_rtt(&mut self, summary: &Summary) {

@@ -87,6 +87,26 @@ fn a_late_loss_at_the_end_of_an_outage_does_not_make_the_path_lossy() {
 }
 
 #[test]
+fn a_short_outage_of_a_kind_that_is_probed_seldom_leaves_no_lossy_path() {
+    let seldom = Thresholds::for_mesh(2, 5.0, 10.0);
+    let mut cell = PathCell::EMPTY;
+    let mut apply = |t: u64, summary: &Summary| {
+        cell.apply(summary, seconds(t), &seldom);
+        cell.verdict(seconds(t), &seldom)
+    };
+    for t in [10, 20, 30] {
+        apply(t, &window(10_000, 2, 2, 0));
+    }
+    apply(40, &window(10_000, 2, 1, 1));
+    apply(50, &window(10_000, 2, 0, 3));
+    assert_eq!(apply(60, &window(10_000, 2, 0, 5)), Verdict::Down);
+    apply(70, &window(10_000, 2, 1, 0));
+    for t in [80, 90, 100] {
+        assert_ne!(apply(t, &window(10_000, 2, 2, 0)), Verdict::Lossy);
+    }
+}
+
+#[test]
 fn rows_of_losses_that_chance_makes_do_not_hide_heavy_loss() {
     let mut cell = PathCell::EMPTY;
     let mut t = 10;

@@ -8,6 +8,9 @@ use crate::ids::NodeIndex;
 use crate::path::Plane;
 use crate::time::Moment;
 
+/// If this share of those that were asked has spoken, the rest is not waited for.
+pub(super) const ANSWERED_SHARE: f64 = 0.8;
+
 /// Everything that is held against one node, from the first loss on.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
@@ -34,7 +37,7 @@ pub(super) struct Case {
 pub(super) struct Tally {
     /// Observers that could vote.
     pub(super) observers: u32,
-    /// Those that spoke since the case was opened.
+    /// Those that spoke since the case was opened, and do not lack the time to make up their minds.
     pub(super) voters: u32,
     /// Those that accuse.
     pub(super) accusers: Vec<NodeIndex>,
@@ -95,14 +98,21 @@ impl Case {
             .is_some_and(|vote| vote.accuses(after))
     }
 
-    /// Counts what `observers` (with their weights) say.
+    /// Counts what `observers` (with their weights) say at `now`.
+    ///
+    /// In a large mesh some observer's turn comes every few milliseconds, so while a node is dark there are always some
+    /// that lost their first probe a moment ago. They will accuse when their burst is over; until then they are no
+    /// votes for the node. But this is believed only once most of those that were asked accuse: under heavy loss half of
+    /// all observers have just lost a probe at any time.
     pub(super) fn tally(
         &self,
         observers: impl Iterator<Item = (NodeIndex, f64)>,
         after: u32,
+        now: Moment,
     ) -> Tally {
         let mut tally = Tally::default();
         let (mut accusing, mut voting) = (0.0, 0.0);
+        let (mut undecided, mut undecided_weight) = (0, 0.0);
         for (observer, weight) in observers {
             tally.observers += 1;
             let Some(vote) = self.votes.get(&observer) else {
@@ -114,6 +124,10 @@ impl Case {
             tally.voters += 1;
             voting += weight;
             if !vote.accuses(after) {
+                if vote.is_undecided(now) {
+                    undecided += 1;
+                    undecided_weight += weight;
+                }
                 continue;
             }
             accusing += weight;
@@ -126,6 +140,10 @@ impl Case {
             tally.refused += u32::from(vote.is_refused());
             tally.host_reached += u32::from(vote.reaches_host());
             tally.on_pod_plane += u32::from(vote.has_pod_plane());
+        }
+        if tally.accusers.len() as f64 >= ANSWERED_SHARE * self.asked as f64 {
+            tally.voters -= undecided;
+            voting -= undecided_weight;
         }
         if voting > 0.0 {
             tally.share = accusing / voting;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::case::{Case, OwnWord, Tally};
+use super::case::{ANSWERED_SHARE, Case, OwnWord, Tally};
 use super::electorate::Electorate;
 use super::evidence::Sighting;
 use super::state::{DarkConfig, Declaration, NodeState, Pattern};
@@ -22,8 +22,6 @@ const QUIET_TICK: Duration = Duration::from_secs(1);
 const NEWS: Duration = Duration::from_secs(3);
 /// A node under suspicion is asked to report again after this.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// If this share of those that were asked has spoken, the rest is not waited for.
-const ANSWERED_SHARE: f64 = 0.8;
 /// Nor is it after this time.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -403,7 +401,7 @@ impl Detector {
         } else {
             self.config.accuse_after
         };
-        let tally = case.tally(observers(), after);
+        let tally = case.tally(observers(), after, now);
         let needed = available.min(self.config.min_accusers as usize).max(1);
         if tally.accusers.len() < needed || tally.share < self.config.high_share {
             return None;

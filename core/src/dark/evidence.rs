@@ -39,6 +39,9 @@ pub struct Sighting {
 /// nothing about the time after the cut.
 const IN_FLIGHT: Duration = Duration::from_millis(30);
 
+/// A burst, the wait for its last answer and the way of the report that tells it.
+const DECIDES_WITHIN: Duration = Duration::from_millis(400);
+
 /// How one observer sees one subject: its newest word in each layer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Vote {
@@ -81,6 +84,14 @@ impl Vote {
     /// Has the observer lost anything on the plane that carries the mesh?
     pub(super) fn suspects(&self) -> bool {
         self.accuses(1)
+    }
+
+    /// Has it begun to lose its probes so lately that it cannot accuse yet?
+    pub(super) fn is_undecided(&self, now: Moment) -> bool {
+        self.suspects()
+            && self
+                .first_loss_at()
+                .is_some_and(|at| now.saturating_since(at) < DECIDES_WITHIN)
     }
 
     /// When the first probe of the row of losses was sent.

@@ -188,6 +188,54 @@ fn without_a_hold_a_dark_node_is_declared_at_once() {
 }
 
 #[test]
+fn observers_whose_burst_is_under_way_do_not_keep_a_large_mesh_waiting() {
+    let config = DarkConfig {
+        dark_hold: Duration::ZERO,
+        ..DarkConfig::default()
+    };
+    let mut mesh = Mesh::with_config(50, 2, config);
+    mesh.reporting[49] = false;
+    let cut = mesh.now;
+    // Every 50 ms the turns of two or three observers come; 200 ms after its first loss an observer accuses.
+    for step in 0..12_u64 {
+        for observer in 0..49 {
+            let age = (step * 50).checked_sub(u64::from(observer) * 20);
+            let is_confirmer = step == 5 && observer % 5 == 0;
+            let losses = match age {
+                _ if is_confirmer => 4,
+                Some(age) => (age / 50 + 1).min(5) as u32,
+                None => continue,
+            };
+            mesh.sees(observer, 49, View { losses, ..DEAD });
+        }
+        mesh.run(50);
+    }
+    assert_eq!(mesh.found(), [(Pattern::NodeDark, vec![49])]);
+    assert!(mesh.now.saturating_since(cut) <= Duration::from_millis(600));
+}
+
+#[test]
+fn observers_that_have_just_lost_a_probe_are_not_left_out_under_heavy_loss() {
+    let config = DarkConfig {
+        dark_hold: Duration::ZERO,
+        ..DarkConfig::default()
+    };
+    let mut mesh = Mesh::with_config(10, 2, config);
+    mesh.reporting[9] = false;
+    mesh.sees(0, 9, DEAD);
+    mesh.run(50);
+    // Three observers accuse, in both zones; the other six lose a probe now and then.
+    for _ in 0..20 {
+        for observer in 0..9 {
+            let losses = if observer < 3 { 5 } else { 1 };
+            mesh.sees(observer, 9, View { losses, ..DEAD });
+        }
+        mesh.run(50);
+    }
+    assert!(mesh.opened.is_empty(), "{:?}", mesh.found());
+}
+
+#[test]
 fn a_freeze_shorter_than_the_hold_is_no_dark_node() {
     let mut mesh = Mesh::new(6, 2);
     mesh.reporting[3] = false;
