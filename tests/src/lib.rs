@@ -9,5 +9,6 @@
 pub mod bench;
 pub mod distribution;
 pub mod metrics_page;
+pub mod recovery;
 pub mod scenario;
 pub mod scrape;

@@ -2,7 +2,7 @@
 //!
 //! One virtual cluster, the real programs. For each setting of the hold the mesh is started afresh; then nodes are cut
 //! one after the other, in turn and never the aggregator's own, at random moments, so that a cut meets every phase of the
-//! probing. Between two cuts the link is repaired, and everything has to be healthy and closed again.
+//! probing. Between two cuts the link is repaired, the incident has to end, and every path has to answer again.
 //!
 //! The clock starts when `ip link set … down` has returned: the kernel cut the link a little earlier, so the time shown is
 //! short by at most the bracket, the time that the command took. The longest bracket is printed.
@@ -10,7 +10,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Parser;
 use meshprobe_core::dark::Pattern;
 use meshprobe_daemon::clock;
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::{Arguments, Bench, Promise, Report};
 use crate::distribution::Distribution;
+use crate::recovery;
 
 /// See the module.
 pub const BENCH: Bench = Bench {
@@ -34,8 +35,9 @@ pub const BENCH: Bench = Bench {
 const START_PATIENCE: Duration = Duration::from_secs(90);
 /// A cut that is not announced by then never will be.
 const ALERT_PATIENCE: Duration = Duration::from_secs(30);
-/// An incident stays open for half a minute at least.
+/// An incident stays open for a while, and probers that lost the aggregator try again at growing intervals.
 const HEAL_PATIENCE: Duration = Duration::from_secs(150);
+const LOOK: Duration = Duration::from_millis(100);
 /// A cut comes at a random moment of this time: the probing interval.
 const PHASE: Duration = Duration::from_secs(1);
 
@@ -183,9 +185,24 @@ fn cut_once(mesh: &Mesh, victim: &str) -> anyhow::Result<Measured> {
         is_new(n) && n.is_resolved(pattern, victim)
     })
     .with_context(|| format!("not resolved within {HEAL_PATIENCE:?}\n{}", mesh.logs()))?;
-    mesh.wait_until_healthy(HEAL_PATIENCE)?;
+    wait_for_recovery(mesh)?;
     Ok(Measured {
         time: alert.received_at.saturating_duration_since(cut_at),
         bracket: cut_at.saturating_duration_since(before),
     })
+}
+
+fn wait_for_recovery(mesh: &Mesh) -> anyhow::Result<()> {
+    let deadline = clock::now() + HEAL_PATIENCE;
+    let api = mesh.api()?;
+    while let Some(missing) = recovery::missing(&api)? {
+        if clock::now() >= deadline {
+            bail!(
+                "not recovered after {HEAL_PATIENCE:?}: {missing}\n{}",
+                mesh.logs()
+            );
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(())
 }

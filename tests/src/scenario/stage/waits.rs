@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use meshprobe_daemon::clock;
 use meshprobe_daemon::config::HumanDuration;
 use meshprobe_lab::mesh::MeshError;
-use meshprobe_proto::v1;
 
 use super::{Failed, Stage};
+use crate::recovery;
 use crate::scenario::agreement::Notice;
 use crate::scenario::expected::{Comparison, Expected, compare};
 use crate::scenario::journal::Journal;
@@ -23,8 +23,6 @@ const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 /// The aggregator is not down, and does not answer for this long: it hangs.
 const API_PATIENCE: Duration = Duration::from_secs(15);
-/// Verdicts of a path that nothing comes through.
-const FAILING: [v1::Verdict; 3] = [v1::Verdict::Down, v1::Verdict::Suspect, v1::Verdict::NoData];
 /// After something unexpected, the rest of the story is worth hearing.
 const AFTERMATH: Duration = Duration::from_secs(3);
 /// What the status says follows what happened within this.
@@ -112,38 +110,18 @@ impl Stage<'_> {
         self.no_surprise()
     }
 
-    /// Every node reports and every path answers. A path that is still called lossy may be: what was lost in the failure
-    /// counts until enough probes have refuted it, which takes minutes where probes are rare.
     fn wait_for_recovery(&self) -> anyhow::Result<()> {
         let deadline = clock::now() + RECOVERY_PATIENCE;
         let api = self.mesh.api()?;
-        loop {
-            let status = api.status()?;
-            let failing: Vec<String> = status
-                .paths
-                .iter()
-                .filter(|paths| paths.count > 0 && FAILING.contains(&paths.verdict()))
-                .map(|paths| {
-                    format!(
-                        "{} paths are {}",
-                        paths.count,
-                        paths.verdict().as_str_name()
-                    )
-                })
-                .collect();
-            let silent = status.nodes - status.nodes_reporting.min(status.nodes);
-            if failing.is_empty() && silent == 0 {
-                self.story.tell("every node reports and every path answers");
-                return Ok(());
-            }
+        while let Some(missing) = recovery::missing(&api)? {
             if clock::now() >= deadline {
-                let why = format!(
-                    "not recovered after {RECOVERY_PATIENCE:?}: {silent} nodes are silent, {failing:?}"
-                );
+                let why = format!("not recovered after {RECOVERY_PATIENCE:?}: {missing}");
                 return Err(Failed::one(why).into());
             }
             self.breathe()?;
         }
+        self.story.tell("every node reports and every path answers");
+        Ok(())
     }
 
     pub(super) fn quiet(&mut self, quiet: QuietFor) -> anyhow::Result<()> {
