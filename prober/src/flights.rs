@@ -88,12 +88,8 @@ impl Flights {
 
     /// An answer arrived.
     pub fn handle_answer(&mut self, sequence: Sequence, stamp: Timestamp) -> Answer {
-        let Some((flight, state)) = self
-            .flights
-            .iter_mut()
-            .rev()
-            .find(|(flight, _)| flight.sequence == sequence && flight.stamp == stamp)
-        else {
+        let found = self.find(sequence);
+        let Some((flight, state)) = found.filter(|(flight, _)| flight.stamp == stamp) else {
             return Answer::Unknown;
         };
         let (answer, next) = match state {
@@ -118,10 +114,7 @@ impl Flights {
 
     /// Ends a pending probe without an answer; `None` if it is not pending any more.
     pub fn give_up(&mut self, sequence: Sequence) -> Option<Flight> {
-        let (flight, state) = self
-            .flights
-            .iter_mut()
-            .find(|(flight, state)| flight.sequence == sequence && *state == State::Pending)?;
+        let (flight, state) = self.find_pending(sequence)?;
         *state = State::Lost;
         Some(*flight)
     }
@@ -139,11 +132,7 @@ impl Flights {
 
     /// Gives a pending probe more time; `false` if it is not pending any more.
     pub fn extend(&mut self, sequence: Sequence, deadline: Moment) -> bool {
-        let pending = self
-            .flights
-            .iter_mut()
-            .find(|(flight, state)| flight.sequence == sequence && *state == State::Pending);
-        match pending {
+        match self.find_pending(sequence) {
             Some((flight, _)) => {
                 flight.deadline = deadline;
                 true
@@ -153,11 +142,8 @@ impl Flights {
     }
 
     /// A pending probe.
-    pub fn pending(&self, sequence: Sequence) -> Option<Flight> {
-        self.flights
-            .iter()
-            .find(|(flight, state)| flight.sequence == sequence && *state == State::Pending)
-            .map(|(flight, _)| *flight)
+    pub fn pending(&mut self, sequence: Sequence) -> Option<Flight> {
+        self.find_pending(sequence).map(|(flight, _)| *flight)
     }
 
     /// The numbers of the pending probes.
@@ -171,6 +157,24 @@ impl Flights {
     /// How many probes are pending.
     pub fn pending_count(&self) -> usize {
         self.pending_sequences().count()
+    }
+
+    fn find_pending(&mut self, sequence: Sequence) -> Option<&mut (Flight, State)> {
+        self.find(sequence)
+            .filter(|(_, state)| *state == State::Pending)
+    }
+
+    /// Numbers ascend, and only those of probes that could not be sent are missing: the place is at most the distance
+    /// from the first one.
+    fn find(&mut self, sequence: Sequence) -> Option<&mut (Flight, State)> {
+        let first = self.flights.front()?.0.sequence;
+        let distance = usize::try_from(sequence.distance_from(first)).ok()?;
+        let last = distance.min(self.flights.len() - 1);
+        let place = (0..=last)
+            .rev()
+            .take_while(|place| self.flights[*place].0.sequence.distance_from(sequence) >= 0)
+            .find(|place| self.flights[*place].0.sequence == sequence)?;
+        self.flights.get_mut(place)
     }
 }
 

@@ -32,7 +32,8 @@ pub enum Command {
 #[derive(Debug)]
 struct Inner {
     queue: Mutex<VecDeque<Command>>,
-    /// Is there a word in the queue? Changed under its lock only; read without it once a slot.
+    /// Is there a word in the queue? Changed under its lock only, and with it there is an
+    /// octet in the pipe; read without the lock once a slot.
     filled: AtomicBool,
     wake_tx: UnixStream,
 }
@@ -77,9 +78,7 @@ impl Mailbox {
             queue.remove(oldest);
         }
         queue.push_back(command);
-        let was_filled = self.inner.filled.swap(true, Ordering::Relaxed);
-        drop(queue);
-        if !was_filled {
+        if !self.inner.filled.swap(true, Ordering::Relaxed) {
             // A full pipe has a wake-up in it already, and a reader that is gone needs none.
             (&self.inner.wake_tx).write_all(&[1]).ok();
         }
@@ -89,14 +88,14 @@ impl Mailbox {
 impl MailboxReader {
     /// What was said since the last call, the next word first.
     pub fn receive(&mut self) -> VecDeque<Command> {
-        // A word that is missed here has written to the pipe, or is about to.
+        // A word that is missed here is about to wake the reader by the pipe.
         if !self.inner.filled.load(Ordering::Relaxed) {
             return VecDeque::new();
         }
+        let mut queue = self.inner.queue.lock();
         let mut octets = [0; 16];
         // Empties the pipe; how much is in it does not matter.
         while matches!((&self.wake_rx).read(&mut octets), Ok(read) if read == octets.len()) {}
-        let mut queue = self.inner.queue.lock();
         self.inner.filled.store(false, Ordering::Relaxed);
         std::mem::take(&mut *queue)
     }

@@ -74,6 +74,8 @@ pub struct Engine {
     heard: Vec<(PathId, Moment)>,
     max_lateness: Duration,
     dropped: u32,
+    /// A send call told of an error that is still in a queue. A receive call that does so is followed up at once.
+    errors_pending: bool,
     ended: bool,
 }
 
@@ -110,6 +112,7 @@ impl Engine {
             heard: Vec::new(),
             max_lateness: Duration::ZERO,
             dropped: 0,
+            errors_pending: false,
             ended: false,
         }
     }
@@ -169,8 +172,11 @@ impl Engine {
         for i in 0..self.sockets.len() {
             packets += self.answer(i, now, stamps_usable);
         }
+        let errors_pending = std::mem::take(&mut self.errors_pending);
         for i in 0..self.sockets.len() {
-            self.drain_errors(i);
+            if errors_pending {
+                self.drain_errors(i);
+            }
             packets += self.collect(i, now, epoch);
         }
         while let Some(sample) = self.sender.poll_expired(now) {
@@ -454,7 +460,7 @@ impl Engine {
                 return unix_nanos;
             }
         };
-        let result = send_to(sockets, octets, probe.destination);
+        let result = send_to(sockets, octets, probe.destination, &mut self.errors_pending);
         let after = self.clock.unix_nanos();
         if let Err(error) = result {
             self.fail(probe, send_outcome(&error));
