@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
 use crate::assignment::file::{self, spread};
-use crate::assignment::force::Assignments;
+use crate::assignment::force::{Assignments, Source};
 use crate::book::Book;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,7 +31,8 @@ use crate::hostfacts::watch_facts;
 use crate::mailbox::{Command, mailbox};
 use crate::metrics::Metrics;
 use crate::plan::{DnsQueryTarget, Plan, Registry, TcpTarget};
-use crate::reporter::task::{Reporter, Request, reload_file};
+use crate::reloader::Reloader;
+use crate::reporter::task::{Reporter, Request};
 use crate::reporter::way::WayTask;
 use crate::runner::{Context, Runner};
 use crate::shared::Shared;
@@ -166,6 +167,11 @@ impl App {
             plan_tx,
             assigned,
             FIRST_REPORT_INTERVAL,
+            if config.assignment_file.is_some() {
+                Source::File
+            } else {
+                Source::Aggregator
+            },
         );
         if let Some(set) = &first_assignment {
             assignments.put_in_force(set);
@@ -352,53 +358,5 @@ fn hello(config: &Config, incarnation: Incarnation, version: &str) -> v1::Hello 
         labels: config.labels.clone().into_iter().collect(),
         addresses: config.addresses.clone(),
         way: v1::WayHome::Unspecified.into(),
-    }
-}
-
-/// Reads the configuration again when asked, and puts in force what can be changed without a restart.
-struct Reloader {
-    config: Config,
-    args: Args,
-    surroundings: Surroundings,
-    requests_tx: mpsc::Sender<Request>,
-    log: LogHandle,
-}
-
-impl Reloader {
-    async fn run(mut self, mut reloads: ReloadRequests, shutdown: Shutdown) {
-        while let Some(Some(request)) = shutdown.or_signaled(reloads.next()).await {
-            let result = self.reload();
-            request.answer(result.map_err(|error| format!("{error:#}")));
-        }
-        // The handles are still there; the process ends.
-        shutdown.signaled().await;
-    }
-
-    fn reload(&mut self) -> anyhow::Result<String> {
-        let next = self.args.load(&self.surroundings)?;
-        let mut changes = Vec::new();
-        if let Some(path) = &next.assignment_file {
-            reload_file(path, &next.node, &self.requests_tx)?;
-            changes.push("assignment read again");
-        }
-        if next.aggregators != self.config.aggregators {
-            self.requests_tx
-                .try_send(Request::Aggregators(next.aggregators.clone()))
-                .context("hand over the aggregators")?;
-            changes.push("aggregators changed");
-        }
-        if next.log.level != self.config.log.level {
-            self.log.set_level(&next.log.level)?;
-            changes.push("log level changed");
-        }
-        if self.config.needs_restart(&next) {
-            changes.push("other changes wait for a restart");
-        }
-        self.config = next;
-        Ok(if changes.is_empty() {
-            "nothing changed".to_owned()
-        } else {
-            changes.join("; ")
-        })
     }
 }

@@ -47,6 +47,7 @@ pub mod metrics;
 pub mod path_id;
 pub mod patience;
 pub mod plan;
+pub mod reloader;
 pub mod report;
 pub mod reporter;
 pub mod runner;

@@ -32,6 +32,16 @@ pub struct Assignments {
     last_message: Option<v1::Assignment>,
     report_interval: std::time::Duration,
     aggregators: Vec<AggregatorAddress>,
+    source: Source,
+}
+
+/// Who says whom to probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The aggregator.
+    Aggregator,
+    /// A file; what the aggregator assigns is not looked at.
+    File,
 }
 
 impl Assignments {
@@ -42,6 +52,7 @@ impl Assignments {
         plan_tx: watch::Sender<Arc<Plan>>,
         ready: Condition,
         report_interval: std::time::Duration,
+        source: Source,
     ) -> Self {
         Self {
             registry,
@@ -51,11 +62,15 @@ impl Assignments {
             last_message: None,
             report_interval,
             aggregators: Vec::new(),
+            source,
         }
     }
 
     /// An assignment came from the aggregator. `true`: it is in force now.
     pub fn handle_message(&mut self, message: v1::Assignment, position: Position) -> bool {
+        if self.source == Source::File {
+            return false;
+        }
         let stale = self
             .last_message
             .as_ref()

@@ -317,7 +317,9 @@ impl Running {
             while self.reporter.events_rx.recv().await.is_some() {}
         });
         let ended = ended.await.is_ok();
-        info!(said, ended, "Said goodbye to the aggregator");
+        if said {
+            info!(ended, "Said goodbye to the aggregator");
+        }
     }
 
     /// Goes on working until `event` or `done`, but no longer than `limit`.
