@@ -73,7 +73,7 @@ impl CutsArguments {
             failed: 0,
         };
         for hold in [Duration::ZERO, Duration::from_secs(1)] {
-            let mut series = self.begin(hold);
+            let mut series = self.begin(hold, None);
             let times = self.cut(&mut series);
             let quantiles = times.quantiles();
             println!(
@@ -92,20 +92,11 @@ impl CutsArguments {
                 report.hold_1 = quantiles;
                 self.try_the_rest(&mut series);
             }
-            for (name, count) in &series.counts {
-                let total = report.trials.entry(name).or_default();
-                total.run += count.run;
-                total.failed += count.failed;
-            }
-            for failure in &series.failures {
-                println!(
-                    "\nFAILED (seed {}, hold {} s): {failure}",
-                    self.seed,
-                    hold.as_secs()
-                );
-            }
-            report.failed += series.failures.len();
+            self.add(&mut report, &series);
         }
+        let mut series = self.begin(Duration::from_secs(1), Some(0));
+        self.cut_the_aggregators_node(&mut series);
+        self.add(&mut report, &series);
         for (name, Count { run, failed }) in &report.trials {
             println!("{name:<24} {run:>4} tried, {failed} failed");
         }
@@ -113,14 +104,37 @@ impl CutsArguments {
         report
     }
 
-    fn begin(&self, hold: Duration) -> Series {
+    fn add(&self, report: &mut CutsReport, series: &Series) {
+        for (name, count) in &series.counts {
+            let total = report.trials.entry(name).or_default();
+            total.run += count.run;
+            total.failed += count.failed;
+        }
+        for failure in &series.failures {
+            println!("\nFAILED (seed {}): {failure}", self.seed);
+        }
+        report.failed += series.failures.len();
+    }
+
+    /// The aggregator runs on a node that is cut: the prober beside it still reports, and accuses everybody.
+    fn cut_the_aggregators_node(&self, series: &mut Series) {
+        for _ in 0..self.cuts.div_ceil(CUTS_FOR_ONE) {
+            let trial = Trial {
+                treatment: Treatment::Faults(vec![Fault::NodeDark(0)], series.lasting()),
+                expected: Expected::One(Pattern::AggregatorIsolated, Vec::new()),
+            };
+            series.run("aggregators-node-cut", &trial);
+        }
+    }
+
+    fn begin(&self, hold: Duration, aggregator_on: Option<usize>) -> Series {
         let mut mesh = Mesh::new(&Spec {
             nodes: self.nodes,
             zones: self.zones.min(self.nodes),
             loss: self.loss / 100.0,
             seed: self.seed,
             dark_hold: Some(hold),
-            aggregator_on: None,
+            aggregator_on,
         });
         mesh.run_for(WARM);
         Series {

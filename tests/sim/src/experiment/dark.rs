@@ -22,10 +22,10 @@ const TRACED_LINES: usize = 120;
 /// Meshes and the hours that are simulated by default: what fits into a minute on two cores.
 const USUAL: [(usize, [f64; 4]); 4] = [
     // Loss of 0, 1, 10 and 30 %.
-    (3, [24.0, 24.0, 6.0, 2.0]),
-    (10, [24.0, 6.0, 1.0, 0.2]),
-    (50, [24.0, 0.5, 0.05, 0.02]),
-    (200, [6.0, 0.05, 0.01, 0.005]),
+    (3, [24.0, 24.0, 6.0, 4.0]),
+    (10, [24.0, 6.0, 1.0, 0.3]),
+    (50, [12.0, 0.25, 0.03, 0.02]),
+    (200, [2.0, 0.02, 0.003, 0.002]),
 ];
 const USUAL_LOSS: [f64; 4] = [0.0, 1.0, 10.0, 30.0];
 const FULL_NODES: [usize; 7] = [3, 4, 6, 12, 50, 100, 200];

@@ -36,7 +36,7 @@ pub(crate) use reporting::StreamEnd;
 pub const START: Moment = Moment::from_millis(3_600_000);
 
 /// When all are connected, warmed up and judged.
-pub const WARM: Duration = Duration::from_secs(90);
+pub const WARM: Duration = Duration::from_secs(15);
 
 /// The wall clock at [`Moment::ORIGIN`], about: 2026-01-01.
 const EPOCH_UNIX_NANOS: i64 = 1_767_225_600_000_000_000;
