@@ -148,7 +148,8 @@ impl Engine {
         let now = self.clock.now();
         let slot_end = next_slot(now);
         std::thread::sleep(slot_end.saturating_since(now));
-        Ok(slot_end)
+        // A packet that is seen only after the time for which the thread had set its alarm: it was not scheduled.
+        Ok(slot_end.min(wake))
     }
 
     /// One slot. `true`: packets move, so the next slot needs no look at the sockets first.
