@@ -1,6 +1,6 @@
 //! The runner of the kinds that probe by connections and queries: TCP and DNS.
 //!
-//! Each probe is a task of its own, so a dead target delays nobody. At most [`MAX_UNDER_WAY`] are under way; a turn
+//! Each probe is a task of its own, so a dead target delays nobody. At most 512 are under way; a turn
 //! that finds no room is invalid, not lost. The runner owns its schedule and its probes; on shutdown it starts no more
 //! and waits for those that are under way.
 

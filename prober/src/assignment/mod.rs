@@ -1,6 +1,6 @@
 //! Whom to probe, whom to answer, how often, with which keys.
 //!
-//! An assignment comes from the aggregator ([`wire`]) or from a file ([`file`]); both are checked here once and become
+//! An assignment comes from the aggregator ([`wire`]) or from a file ([`mod@file`]); both are checked here once and become
 //! a [`TargetSet`], and nothing past it can be malformed.
 
 pub mod file;
