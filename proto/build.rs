@@ -16,11 +16,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         out.join("meshprobe.bin"),
         compiler.encode_file_descriptor_set(),
     )?;
+    let mut config = tonic_prost_build::Config::new();
+    // The JSON mapping finds the description of a message by its name.
+    config.enable_type_names();
     tonic_prost_build::configure()
         // A client constructor of that name would collide with the rpc `Connect`; clients are made from a channel.
         .build_transport(false)
         .bytes(".meshprobe.v1.Block")
         .bytes(".meshprobe.v1.Matrix")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

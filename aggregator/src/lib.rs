@@ -10,7 +10,6 @@ pub mod config;
 pub mod http;
 pub mod incident;
 pub mod ingest;
-pub mod json;
 pub mod judge;
 pub mod matrix;
 pub mod membership;

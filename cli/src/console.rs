@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use anstream::{AutoStream, ColorChoice};
 use jiff::Timestamp;
-use serde::Serialize;
+use prost::Name;
 
 use crate::args::{Color, Format, Global};
+use crate::document::Documents;
 
 /// Columns that are assumed when standard output is not a terminal. Wide enough for a hundred nodes.
 const PIPE_WIDTH: usize = 220;
@@ -21,6 +22,7 @@ pub struct Console {
     /// Can the screen be redrawn?
     pub is_terminal: bool,
     color: ColorChoice,
+    documents: Documents,
 }
 
 /// Is there still somebody who reads?
@@ -34,9 +36,9 @@ pub enum Reader {
 
 impl Console {
     /// Looks at standard output once.
-    pub fn for_standard_output(global: &Global) -> Self {
+    pub fn for_standard_output(global: &Global) -> anyhow::Result<Self> {
         let is_terminal = io::stdout().is_terminal();
-        Self {
+        Ok(Self {
             format: global.output,
             width: terminal_width(),
             is_terminal,
@@ -45,7 +47,8 @@ impl Console {
                 Color::Always => ColorChoice::Always,
                 Color::Never => ColorChoice::Never,
             },
-        }
+            documents: Documents::new()?,
+        })
     }
 
     /// Columns to fit into; `None` if everything is wanted, however wide.
@@ -92,27 +95,23 @@ impl Console {
         }
     }
 
-    /// Writes a command's answer: the text for people, or the document as JSON or YAML.
-    pub fn answer(
-        &self,
-        text: impl FnOnce() -> String,
-        document: &impl Serialize,
-    ) -> anyhow::Result<()> {
+    /// Writes a command's answer: the text for people, or the message as JSON or YAML.
+    pub fn answer(&self, text: impl FnOnce() -> String, message: &impl Name) -> anyhow::Result<()> {
         let text = match self.format {
             Format::Table | Format::Wide => text(),
-            Format::Yaml => serde_saphyr::to_string(document)?,
-            Format::Json => serde_json::to_string_pretty(document)? + "\n",
+            Format::Yaml => self.documents.yaml(message)?,
+            Format::Json => self.documents.json(message)?,
         };
         self.print(&text)?;
         Ok(())
     }
 
-    /// Writes one document of a stream: a line of JSON, or a YAML document with its `---`.
-    pub fn print_stream_item(&self, document: &impl Serialize) -> anyhow::Result<Reader> {
+    /// Writes one message of a stream: a line of JSON, or a YAML document with its `---`.
+    pub fn print_stream_item(&self, message: &impl Name) -> anyhow::Result<Reader> {
         let text = if self.format == Format::Yaml {
-            format!("---\n{}", serde_saphyr::to_string(document)?)
+            format!("---\n{}", self.documents.yaml(message)?)
         } else {
-            serde_json::to_string(document)? + "\n"
+            self.documents.json_line(message)?
         };
         Ok(self.print(&text)?)
     }

@@ -1,7 +1,7 @@
 //! The `meshprobe` command: a client of the aggregator's public API, and `meshprobe demo`.
 //!
-//! A command asks the API ([`client`]), turns the answer into text ([`render`]) or into the protobuf JSON mapping
-//! ([`json`]), writes it once ([`console`]) and ends with an [`exit`] code that a script can use. Rendering is pure:
+//! A command asks the API ([`client`]), turns the answer into text ([`render`]) or into a document for programs
+//! ([`document`]), writes it once ([`console`]) and ends with an [`exit`] code that a script can use. Rendering is pure:
 //! it takes messages, a width and the time, and returns a string with colours in it; what the terminal cannot show is
 //! taken out at the very edge.
 
@@ -10,8 +10,8 @@ pub mod client;
 pub mod commands;
 pub mod console;
 pub mod demo;
+pub mod document;
 pub mod exit;
-pub mod json;
 pub mod render;
 
 #[cfg(test)]
@@ -34,12 +34,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return exit::usage(&answer),
     };
-    let console = Console::for_standard_output(&cli.global);
-    exit::code(dispatch(cli, &console))
+    exit::code(dispatch(cli))
 }
 
-fn dispatch(cli: Cli, console: &Console) -> anyhow::Result<Health> {
+fn dispatch(cli: Cli) -> anyhow::Result<Health> {
     let Cli { global, command } = cli;
+    let console = &Console::for_standard_output(&global)?;
     match command {
         Command::Completion { shell } => commands::completion::run(shell, console),
         // Before anything starts a thread: the demo moves into namespaces of its own.

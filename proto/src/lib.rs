@@ -1,9 +1,11 @@
 //! The wire contract `meshprobe/v1` and its conversions to the words of `meshprobe-core`.
 //!
 //! Wire types become domain types once, at the edge: [`report`] turns a report's columns into summaries or refuses it
-//! with a reason; nothing past it can be malformed.
+//! with a reason; nothing past it can be malformed. [`json`] writes a message as JSON, the same for the API and the
+//! command line.
 
 pub mod convert;
+pub mod json;
 pub mod report;
 
 /// Generated code of package `meshprobe.v1`.

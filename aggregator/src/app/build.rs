@@ -15,7 +15,7 @@ use meshprobe_daemon::{
     tasks::Tasks,
     tls::ServerTls,
 };
-use meshprobe_proto::v1;
+use meshprobe_proto::json::JsonWriter;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 
@@ -29,7 +29,6 @@ use super::{
 use crate::{
     api::{Api, Watchers},
     config::Config,
-    json::JsonWriter,
     metrics::{NotificationMetrics, ReloadMetrics, StateCollector},
     notify::Notifier,
     outbox::Outbox,
@@ -83,7 +82,7 @@ impl App {
         let http_tls = load_tls(&config.tls.http, &["h2", "http/1.1"])?;
         let routes = routes::routes(&config).map_err(Failure::config)?;
         let pipeline_settings = settings::pipeline(&config).map_err(Failure::config)?;
-        let json = JsonWriter::new(v1::FILE_DESCRIPTOR_SET)
+        let json = JsonWriter::new()
             .context("prepare JSON")
             .map_err(Failure::runtime)?;
 

@@ -1,6 +1,6 @@
 //! The HTTP port: the API as JSON under `/api/v1`, and a page that says so.
 //!
-//! The answers are the messages of the gRPC API in protobuf's JSON mapping ([`crate::json`]); errors are
+//! The answers are the messages of the gRPC API in protobuf's JSON mapping ([`meshprobe_proto::json`]); errors are
 //! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read-only.
 
 mod page;
@@ -18,15 +18,12 @@ use axum::{
     routing::get,
 };
 use meshprobe_core::dark::Pattern;
-use meshprobe_proto::v1;
+use meshprobe_proto::{json::JsonWriter, v1};
 use serde_json::{Value, json};
 use tracing::error;
 
 use self::query::Query;
-use crate::{
-    api::{Api, ApiError, wanted_layer},
-    json::JsonWriter,
-};
+use crate::api::{Api, ApiError, wanted_layer};
 
 /// No question has a body.
 const MAX_BODY_BYTES: usize = 1024;
@@ -65,14 +62,11 @@ async fn index(State(shared): State<Shared>) -> Html<String> {
 }
 
 async fn status(State(shared): State<Shared>, query: Query) -> Response {
-    shared.answer("Status", query.finish().map(|()| shared.api.status()))
+    shared.answer(query.finish().map(|()| shared.api.status()))
 }
 
 async fn nodes(State(shared): State<Shared>, query: Query) -> Response {
-    shared.answer(
-        "ListNodesResponse",
-        query.finish().map(|()| shared.api.nodes()),
-    )
+    shared.answer(query.finish().map(|()| shared.api.nodes()))
 }
 
 async fn matrix(State(shared): State<Shared>, mut query: Query) -> Response {
@@ -92,7 +86,7 @@ async fn matrix(State(shared): State<Shared>, mut query: Query) -> Response {
         shared.api.matrix(wanted_layer(&request)?).await
     }
     .await;
-    shared.answer("Matrix", found)
+    shared.answer(found)
 }
 
 async fn path(State(shared): State<Shared>, mut query: Query) -> Response {
@@ -102,7 +96,7 @@ async fn path(State(shared): State<Shared>, mut query: Query) -> Response {
         shared.api.path(&source, &target).await
     }
     .await;
-    shared.answer("PathDetail", found)
+    shared.answer(found)
 }
 
 async fn incidents(State(shared): State<Shared>, mut query: Query) -> Response {
@@ -116,14 +110,11 @@ async fn incidents(State(shared): State<Shared>, mut query: Query) -> Response {
         shared.api.list_incidents(&request)
     }
     .await;
-    shared.answer("ListIncidentsResponse", found)
+    shared.answer(found)
 }
 
 async fn incident(State(shared): State<Shared>, Path(id): Path<String>, query: Query) -> Response {
-    shared.answer(
-        "Incident",
-        query.finish().and_then(|()| shared.api.incident(&id)),
-    )
+    shared.answer(query.finish().and_then(|()| shared.api.incident(&id)))
 }
 
 async fn runbook_page(Path(name): Path<String>) -> Response {
@@ -155,20 +146,22 @@ async fn wrong_method(method: Method, request: Request) -> Response {
 }
 
 impl Shared {
-    fn answer(&self, message: &str, found: Result<impl prost::Message, ApiError>) -> Response {
+    fn answer<M: prost::Name>(&self, found: Result<M, ApiError>) -> Response {
         let found = match found {
             Ok(found) => found,
             Err(error) => return refuse(&error),
         };
-        if let Some(value) = self.json.write(&format!("meshprobe.v1.{message}"), &found) {
-            return axum::Json(value).into_response();
+        match self.json.write(&found) {
+            Ok(value) => axum::Json(value).into_response(),
+            Err(error) => {
+                error!(answer = M::NAME, %error, "An answer has no JSON form");
+                body(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "INTERNAL",
+                    "this answer has no JSON form; please report it",
+                )
+            }
         }
-        error!(message, "A message does not fit the embedded descriptors");
-        body(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL",
-            "this answer has no JSON form; please report it",
-        )
     }
 }
 

@@ -6,25 +6,25 @@ use meshprobe_proto::v1;
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
-use crate::json::{IncidentView, IncidentsView};
 use crate::render::incident;
 
 pub(super) async fn list(client: &Client, all: bool, console: &Console) -> anyhow::Result<Health> {
-    let incidents = client.incidents(all).await?;
+    // All pages in one: there is no next one.
+    let all = v1::ListIncidentsResponse {
+        incidents: client.incidents(all).await?,
+        next_page_token: String::new(),
+    };
     console.answer(
-        || incident::render(&incidents, console.fitting_width(), console.now()),
-        &IncidentsView::from(incidents.as_slice()),
+        || incident::render(&all.incidents, console.fitting_width(), console.now()),
+        &all,
     )?;
-    Ok(Health::unless(incidents.iter().any(incident::is_open)))
+    Ok(Health::unless(all.incidents.iter().any(incident::is_open)))
 }
 
 pub(super) async fn show(client: &Client, id: &str, console: &Console) -> anyhow::Result<Health> {
     let incidents = client.incidents(true).await?;
     let found = find(&incidents, id)?;
-    console.answer(
-        || incident::detail(found, console.now()),
-        &IncidentView::from(found),
-    )?;
+    console.answer(|| incident::detail(found, console.now()), found)?;
     Ok(Health::unless(incident::is_open(found)))
 }
 

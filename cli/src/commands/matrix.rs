@@ -6,7 +6,6 @@ use meshprobe_proto::v1;
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
-use crate::json::MatrixView;
 use crate::render::matrix::{HeatTable, Surroundings, health, render};
 
 pub(super) async fn run(
@@ -17,7 +16,7 @@ pub(super) async fn run(
     let (matrix, facts) = tokio::try_join!(client.matrix(layer), Facts::ask(client))?;
     let heat = HeatTable::try_from(&matrix)?;
     let around = facts.around(console);
-    console.answer(|| render(&heat, &around), &MatrixView::from(&matrix))?;
+    console.answer(|| render(&heat, &around), &matrix)?;
     Ok(health(&heat, &around))
 }
 

@@ -3,14 +3,13 @@
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
-use crate::json::NodesView;
 use crate::render;
 
 pub(super) async fn run(client: &Client, console: &Console) -> anyhow::Result<Health> {
     let response = client.nodes().await?;
     console.answer(
         || render::node::render(&response.nodes, console.fitting_width(), console.now()),
-        &NodesView::from(&response),
+        &response,
     )?;
     Ok(render::node::health(&response.nodes))
 }

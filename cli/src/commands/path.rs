@@ -4,7 +4,6 @@ use crate::args::Format;
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
-use crate::json::PathView;
 use crate::render;
 
 pub(super) async fn run(
@@ -17,7 +16,7 @@ pub(super) async fn run(
     let wide = console.format == Format::Wide;
     console.answer(
         || render::path::render(&detail, &source, &target, wide, console.now()),
-        &PathView::from(&detail),
+        &detail,
     )?;
     Ok(render::path::health(&detail))
 }

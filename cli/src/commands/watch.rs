@@ -11,7 +11,6 @@ use crate::args::Global;
 use crate::client::{Client, ClientError};
 use crate::console::{Console, Reader};
 use crate::exit::Health;
-use crate::json::{IncidentView, MatrixView};
 use crate::render::incident::watch_line;
 use crate::render::matrix::{HeatTable, render};
 
@@ -34,7 +33,7 @@ pub(super) async fn incidents(global: &Global, console: &Console) -> anyhow::Res
             let reader = if console.is_for_people() {
                 console.print(&format!("{}\n", watch_line(&incident, console.now())))?
             } else {
-                console.print_stream_item(&IncidentView::from(&incident))?
+                console.print_stream_item(&incident)?
             };
             if reader == Reader::Gone {
                 return Ok(Reader::Gone);
@@ -67,7 +66,7 @@ pub(super) async fn matrix(
                     console.print(&format!("{text}\n"))?
                 }
             } else {
-                console.print_stream_item(&MatrixView::from(&matrix))?
+                console.print_stream_item(&matrix)?
             };
             if reader == Reader::Gone {
                 return Ok(Reader::Gone);

@@ -10,6 +10,8 @@ use prost_types::{
 
 use super::wire::WireType;
 
+const TIMESTAMP: &str = "google.protobuf.Timestamp";
+
 /// The descriptors cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
@@ -32,7 +34,6 @@ pub(super) struct Schema {
 
 #[derive(Debug)]
 pub(super) struct MessageShape {
-    /// In the order of the contract.
     pub(super) fields: Vec<Field>,
     pub(super) is_timestamp: bool,
     by_number: HashMap<u32, usize>,
@@ -139,7 +140,7 @@ impl Schema {
             .enumerate()
             .map(|(index, field)| (field.number, index))
             .collect();
-        let is_timestamp = name == "google.protobuf.Timestamp";
+        let is_timestamp = name == TIMESTAMP;
         self.messages.insert(
             name,
             MessageShape {
@@ -188,19 +189,21 @@ fn parse_field(
         Type::String => Kind::String,
         Type::Bytes => Kind::Bytes,
         Type::Enum => Kind::Enum(type_name),
+        // Protobuf's own messages have JSON forms of their own, of which only one is needed.
+        Type::Message if type_name.starts_with("google.protobuf.") && type_name != TIMESTAMP => {
+            return Err(unsupported());
+        }
         Type::Message => Kind::Message(type_name),
         Type::Group => return Err(unsupported()),
     };
     let is_map = parent.nested_type.iter().any(|nested| {
-        nested
-            .options
-            .as_ref()
-            .is_some_and(MessageOptions::map_entry)
-            && kind == Kind::Message(format!("{message}.{}", nested.name()))
+        is_map_entry(nested) && kind == Kind::Message(format!("{message}.{}", nested.name()))
     });
     let cardinality = match field.label() {
         _ if is_map => Cardinality::Map,
         Label::Repeated => Cardinality::Repeated,
+        // Both halves of a map's entry are always there.
+        _ if is_map_entry(parent) => Cardinality::Implicit,
         _ if matches!(kind, Kind::Message(_))
             || field.proto3_optional()
             || field.oneof_index.is_some() =>
@@ -218,6 +221,13 @@ fn parse_field(
         kind,
         number: u32::try_from(field.number()).map_err(|_| unsupported())?,
     })
+}
+
+fn is_map_entry(message: &DescriptorProto) -> bool {
+    message
+        .options
+        .as_ref()
+        .is_some_and(MessageOptions::map_entry)
 }
 
 /// `last_report_at` → `lastReportAt`.
