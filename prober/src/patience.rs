@@ -2,6 +2,10 @@
 //!
 //! A path has fewer than a thousand samples in the time that counts as recent, so its p99.9 is its largest RTT. The
 //! largest of the current and of the previous minute is kept, as two one-byte codes.
+//!
+//! At the end of an outage come the answers to probes that a queue on the way had kept (for an unresolved neighbour, for
+//! a link without carrier): they are late by as much as the outage was long, and say nothing about the path. They count
+//! until the first answer in time.
 
 use std::time::Duration;
 
@@ -27,11 +31,34 @@ pub struct Patience {
     current: RttCode,
     previous: RttCode,
     period_ends: Moment,
+    /// The largest RTT of late answers in an outage and after it.
+    after_outage: RttCode,
+    in_outage: bool,
 }
 
 impl Patience {
-    /// An answer took this long, in time or late.
+    /// The path has lost its probes for so long that it counts as down.
+    pub fn handle_outage(&mut self) {
+        self.in_outage = true;
+    }
+
+    /// An answer in time took this long.
     pub fn handle_rtt(&mut self, rtt: Rtt, now: Moment) {
+        self.in_outage = false;
+        self.after_outage = RttCode::NONE;
+        self.learn(rtt, now);
+    }
+
+    /// A late answer took this long.
+    pub fn handle_late_rtt(&mut self, rtt: Rtt, now: Moment) {
+        if self.in_outage {
+            self.after_outage = self.after_outage.max(rtt.code());
+        } else {
+            self.learn(rtt, now);
+        }
+    }
+
+    fn learn(&mut self, rtt: Rtt, now: Moment) {
         if now >= self.period_ends {
             let fresh = now.saturating_since(self.period_ends) < PERIOD;
             self.previous = if fresh { self.current } else { RttCode::NONE };
@@ -43,7 +70,8 @@ impl Patience {
 
     /// How long to wait for the next answer, at most `cap`.
     pub fn tmax(&self, cap: Duration) -> Duration {
-        let wanted = match self.current.max(self.previous).rtt() {
+        let largest = self.current.max(self.previous).max(self.after_outage);
+        let wanted = match largest.rtt() {
             Some(largest) => largest.as_duration() * 4,
             None => FIRST_PATIENCE,
         };
@@ -88,5 +116,27 @@ mod tests {
             Duration::from_millis(100),
             "the assignment's timeout is a cap"
         );
+    }
+
+    const LATE: Rtt = Rtt::from_nanos(300_000_000);
+
+    #[test]
+    fn what_a_queue_kept_in_an_outage_is_forgotten_with_the_first_answer_in_time() {
+        let mut patience = Patience::default();
+        patience.handle_rtt(Rtt::from_nanos(300_000), Moment::from_millis(1_000));
+        patience.handle_outage();
+        patience.handle_late_rtt(LATE, Moment::from_millis(9_000));
+        let waited = patience.tmax(MAX_PATIENCE);
+        assert_eq!(waited, MAX_PATIENCE, "the path may really have become slow");
+        patience.handle_rtt(Rtt::from_nanos(300_000), Moment::from_millis(9_100));
+        assert_eq!(patience.tmax(MAX_PATIENCE), MIN_PATIENCE);
+    }
+
+    #[test]
+    fn a_late_answer_without_an_outage_is_remembered() {
+        let mut patience = Patience::default();
+        patience.handle_late_rtt(LATE, Moment::from_millis(1_000));
+        patience.handle_rtt(Rtt::from_nanos(300_000), Moment::from_millis(2_000));
+        assert_eq!(patience.tmax(MAX_PATIENCE), MAX_PATIENCE);
     }
 }

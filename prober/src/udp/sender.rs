@@ -27,7 +27,7 @@ use crate::path_id::{PathId, PathTable};
 use crate::patience::Patience;
 use crate::plan::UdpTarget;
 use crate::schedule::Schedule;
-use crate::suspicion::Suspicion;
+use crate::suspicion::{BURST_PROBES, Suspicion};
 use crate::tracker::Transition;
 
 /// Extra probes of one prober: an isolated node does not flood a network that is about to heal.
@@ -355,7 +355,13 @@ impl Sender {
                 });
             }
             Transition::Recovered { .. } => target.suspicion = None,
-            Transition::Steady | Transition::Losing { .. } => return,
+            Transition::Losing { consecutive } => {
+                if consecutive >= BURST_PROBES {
+                    target.patience.handle_outage();
+                }
+                return;
+            }
+            Transition::Steady => return,
         }
         match target.suspicion {
             Some(suspicion) => self.extras.set(path, suspicion.next_at()),
@@ -441,14 +447,16 @@ fn judge(target: &mut Target, flight: &Flight, late: bool, arrival: &Arrival) ->
         })
         // The driver saw the answer before it can have arrived: a step of the clock that the epoch missed.
         .filter(|rtt| rtt.as_duration() <= arrival.now.saturating_since(flight.sent_at) + GRACE);
-    if let Some(rtt) = measured {
-        target.patience.handle_rtt(rtt, arrival.now);
-    }
     let in_time = || {
         let waited = arrival.unix_nanos.saturating_sub(flight.sent_unix_nanos);
         let patience = flight.deadline.saturating_since(flight.sent_at);
         u64::try_from(waited).is_ok_and(|waited| Duration::from_nanos(waited) <= patience)
     };
+    match measured {
+        Some(rtt) if late || !in_time() => target.patience.handle_late_rtt(rtt, arrival.now),
+        Some(rtt) => target.patience.handle_rtt(rtt, arrival.now),
+        None => {}
+    }
     let outcome = match measured {
         _ if late => Outcome::Late,
         // Counted by the kernel's receive stamp: what arrived in time was in time, whenever we looked.
