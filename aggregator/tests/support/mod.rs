@@ -1,6 +1,9 @@
-//! What the tests of this folder share: a receiver of webhooks that remembers, and the way from an incident to it.
+//! What the tests of this folder share: a receiver of webhooks that remembers, the way from an incident to it, and the
+//! whole process.
 
 #![expect(dead_code, reason = "each test program uses its part of it")]
+
+pub(crate) mod process;
 
 use std::{
     collections::VecDeque,
