@@ -8,6 +8,10 @@ use super::state::{Declaration, Pattern};
 use crate::ids::{NodeIndex, ZoneIndex};
 use crate::time::Moment;
 
+/// Nodes of one cut are noticed one after the other, each when the next turn of one of its observers comes: in a small
+/// mesh up to an interval apart. What is noticed inside the hold belongs together; without a hold, what is inside this.
+const LEAST_REACH: Duration = Duration::from_millis(300);
+
 impl Detector {
     /// Opens what has stood long enough; everything of one cut together.
     pub(super) fn declare(
@@ -49,28 +53,28 @@ impl Detector {
                 continue;
             }
             let mut group = nodes;
-            group.extend(self.siblings(judged, &group, pattern, oldest));
+            let reach = self.config.sibling_wait + hold(pattern).max(LEAST_REACH);
+            group.extend(self.siblings(judged, &group, pattern, oldest + reach));
             group.sort_unstable();
             self.open_group(pattern, &group, judged, actions);
         }
     }
 
-    /// Other nodes with the same pattern whose evidence began at about the same time.
+    /// Other nodes with the same pattern whose evidence began before `latest`.
     fn siblings(
         &self,
         judged: &BTreeMap<NodeIndex, Judged>,
         group: &[NodeIndex],
         pattern: Pattern,
-        oldest: Moment,
+        latest: Moment,
     ) -> Vec<NodeIndex> {
-        let reach = self.config.sibling_wait + Duration::from_millis(300);
         judged
             .iter()
             .filter(|(node, j)| {
                 j.pattern == pattern
                     && !group.contains(node)
                     && self.cases.get(node).is_some_and(|c| c.declared.is_none())
-                    && j.since.saturating_since(oldest) <= reach
+                    && j.since <= latest
             })
             .map(|(node, _)| *node)
             .collect()

@@ -389,6 +389,21 @@ fn two_nodes_dark_at_once_are_one_declaration() {
 }
 
 #[test]
+fn two_nodes_of_one_cut_are_one_declaration_though_one_is_noticed_late() {
+    for late in [300, 600, 900] {
+        let mut mesh = Mesh::new(6, 2);
+        for node in [2, 3] {
+            mesh.reporting[node as usize] = false;
+        }
+        mesh.all_see(2, &[3], DEAD);
+        mesh.run(late);
+        mesh.all_see(3, &[2], DEAD);
+        mesh.run(4_000);
+        assert_eq!(mesh.found(), [(Pattern::NodeDark, vec![2, 3])], "{late} ms");
+    }
+}
+
+#[test]
 fn a_dark_zone_is_one_declaration_that_names_the_zone() {
     let mut mesh = Mesh::new(9, 3);
     let zone = [0, 3, 6];

@@ -12,7 +12,7 @@ use crate::aggregator::Announced;
 use crate::mesh::{Fault, START};
 
 /// Happenings that are kept: some seconds of a large mesh with heavy loss.
-const KEPT: usize = 20_000;
+const KEPT: usize = 100_000;
 
 /// Something worth telling. Nodes are numbered from 0 here and from 1 in their names.
 #[derive(Clone, Debug)]
@@ -61,20 +61,22 @@ impl Trace {
         self.0.push_back((at, happening));
     }
 
-    /// The lines about one node since a moment, at most `limit`, the newest ones.
-    pub fn about(&self, node: Option<usize>, since: Moment, limit: usize) -> String {
+    /// The lines about these nodes (or about all, if there are none) from one moment to another, at most `limit`.
+    pub fn about(&self, nodes: &[usize], from: Moment, to: Moment, limit: usize) -> String {
+        let concerns = |happening: &Happening| {
+            nodes.is_empty() || nodes.iter().any(|node| happening.concerns(*node))
+        };
         let lines: Vec<String> = self
             .0
             .iter()
-            .filter(|(at, happening)| {
-                *at >= since && node.is_none_or(|node| happening.concerns(node))
-            })
+            .filter(|(at, happening)| (from..=to).contains(at) && concerns(happening))
+            .take(limit)
             .map(|(at, happening)| {
                 let seconds = at.saturating_since(START).as_secs_f64();
                 format!("  {seconds:>13.4} s  {happening}")
             })
             .collect();
-        lines[lines.len().saturating_sub(limit)..].join("\n")
+        lines.join("\n")
     }
 }
 

@@ -17,7 +17,7 @@ const STEP: Duration = Duration::from_secs(60);
 /// Of the trace, before a false declaration.
 const TRACED: Duration = Duration::from_secs(5);
 /// Lines of it.
-const TRACED_LINES: usize = 120;
+const TRACED_LINES: usize = 400;
 
 /// Meshes and the hours that are simulated by default: what fits into a minute on two cores.
 const USUAL: [(usize, [f64; 4]); 4] = [
@@ -188,9 +188,10 @@ impl DarkArguments {
             mesh.run_for(STEP.min(end.saturating_since(mesh.now())));
             let news = mesh.take_announcements();
             if let Some(first) = news.first().filter(|_| told.is_empty()) {
-                let about = first.nodes.first().copied();
                 let before = first.at - TRACED;
-                story = mesh.trace().about(about, before, TRACED_LINES);
+                story = mesh
+                    .trace()
+                    .about(&first.nodes, before, first.at, TRACED_LINES);
             }
             told.extend(news);
             if self.seconds > 0.0 && seconds_since(started) >= self.seconds {

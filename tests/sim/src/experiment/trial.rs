@@ -84,9 +84,11 @@ impl Trial {
         let healed = mesh.now();
         let is_over = |told: &[Announced], now: Moment| match self.expected {
             Expected::Nothing => now >= healed + FOUND_WITHIN,
-            Expected::One(..) => told
-                .iter()
-                .any(|told| told.transition == Transition::Resolved),
+            Expected::One(..) => {
+                let opened = told.iter().filter(|told| told.is_opening()).count();
+                let resolved = |told: &&Announced| told.transition == Transition::Resolved;
+                opened > 0 && told.iter().filter(resolved).count() >= opened
+            }
         };
         while !is_over(told, mesh.now()) && mesh.now() < healed + CLEARED_WITHIN {
             mesh.run_for(LOOK);
@@ -102,9 +104,13 @@ impl Trial {
     ) -> Result<Option<Duration>, String> {
         let openings: Vec<&Announced> = told.iter().filter(|told| told.is_opening()).collect();
         let failed = |what: &str| {
-            let trace =
-                mesh.trace()
-                    .about(self.node(), begun - Duration::from_secs(2), TRACED_LINES);
+            let last = told.iter().map(|told| told.at).max();
+            let until = last
+                .unwrap_or(Moment::ORIGIN)
+                .max(begun)
+                .min(begun + FOUND_WITHIN);
+            let from = begun - Duration::from_secs(1);
+            let trace = mesh.trace().about(&self.nodes(), from, until, TRACED_LINES);
             Err(format!("{what}\n  {self:?}\n  told: {told:#?}\n{trace}"))
         };
         let (pattern, nodes) = match &self.expected {
@@ -135,11 +141,11 @@ impl Trial {
         Ok(Some(only.at.saturating_since(begun)))
     }
 
-    fn node(&self) -> Option<usize> {
+    fn nodes(&self) -> Vec<usize> {
         match (&self.treatment, &self.expected) {
-            (Treatment::Restart(node, _), _) => Some(*node),
-            (_, Expected::One(_, nodes)) => nodes.first().copied(),
-            _ => None,
+            (Treatment::Restart(node, _), _) => vec![*node],
+            (_, Expected::One(_, nodes)) => nodes.clone(),
+            _ => Vec::new(),
         }
     }
 }
