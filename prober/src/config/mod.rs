@@ -348,6 +348,21 @@ aggregator:
     }
 
     #[test]
+    fn the_example_files_are_what_they_should_be() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples");
+        let path = examples.join("prober.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let config = config(&text).unwrap();
+        assert_eq!(config.node.as_str(), "db-1.example.com");
+        assert_eq!(config.aggregators.len(), 1);
+
+        let assignment = examples.join("assignment.yaml");
+        let targets = assignment::file::load(&assignment, &config.node).unwrap();
+        assert_eq!(targets.peers.len(), 1);
+        assert_eq!(targets.dns.len(), 1);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_its_place() {
         let error = config("listen:\n  addresses: [10.0.0.5]\n  prot: 1\n")
             .unwrap_err()
