@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use meshprobe_daemon::http::Peer;
 use meshprobe_daemon::shutdown::Shutdown;
 use meshprobe_proto::v1;
 use meshprobe_proto::v1::prober_service_server::ProberService;
@@ -58,7 +59,7 @@ impl ProberService for ProberStreams {
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let (outbound, answers) = mpsc::channel(OUTBOUND_QUEUE);
         let stream = NewStream {
-            peer: request.remote_addr(),
+            peer: request.extensions().get::<Peer>().map(|peer| peer.addr),
             inbound: request.into_inner(),
             outbound,
         };

@@ -252,10 +252,11 @@ impl StreamTask {
     fn refuse(&self, node: Option<&NodeName>, refusal: &Refusal) {
         self.shared.metrics.count_stream_ended(refusal.reason());
         let prober = node.map_or("", NodeName::as_str);
+        let peer = self.peer.map(tracing::field::display);
         if refusal.is_fault() {
-            info!(prober, peer = ?self.peer, error = %refusal, "Prober stream ended");
+            info!(prober, peer, error = %refusal, "Prober stream ended");
         } else {
-            debug!(prober, peer = ?self.peer, error = %refusal, "Prober stream ended");
+            debug!(prober, peer, error = %refusal, "Prober stream ended");
         }
         if self.outbound.try_send(Err(Status::from(refusal))).is_err() {
             debug!(prober, "The prober could not be told why its stream ended");

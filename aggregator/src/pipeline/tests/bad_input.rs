@@ -1,5 +1,6 @@
 use meshprobe_proto::v1;
 use meshprobe_proto::v1::prober_message::Message as Up;
+use prost::Message as _;
 use tonic::Code;
 
 use super::client::{Aggregator, Prober, hello, padding, report};
@@ -108,6 +109,35 @@ async fn an_oversized_message_ends_the_stream() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert_eq!(aggregator.metrics.streams_ended("oversized"), 1);
     assert_eq!(aggregator.path_state().await, before);
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_protobuf_ends_the_stream_and_changes_nothing() {
+    let (aggregator, mut a, _b) = reported().await;
+    let before = aggregator.path_state().await;
+    let sound = hello("a", 7, 1).encode_to_vec();
+    // A field that promises more bytes than there are, a wire type that does not exist, text that is no text.
+    for garbage in [
+        vec![0x0a, 0x7f, 1],
+        vec![0x0f; 40],
+        vec![0x0a, 2, 0xff, 0xfe],
+    ] {
+        let mut garbler = aggregator
+            .garbler(vec![sound.clone(), garbage.clone()])
+            .await;
+        let status = garbler.end().await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("cannot be decoded"), "{status}");
+        // Nor does it get further where a Hello is due.
+        let mut rude = aggregator.garbler(vec![garbage]).await;
+        assert_eq!(rude.end().await.code(), Code::InvalidArgument);
+    }
+    assert_eq!(aggregator.metrics.streams_ended("undecodable"), 6);
+    assert_eq!(aggregator.path_state().await, before);
+    assert_eq!(aggregator.handle.snapshot().nodes.len(), 2);
+    // The prober's other stream goes on.
+    a.say(Up::Report(report(7, 2, 10))).await;
+    a.ack(2).await;
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use meshprobe_proto::v1::prober_service_client::ProberServiceClient;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
@@ -113,6 +114,24 @@ impl Aggregator {
         Prober {
             say,
             answers: answers.into_inner(),
+        }
+    }
+
+    /// A prober whose messages are whatever bytes the test wants, each as the first field of a message, which is the
+    /// Hello.
+    pub(super) async fn garbler(&self, messages: Vec<Vec<u8>>) -> Prober {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+        client.ready().await.unwrap();
+        let path = http::uri::PathAndQuery::from_static("/meshprobe.v1.ProberService/Connect");
+        let codec = tonic_prost::ProstCodec::<Vec<u8>, v1::AggregatorMessage>::default();
+        // The caller does not hang up after its last message.
+        let (say, _unused) = mpsc::channel(1);
+        let messages = tokio_stream::iter(messages).chain(tokio_stream::pending());
+        let answers = client.streaming(tonic::Request::new(messages), path, codec);
+        Prober {
+            say,
+            answers: answers.await.unwrap().into_inner(),
         }
     }
 
