@@ -173,7 +173,11 @@ impl Judge {
         fresh: Option<Duration>,
         now: Moment,
     ) {
-        self.detector.handle_report(node, local_health, now);
+        // Out of a spool it says nothing about now, so it gives no vote: observers without a word on a failing node would
+        // end its incident. That it arrives at all proves that a node under suspicion still has its way home.
+        if fresh.is_some() || self.detector.is_suspected(node) {
+            self.detector.handle_report(node, local_health, now);
+        }
         if let (Some(warm_up), Some(window)) = (&mut self.warm_up, fresh) {
             warm_up.handle_report(node, window);
         }

@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod client;
+mod flood;
 mod streams;

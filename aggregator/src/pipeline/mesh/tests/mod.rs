@@ -1,0 +1,4 @@
+mod decisions;
+mod flood;
+mod restart;
+mod world;
