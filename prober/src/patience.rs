@@ -3,9 +3,9 @@
 //! A path has fewer than a thousand samples in the time that counts as recent, so its p99.9 is its largest RTT. The
 //! largest of the current and of the previous minute is kept, as two one-byte codes.
 //!
-//! At the end of an outage come the answers to probes that a queue on the way had kept (for an unresolved neighbour, for
-//! a link without carrier): they are late by as much as the outage was long, and say nothing about the path. They count
-//! until the first answer in time.
+//! At the end of an outage come the answers to probes that queues on the way had kept (for an unresolved neighbour, for a
+//! link without carrier): they took as long as the queue stood, and say nothing about the path. What is measured until
+//! the path has settled counts only until then.
 
 use std::time::Duration;
 
@@ -25,15 +25,20 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// a far zone must not look like loss.
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);
 
+/// After the first answer that follows an outage. A neighbour is asked for once a second, on both ends of the path.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
+
 /// The recent largest RTT of one path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Patience {
     current: RttCode,
     previous: RttCode,
     period_ends: Moment,
-    /// The largest RTT of late answers in an outage and after it.
-    after_outage: RttCode,
     in_outage: bool,
+    /// The path answers again, and has settled at this time.
+    settles_at: Moment,
+    /// The largest RTT before that.
+    unsettled: RttCode,
 }
 
 impl Patience {
@@ -42,18 +47,15 @@ impl Patience {
         self.in_outage = true;
     }
 
-    /// An answer in time took this long.
+    /// An answer took this long, in time or late.
     pub fn handle_rtt(&mut self, rtt: Rtt, now: Moment) {
-        self.in_outage = false;
-        self.after_outage = RttCode::NONE;
-        self.learn(rtt, now);
-    }
-
-    /// A late answer took this long.
-    pub fn handle_late_rtt(&mut self, rtt: Rtt, now: Moment) {
-        if self.in_outage {
-            self.after_outage = self.after_outage.max(rtt.code());
+        if std::mem::take(&mut self.in_outage) {
+            self.settles_at = now + SETTLE_TIME;
+        }
+        if now < self.settles_at {
+            self.unsettled = self.unsettled.max(rtt.code());
         } else {
+            self.unsettled = RttCode::NONE;
             self.learn(rtt, now);
         }
     }
@@ -70,7 +72,7 @@ impl Patience {
 
     /// How long to wait for the next answer, at most `cap`.
     pub fn tmax(&self, cap: Duration) -> Duration {
-        let largest = self.current.max(self.previous).max(self.after_outage);
+        let largest = self.current.max(self.previous).max(self.unsettled);
         let wanted = match largest.rtt() {
             Some(largest) => largest.as_duration() * 4,
             None => FIRST_PATIENCE,
@@ -118,25 +120,38 @@ mod tests {
         );
     }
 
-    const LATE: Rtt = Rtt::from_nanos(300_000_000);
+    const QUICK: Rtt = Rtt::from_nanos(300_000);
+    const QUEUED: Rtt = Rtt::from_nanos(300_000_000);
 
     #[test]
-    fn what_a_queue_kept_in_an_outage_is_forgotten_with_the_first_answer_in_time() {
+    fn what_queues_kept_in_an_outage_is_forgotten_when_the_path_has_settled() {
         let mut patience = Patience::default();
-        patience.handle_rtt(Rtt::from_nanos(300_000), Moment::from_millis(1_000));
+        patience.handle_rtt(QUICK, Moment::from_millis(1_000));
         patience.handle_outage();
-        patience.handle_late_rtt(LATE, Moment::from_millis(9_000));
+        patience.handle_rtt(QUEUED, Moment::from_millis(9_000));
+        patience.handle_rtt(QUICK, Moment::from_millis(9_100));
         let waited = patience.tmax(MAX_PATIENCE);
         assert_eq!(waited, MAX_PATIENCE, "the path may really have become slow");
-        patience.handle_rtt(Rtt::from_nanos(300_000), Moment::from_millis(9_100));
+        patience.handle_rtt(QUICK, Moment::from_millis(12_100));
         assert_eq!(patience.tmax(MAX_PATIENCE), MIN_PATIENCE);
     }
 
     #[test]
-    fn a_late_answer_without_an_outage_is_remembered() {
+    fn a_path_that_is_slow_after_an_outage_stays_waited_for() {
         let mut patience = Patience::default();
-        patience.handle_late_rtt(LATE, Moment::from_millis(1_000));
-        patience.handle_rtt(Rtt::from_nanos(300_000), Moment::from_millis(2_000));
+        patience.handle_rtt(QUICK, Moment::from_millis(1_000));
+        patience.handle_outage();
+        for at in [9_000, 10_000, 11_000, 12_000, 13_000] {
+            patience.handle_rtt(QUEUED, Moment::from_millis(at));
+            assert_eq!(patience.tmax(MAX_PATIENCE), MAX_PATIENCE, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_slow_answer_without_an_outage_is_remembered() {
+        let mut patience = Patience::default();
+        patience.handle_rtt(QUEUED, Moment::from_millis(1_000));
+        patience.handle_rtt(QUICK, Moment::from_millis(9_000));
         assert_eq!(patience.tmax(MAX_PATIENCE), MAX_PATIENCE);
     }
 }

@@ -452,10 +452,8 @@ fn judge(target: &mut Target, flight: &Flight, late: bool, arrival: &Arrival) ->
         let patience = flight.deadline.saturating_since(flight.sent_at);
         u64::try_from(waited).is_ok_and(|waited| Duration::from_nanos(waited) <= patience)
     };
-    match measured {
-        Some(rtt) if late || !in_time() => target.patience.handle_late_rtt(rtt, arrival.now),
-        Some(rtt) => target.patience.handle_rtt(rtt, arrival.now),
-        None => {}
+    if let Some(rtt) = measured {
+        target.patience.handle_rtt(rtt, arrival.now);
     }
     let outcome = match measured {
         _ if late => Outcome::Late,
