@@ -39,6 +39,9 @@ pub struct Sighting {
 /// nothing about the time after the cut.
 const IN_FLIGHT: Duration = Duration::from_millis(30);
 
+/// A peer whose probes arrive is heard once an interval; what was heard before that is over.
+const HEARD_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// A burst, the wait for its last answer and the way of the report that tells it.
 const DECIDES_WITHIN: Duration = Duration::from_millis(400);
 
@@ -110,8 +113,10 @@ impl Vote {
         let (udp, _) = self.mesh_plane();
         udp.is_some_and(|s| {
             s.consecutive_losses > 0
-                && s.last_heard_at
-                    .is_some_and(|heard| heard > s.first_loss_at + IN_FLIGHT)
+                && s.last_heard_at.is_some_and(|heard| {
+                    heard > s.first_loss_at + IN_FLIGHT
+                        && s.observed_at.saturating_since(heard) <= HEARD_WITHIN
+                })
         })
     }
 
@@ -154,6 +159,10 @@ impl Vote {
     }
 }
 
+/// Has it answered since then, and not stopped answering after that? A row of losses may have begun with one that was lost
+/// by chance, shortly before the cut.
 fn answered_since(sighting: Option<Sighting>, since: Moment) -> bool {
-    sighting.is_some_and(|s| s.last_reply_at.is_some_and(|reply| reply > since))
+    sighting.is_some_and(|s| {
+        s.consecutive_losses == 0 && s.last_reply_at.is_some_and(|reply| reply > since)
+    })
 }

@@ -281,6 +281,41 @@ fn a_node_whose_own_address_answers_is_not_dark() {
 }
 
 #[test]
+fn signs_of_life_from_before_the_cut_do_not_hide_a_dark_node() {
+    // The first loss of the row was chance; then the node's address answered, its probe was heard, and it was cut.
+    let mut mesh = Mesh::new(3, 2);
+    mesh.reporting[2] = false;
+    let before = mesh.now;
+    let lost_by_chance = before - Duration::from_millis(300);
+    for step in 0..60 {
+        for observer in [0, 1] {
+            let base = Sighting {
+                first_loss_at: lost_by_chance,
+                last_heard_at: Some(before),
+                ..mesh.sighting(observer, 2)
+            };
+            let udp = Sighting {
+                consecutive_losses: 5 + step,
+                ..base
+            };
+            mesh.detector.handle_sighting(udp, mesh.now);
+            for plane in [Plane::Pod, Plane::Host] {
+                let tcp = Sighting {
+                    kind: ProbeKind::Tcp,
+                    plane,
+                    consecutive_losses: 1,
+                    last_reply_at: Some(before),
+                    ..base
+                };
+                mesh.detector.handle_sighting(tcp, mesh.now);
+            }
+        }
+        mesh.run(100);
+    }
+    assert_eq!(mesh.found(), [(Pattern::NodeDark, vec![2])]);
+}
+
+#[test]
 fn a_node_whose_probes_still_arrive_is_ingress_dead() {
     let mut mesh = Mesh::new(6, 2);
     mesh.reporting[3] = false;
