@@ -2,7 +2,7 @@
 //!
 //! - [`scenario`]: breaks a virtual cluster as a file says, and passes only if exactly the expected incidents appear, in
 //!   time, and end after the repair. Program `meshprobe-scenario`.
-//! - [`bench`]: measures what the documentation promises in numbers. Program `meshprobe-bench`.
+//! - [`bench`](mod@bench): measures what the documentation promises in numbers. Program `meshprobe-bench`.
 //!
 //! Both print what happened for people; the last line on standard output is one JSON object for machines.
 

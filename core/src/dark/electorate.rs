@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::case::Case;
 use super::detector::Detector;
 use crate::ids::NodeIndex;
 use crate::time::Moment;
@@ -36,12 +37,11 @@ impl Electorate {
             .values()
             .filter(|e| e.facts.lifecycle.is_judged())
             .count();
+        let agreement = Agreement::count(detector, &fresh, &accused);
         let credible = fresh
             .iter()
             .filter(|node| !accused.contains(node) || judged_nodes == 2)
-            .filter(|node| {
-                judged_nodes == 2 || Self::is_credible(detector, **node, &fresh, &accused, after)
-            })
+            .filter(|node| judged_nodes == 2 || agreement.is_credible(detector, **node, after))
             .filter_map(|node| Some((*node, detector.nodes.get(node)?.weight())))
             .collect();
         Self { fresh, credible }
@@ -88,32 +88,6 @@ impl Electorate {
         }
     }
 
-    /// An observer is believed if most of its targets answer it, or if others agree with what it says.
-    fn is_credible(
-        detector: &Detector,
-        node: NodeIndex,
-        fresh: &BTreeSet<NodeIndex>,
-        accused: &BTreeSet<NodeIndex>,
-        after: u32,
-    ) -> bool {
-        let targets = detector.nodes.get(&node).map_or(0, |e| e.facts.targets);
-        let others: Vec<NodeIndex> = fresh
-            .difference(accused)
-            .copied()
-            .filter(|o| *o != node)
-            .collect();
-        let (mut says, mut agreed) = (0_u32, 0_u32);
-        for case in detector.cases.values() {
-            if !case.accused_by(node, after) {
-                continue;
-            }
-            says += 1;
-            let agreeing = others.iter().filter(|o| case.accused_by(**o, 1)).count();
-            agreed += u32::from(agreeing > 0 && 2 * agreeing >= others.len());
-        }
-        2 * says <= targets.max(1) || 2 * agreed >= says
-    }
-
     /// How many credible observers have nothing against this node.
     pub(super) fn vouches_for(&self, detector: &Detector, node: NodeIndex) -> u32 {
         let case = detector.cases.get(&node);
@@ -121,5 +95,51 @@ impl Electorate {
             .keys()
             .filter(|o| **o != node && case.is_none_or(|c| !c.accused_by(**o, 1)))
             .count() as u32
+    }
+}
+
+/// How many of the observers that are not accused themselves have lost anything to each suspect. Counted once for an
+/// evaluation: asked for by each of thousands of observers, it would cost their square.
+struct Agreement {
+    observers: usize,
+    by_suspect: BTreeMap<NodeIndex, usize>,
+}
+
+impl Agreement {
+    fn count(
+        detector: &Detector,
+        fresh: &BTreeSet<NodeIndex>,
+        accused: &BTreeSet<NodeIndex>,
+    ) -> Self {
+        let observers = || fresh.difference(accused);
+        let count = |case: &Case| observers().filter(|o| case.accused_by(**o, 1)).count();
+        let cases = detector.cases.iter();
+        Self {
+            observers: observers().count(),
+            by_suspect: cases
+                .map(|(suspect, case)| (*suspect, count(case)))
+                .collect(),
+        }
+    }
+
+    /// An observer that is not accused itself is believed if most of its targets answer it, or if others agree with what
+    /// it says.
+    fn is_credible(&self, detector: &Detector, node: NodeIndex, after: u32) -> bool {
+        let targets = detector.nodes.get(&node).map_or(0, |e| e.facts.targets);
+        let others = self.observers.saturating_sub(1);
+        let (mut says, mut agreed) = (0_u32, 0_u32);
+        for (suspect, case) in &detector.cases {
+            if !case.accused_by(node, after) {
+                continue;
+            }
+            says += 1;
+            // Who accuses has lost something, so its own word is among those that were counted.
+            let agreeing = self
+                .by_suspect
+                .get(suspect)
+                .map_or(0, |count| count.saturating_sub(1));
+            agreed += u32::from(agreeing > 0 && 2 * agreeing >= others);
+        }
+        2 * says <= targets.max(1) || 2 * agreed >= says
     }
 }

@@ -39,6 +39,9 @@ pub struct Sighting {
 /// nothing about the time after the cut.
 const IN_FLIGHT: Duration = Duration::from_millis(30);
 
+/// Losses in a row after which an answer is over. One or two say little where much is lost.
+const STOPPED_AFTER: u32 = 3;
+
 /// A peer whose probes arrive is heard once an interval; what was heard before that is over.
 const HEARD_WITHIN: Duration = Duration::from_millis(1_500);
 
@@ -163,6 +166,6 @@ impl Vote {
 /// by chance, shortly before the cut.
 fn answered_since(sighting: Option<Sighting>, since: Moment) -> bool {
     sighting.is_some_and(|s| {
-        s.consecutive_losses == 0 && s.last_reply_at.is_some_and(|reply| reply > since)
+        s.consecutive_losses < STOPPED_AFTER && s.last_reply_at.is_some_and(|reply| reply > since)
     })
 }

@@ -12,7 +12,7 @@
 //!                             expected ── compare ── journal · agreement · log lines ──► outcome (the last line)
 //! ```
 //!
-//! The file format is in [`file`] and [`step`]; what is compared is in [`expected`], [`journal`] and [`agreement`], which
+//! The file format is in [`file`](mod@file) and [`step`]; what is compared is in [`expected`], [`journal`] and [`agreement`], which
 //! are pure and tested without a cluster.
 
 pub mod agreement;

@@ -2,16 +2,18 @@
 //!
 //! | Module | What happens there |
 //! |---|---|
-//! | [`probing`] | probes leave, arrive, are answered or time out |
-//! | [`calm`](crate::calm) | stretches without an event are skipped |
-//! | [`reporting`] | windows are closed, reports travel, questions come back |
-//! | [`faults`] | links are cut and repaired, probers stop and start |
+//! | `probing` | probes leave, arrive, are answered or time out |
+//! | `calm` | stretches without an event are skipped |
+//! | `reporting` | windows are closed, reports travel, questions come back |
+//! | `keepalive` | silent streams are noticed and given up |
+//! | `faults` | links are cut and repaired, probers stop and start |
 //!
 //! All decisions are the products' own: what a probe's end means, when to look closer and when to report is decided by
 //! the prober's sender, book, flush plan and spool; who probes whom by the aggregator's plan; what is dark by the
 //! aggregator's judge. This module only moves their words to each other.
 
 mod faults;
+mod keepalive;
 mod probing;
 mod reporting;
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use meshprobe_aggregator::config::Limits;
 use meshprobe_aggregator::membership::{Announcement, NodeAddress, WayHome};
 use meshprobe_aggregator::pipeline::StreamByHand;
 use meshprobe_core::ids::{Incarnation, ReportSequence, Ssid, TargetNumber};
@@ -10,7 +9,6 @@ use meshprobe_core::path::Plane;
 use meshprobe_prober::assignment::TargetSet;
 use meshprobe_prober::book::Close;
 use meshprobe_prober::reporter::boundary::until_boundary;
-use meshprobe_prober::reporter::way::{PING_INTERVAL, PING_TIMEOUT};
 use meshprobe_prober::spool::Way;
 use meshprobe_proto::v1;
 
@@ -250,7 +248,7 @@ impl Mesh {
         self.transmit(node);
     }
 
-    fn plan_reconnect(&mut self, stream: StreamEnd, start: u32) {
+    pub(super) fn plan_reconnect(&mut self, stream: StreamEnd, start: u32) {
         let wait = RECONNECT / 2 + self.chance.within(RECONNECT);
         self.agenda
             .plan(self.now + wait, Event::Connect { stream, start });
@@ -261,7 +259,7 @@ impl Mesh {
         self.attempt_first(node, way, true, number);
     }
 
-    fn send_down(&mut self, node: usize, way: Way, message: Down) {
+    pub(super) fn send_down(&mut self, node: usize, way: Way, message: Down) {
         let number = self.streams[node][way as usize].down.push(message);
         self.attempt_first(node, way, false, number);
     }
@@ -442,117 +440,6 @@ impl Mesh {
         self.note(Happening::Asked { node, peers });
     }
 
-    /// An end of an idle stream asks the other one for a sign of life, and gives the stream up if none comes.
-    pub(crate) fn keep_alive(&mut self, end: StreamEnd, epoch: u32, side: Side) {
-        let (interval, timeout) = keepalive(side);
-        let node = usize::from(end.node);
-        let stream = &mut self.streams[node][end.way as usize];
-        if stream.epoch != epoch {
-            return;
-        }
-        let pulse = &mut stream.pulses[side as usize];
-        let pinged = pulse.pinged_at.filter(|at| pulse.heard_at < *at);
-        let next = match pinged {
-            Some(at) if self.now >= at + timeout => {
-                match side {
-                    Side::Aggregator => self.close_stream(node, end.way),
-                    Side::Prober => self.hang_up(node, end.way),
-                }
-                return;
-            }
-            Some(at) => at + timeout,
-            None if self.now >= pulse.heard_at + interval => {
-                pulse.pinged_at = Some(self.now);
-                match side {
-                    Side::Aggregator => self.send_down(node, end.way, Down::Ping),
-                    Side::Prober => self.send_up(node, end.way, Up::Ping),
-                }
-                self.now + timeout
-            }
-            None => pulse.heard_at + interval,
-        };
-        let event = Event::KeepAlive {
-            stream: end,
-            epoch,
-            side,
-        };
-        self.agenda.plan(next, event);
-    }
-
-    fn begin_keep_alive(&mut self, node: usize, way: Way, side: Side) {
-        let stream = &mut self.streams[node][way as usize];
-        stream.pulses[side as usize].heard_at = self.now;
-        let event = Event::KeepAlive {
-            stream: StreamEnd {
-                node: node as u16,
-                way,
-            },
-            epoch: stream.epoch,
-            side,
-        };
-        self.agenda.plan(self.now + keepalive(side).0, event);
-    }
-
-    /// The stream is over, for both ends.
-    pub(crate) fn close_stream(&mut self, node: usize, way: Way) {
-        if let Some(admitted) = self.streams[node][way as usize].reset() {
-            self.close_admitted(node, way, &admitted);
-        }
-        self.lose_way(node, way);
-    }
-
-    /// The prober gives a stream up. The aggregator learns of it by the end of the connection, or by its own pings.
-    fn hang_up(&mut self, node: usize, way: Way) {
-        let heard_at = self.streams[node][way as usize].pulses[Side::Aggregator as usize].heard_at;
-        if let Some(admitted) = self.streams[node][way as usize].reset() {
-            let (here, there) = (End::Node(node), End::Aggregator);
-            let (interval, timeout) = keepalive(Side::Aggregator);
-            let noticed_at = match self
-                .network
-                .send(here, there, plane_of(way), &mut self.chance)
-            {
-                Some(delay) => self.now + delay,
-                None => self.now.max(heard_at + interval + timeout),
-            };
-            let number = self.hung_up.len() as u32;
-            self.hung_up.push(Some((node, way, admitted)));
-            self.agenda.plan(noticed_at, Event::HangUpNoticed(number));
-        }
-        self.lose_way(node, way);
-    }
-
-    /// The aggregator notices that a stream was given up.
-    pub(crate) fn handle_hang_up(&mut self, number: u32) {
-        if let Some((node, way, admitted)) = self.hung_up[number as usize].take() {
-            self.close_admitted(node, way, &admitted);
-        }
-        while self.hung_up.last().is_some_and(Option::is_none) {
-            self.hung_up.pop();
-        }
-    }
-
-    fn close_admitted(&mut self, node: usize, way: Way, admitted: &StreamByHand) {
-        self.aggregator
-            .mesh
-            .close(admitted, self.aggregator.clocks(self.now));
-        self.note(Happening::StreamClosed { node, way });
-        self.plan_evaluation();
-    }
-
-    fn lose_way(&mut self, node: usize, way: Way) {
-        let prober = &mut self.probers[node];
-        prober.ways.set(way, false);
-        prober.spool.handle_way_closed(way);
-        if self.running[node] {
-            let stream = StreamEnd {
-                node: node as u16,
-                way,
-            };
-            self.plan_reconnect(stream, self.starts[node]);
-            self.transmit(node);
-        }
-    }
-
     // ---- judging
 
     /// Plans the judge's next look.
@@ -618,23 +505,9 @@ impl Mesh {
 }
 
 /// The plane that a way home runs in.
-fn plane_of(way: Way) -> Plane {
+pub(super) fn plane_of(way: Way) -> Plane {
     match way {
         Way::Overlay => Plane::Pod,
         Way::Underlay => Plane::Host,
-    }
-}
-
-/// After how long of silence an end asks for a sign of life, and how long it waits for it.
-fn keepalive(side: Side) -> (Duration, Duration) {
-    match side {
-        Side::Prober => (PING_INTERVAL, PING_TIMEOUT),
-        Side::Aggregator => {
-            let limits = Limits::default();
-            (
-                limits.keepalive_interval.duration(),
-                limits.keepalive_timeout.duration(),
-            )
-        }
     }
 }
