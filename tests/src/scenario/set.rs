@@ -10,7 +10,6 @@
 //! A process for each run keeps them apart: their namespaces, their memory, and what happens to the others if one hangs.
 
 use std::collections::VecDeque;
-use std::env;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -182,8 +181,8 @@ impl Done {
 impl Run {
     /// Everything that the run printed.
     fn run(&self, folder: &Path) -> anyhow::Result<String> {
-        let program = env::current_exe().context("find the own program")?;
-        let mut child = Command::new(program)
+        // This very program, also after its file has been replaced.
+        let mut child = Command::new("/proc/self/exe")
             .args(&self.arguments)
             .arg("--scenarios")
             .arg(folder)
