@@ -3,7 +3,6 @@
 use std::{net::TcpListener, sync::Arc};
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use meshprobe_daemon::{
     admin::{Admin, AdminServer, Condition, Readiness},
     clock,
@@ -34,6 +33,7 @@ use crate::{
     outbox::Outbox,
     pipeline::{Outputs, Pipeline, StoreBatch},
     store::{Store, StoreHandle, StoreSettings},
+    wall,
 };
 
 /// Changes of incidents between the judge and the notifier: a mesh-wide failure at once.
@@ -86,7 +86,7 @@ impl App {
             .context("prepare JSON")
             .map_err(Failure::runtime)?;
 
-        let started_at = Timestamp::try_from(clock::wall()).context("read the wall clock")?;
+        let started_at = wall::now();
         let (store, loaded) = Store::open(StoreSettings {
             path: config.store.path.clone(),
             backlog: config.store.backlog.get(),

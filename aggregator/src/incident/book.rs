@@ -13,6 +13,7 @@ use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 
 use super::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition, sentence};
+use crate::wall::later;
 
 /// A node as a declaration names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,7 +213,7 @@ impl IncidentBook {
             .collect()
     }
 
-    /// Resolves what waited for its minimum time, and forgets what was resolved long ago.
+    /// Resolves what waited for its minimum time, and forgets what was resolved long ago. To be called every second or so.
     pub fn poll(&mut self, now: Timestamp) -> Vec<IncidentChange> {
         let reopen_within = self.config.reopen_within;
         self.entries.retain(|_, entry| {
@@ -224,11 +225,6 @@ impl IncidentBook {
             .filter(|entry| entry.resolve_at.is_some_and(|at| at <= now))
             .map(|entry| entry.resolve(now))
             .collect()
-    }
-
-    /// When [`Self::poll`] has something to do.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.entries.values().filter_map(|e| e.resolve_at).min()
     }
 
     /// The open incident that this declaration goes on with: same pattern, and the same zone or a node in common.
@@ -324,8 +320,4 @@ impl Entry {
 /// Time from `then` to `now`; zero if the wall clock was set back.
 fn since(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or(Duration::ZERO)
-}
-
-fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }

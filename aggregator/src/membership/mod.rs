@@ -29,6 +29,7 @@ use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::path::Plane;
 
 use crate::snapshot::NodeProfile;
+use crate::wall::later;
 use member::same_for_plan;
 use ssid::SsidPool;
 
@@ -331,7 +332,7 @@ impl Membership {
         let Some(seat) = member.seats.iter_mut().find(|seat| seat.plane == plane) else {
             return;
         };
-        seat.away_until = Some(now.saturating_add(back_within).unwrap_or(Timestamp::MAX));
+        seat.away_until = Some(later(now, back_within));
         member.lifecycle = Lifecycle::Leaving;
         self.changed.insert(node);
         self.deadline = self.find_deadline();
@@ -542,8 +543,4 @@ impl Membership {
         }
         Ok(())
     }
-}
-
-fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -19,20 +19,15 @@ mod self_watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use meshprobe_core::ids::NodeName;
 use meshprobe_daemon::clock;
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep_until, timeout},
+    time::timeout,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use incidents::Incidents;
 pub use index::Place;
@@ -42,9 +37,11 @@ use self::{
     self_watch::SelfWatch,
 };
 use crate::{
+    deadline::until,
     incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},
     outbox::OutboxHandle,
     store::{Notification, Operation, StoreHandle, StoreState, Written},
+    wall,
     webhook::{Links, notification_id, render},
 };
 
@@ -154,8 +151,8 @@ impl Notifier {
                     None => return,
                 },
                 Ok(()) = self.store_rx.changed() => self.look_at_store().await,
-                () = wait_until(deadline) => {
-                    let own = self.self_watch.poll(clock::now(), wall());
+                () = until(deadline) => {
+                    let own = self.self_watch.poll(clock::now(), wall::now());
                     self.handle_own(own).await;
                     self.tell_released().await;
                 }
@@ -165,15 +162,24 @@ impl Notifier {
 
     async fn look_at_store(&mut self) {
         let state = self.store_rx.borrow_and_update().clone();
-        let change = self.self_watch.on_state(&state, clock::now(), wall());
+        let change = self.self_watch.on_state(&state, clock::now(), wall::now());
         self.handle_own(change).await;
     }
 
     /// The aggregator's own incident, which no judge has logged.
     async fn handle_own(&mut self, change: Option<IncidentChange>) {
         if let Some(change) = change {
-            let incident = &change.incident;
-            warn!(incident = %incident.id, pattern = %incident.pattern, transition = change.transition.as_str(), "{}", incident.summary);
+            let Incident {
+                id,
+                pattern,
+                summary,
+                ..
+            } = &change.incident;
+            let transition = change.transition.as_str();
+            match change.incident.state {
+                IncidentState::Open => warn!(incident = %id, %pattern, transition, "{summary}"),
+                IncidentState::Resolved => info!(incident = %id, %pattern, transition, "{summary}"),
+            }
             self.handle(vec![change]).await;
         }
     }
@@ -268,7 +274,7 @@ impl Notifier {
             IncidentState::Open => self.told.insert(incident.id.clone(), Told::of(incident)),
             IncidentState::Resolved => self.told.remove(&incident.id),
         };
-        let created_at_millis = i64::try_from(clock::since_epoch().as_millis()).unwrap_or(i64::MAX);
+        let created_at_millis = wall::millis();
         let audience = self.audience_rx.borrow();
         audience
             .receivers
@@ -286,16 +292,5 @@ impl Notifier {
                 last_error: None,
             })
             .collect()
-    }
-}
-
-fn wall() -> Timestamp {
-    Timestamp::try_from(clock::wall()).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-async fn wait_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use meshprobe_daemon::clock;
-use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
+use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, info, warn};
 
 use self::{
@@ -31,8 +31,10 @@ use self::{
     schedule::Next,
 };
 use crate::{
+    deadline::until,
     metrics::NotificationMetrics,
     store::{Notification, NotificationState, Operation, StoreHandle},
+    wall,
     webhook::{Attempt, Receiver},
 };
 
@@ -165,7 +167,7 @@ impl Outbox {
                     // An attempt has no way to be cancelled but the end of this task.
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
-                () = wait_until(deadline), if deadline.is_some() && !closing => {}
+                () = until(deadline), if deadline.is_some() && !closing => {}
             }
         }
         let waiting = self.pending.count();
@@ -197,14 +199,14 @@ impl Outbox {
     }
 
     fn accept(&mut self, notifications: Vec<Notification>) {
-        let (now, wall) = (clock::now(), wall_millis());
+        let (now, wall_millis) = (clock::now(), wall::millis());
         for notification in notifications {
             let Some(lane) = self.routes.get_mut(&notification.receiver) else {
                 let reason = format!("the receiver {} is not configured", notification.receiver);
                 self.give_up(notification, reason);
                 continue;
             };
-            let wait = u64::try_from(notification.next_attempt_millis - wall).unwrap_or(0);
+            let wait = u64::try_from(notification.next_attempt_millis - wall_millis).unwrap_or(0);
             let due = now + Duration::from_millis(wait).min(MAX_STORED_WAIT);
             if lane.queue.push(notification.clone(), due).is_err() {
                 self.give_up(
@@ -221,10 +223,8 @@ impl Outbox {
                 let receiver = lane.route.receiver.clone();
                 self.attempts.spawn(async move {
                     let notification = &message.notification;
-                    let at = jiff::Timestamp::try_from(clock::wall())
-                        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
                     let attempt = receiver
-                        .attempt(&notification.id, &notification.body, at)
+                        .attempt(&notification.id, &notification.body, wall::now())
                         .await;
                     Ended { message, attempt }
                 });
@@ -239,7 +239,7 @@ impl Outbox {
             attempt,
         }: Ended,
     ) {
-        let (now, wall) = (clock::now(), wall_millis());
+        let (now, wall_millis) = (clock::now(), wall::millis());
         message.notification.attempts += 1;
         message.refusals += u32::from(matches!(attempt, Attempt::Refused { .. }));
         let name = message.notification.receiver.clone();
@@ -254,7 +254,7 @@ impl Outbox {
             return;
         };
         let age = Duration::from_millis(
-            u64::try_from(wall - message.notification.created_at_millis).unwrap_or(0),
+            u64::try_from(wall_millis - message.notification.created_at_millis).unwrap_or(0),
         );
         let next = schedule::after(
             &attempt,
@@ -281,9 +281,14 @@ impl Outbox {
                     warn!(receiver = name, incident = %notification.incident, error = reason, ?wait, "A notification was not delivered; trying again");
                 }
                 notification.next_attempt_millis =
-                    wall.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+                    wall_millis.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
                 notification.last_error = Some(reason);
-                record(&self.store, notification, NotificationState::Pending, wall);
+                record(
+                    &self.store,
+                    notification,
+                    NotificationState::Pending,
+                    wall_millis,
+                );
                 lane.queue.again(message, now + wait, hopeful);
             }
             Next::GiveUp(reason) => {
@@ -294,15 +299,15 @@ impl Outbox {
     }
 
     fn record_delivered(&self, notification: &Notification) {
-        let wall = wall_millis();
+        let wall_millis = wall::millis();
         debug!(receiver = notification.receiver, incident = %notification.incident, id = notification.id, "Notification delivered");
         self.metrics
-            .delivered(wall - notification.created_at_millis);
+            .delivered(wall_millis - notification.created_at_millis);
         record(
             &self.store,
             notification,
             NotificationState::Delivered,
-            wall,
+            wall_millis,
         );
     }
 
@@ -314,7 +319,7 @@ impl Outbox {
             &self.store,
             &notification,
             NotificationState::Dead,
-            wall_millis(),
+            wall::millis(),
         );
     }
 
@@ -362,16 +367,5 @@ fn record(
             id = notification.id,
             "The store is too busy to record a delivery; after a restart it may be sent again"
         );
-    }
-}
-
-fn wall_millis() -> i64 {
-    i64::try_from(clock::since_epoch().as_millis()).unwrap_or(i64::MAX)
-}
-
-async fn wait_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use meshprobe_core::time::Moment;
 use meshprobe_daemon::clock;
 
+use crate::wall;
+
 /// Moments begin a day before the process, so that what happened before the start has a moment too.
 const BEFORE_START: Duration = Duration::from_secs(86_400);
 
@@ -24,7 +26,7 @@ impl Now {
         let ago = self.moment.saturating_since(moment);
         let ahead = moment.saturating_since(self.moment);
         let past = self.wall.saturating_sub(ago).unwrap_or(Timestamp::MIN);
-        past.saturating_add(ahead).unwrap_or(Timestamp::MAX)
+        wall::later(past, ahead)
     }
 
     /// The moment at which the wall clock shows `wall`, as it goes now.
@@ -55,7 +57,7 @@ impl Clock {
     pub fn now(self) -> Now {
         Now {
             moment: self.moment(),
-            wall: Timestamp::try_from(clock::wall()).unwrap_or(Timestamp::UNIX_EPOCH),
+            wall: wall::now(),
         }
     }
 

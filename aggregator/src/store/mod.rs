@@ -191,19 +191,8 @@ impl StoreHandle {
         written_rx.await.unwrap_or(Written::Kept)
     }
 
-    /// Hands a batch over without waiting for the disk.
-    pub async fn submit(&self, operations: Vec<Operation>) {
-        // The thread is gone only when the process ends; nothing is left to be done with the batch then.
-        self.batches_tx
-            .send(Batch {
-                operations,
-                written_tx: None,
-            })
-            .await
-            .ok();
-    }
-
-    /// The same without waiting for room in the queue: `false` when there is none, and the batch is not taken.
+    /// Hands a batch over without waiting for the disk, nor for room in the queue: `false` when there is none, and the
+    /// batch is not taken.
     #[must_use]
     pub fn try_submit(&self, operations: Vec<Operation>) -> bool {
         self.batches_tx

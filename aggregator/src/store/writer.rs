@@ -20,6 +20,7 @@ use super::{
     backlog::Backlog,
     database::{self, Access},
 };
+use crate::wall;
 
 /// How often a disk that refused is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -259,8 +260,7 @@ impl Writer {
             return;
         };
         let keep = i64::try_from(self.settings.keep_resolved.as_millis()).unwrap_or(i64::MAX);
-        let now = i64::try_from(clock::since_epoch().as_millis()).unwrap_or(i64::MAX);
-        match database::prune(connection, now.saturating_sub(keep)) {
+        match database::prune(connection, wall::millis().saturating_sub(keep)) {
             Ok(0) => {}
             Ok(rows) => debug!(rows, "Deleted old incidents and notifications"),
             Err(error) => debug!(%error, "Cannot delete old rows now"),
