@@ -166,11 +166,6 @@ impl MeshByHand {
         }
     }
 
-    /// Do failures open incidents?
-    pub fn is_judging(&self, now: Now) -> bool {
-        self.mesh.judge.judging(now.moment).is_active()
-    }
-
     /// Octets of the matrix.
     pub fn cell_bytes(&self) -> usize {
         self.mesh.matrix.cell_bytes()
