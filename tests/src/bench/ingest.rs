@@ -85,7 +85,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
             super::child::median(rates),
             Promise::AtLeast(5e6),
         )
-        .with("bytes_per_path", cells / paths, Promise::AtMost(42.0))
+        .with("bytes_per_path", cells / paths, Promise::AtMost(40.0))
         .with(
             "resident_bytes_per_path",
             resident as f64 / paths,
