@@ -22,6 +22,12 @@ use crate::report::ClosedWindow;
 /// Reports that may be sent and not acknowledged. Enough for a flush every 10 ms during a slow half second.
 const MAX_SENT: usize = 64;
 
+/// Of them, kept free for urgent reports that jump a backlog.
+const RESERVED: usize = 16;
+
+/// More drafts than this are a backlog. Fewer leave in order, so that none of them comes too late to count.
+const BACKLOG: usize = 8;
+
 /// An unacknowledged report is sent by the other way as well after this time.
 pub const OTHER_WAY_AFTER: Duration = Duration::from_millis(500);
 
@@ -238,10 +244,17 @@ impl Spool {
     }
 
     fn poll_draft(&mut self, primary: Way, now: Moment) -> Option<Transmission> {
-        if self.sent.len() >= MAX_SENT {
+        // A failure of now is not told after an hour of history: behind a backlog the newest urgent draft goes first.
+        let jumps = self.drafts.len() > BACKLOG && self.drafts.back().is_some_and(|d| d.urgent);
+        let room = if jumps { MAX_SENT } else { MAX_SENT - RESERVED };
+        if self.sent.len() >= room {
             return None;
         }
-        let draft = self.drafts.pop_front()?;
+        let draft = if jumps {
+            self.drafts.pop_back()?
+        } else {
+            self.drafts.pop_front()?
+        };
         let sequence = ReportSequence(self.next_sequence);
         self.next_sequence += 1;
         let octets = draft.octets();
