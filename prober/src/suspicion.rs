@@ -11,6 +11,10 @@ use meshprobe_core::time::Moment;
 /// Probes of the confirming burst.
 pub const BURST_PROBES: u32 = 4;
 
+/// Probes of a burst that somebody asked for: as many as a first loss and the burst after it, so that an observer
+/// that is asked has the same to say as the one that noticed.
+const REQUESTED_PROBES: u32 = BURST_PROBES + 1;
+
 /// Time between two of them.
 pub const BURST_SPACING: Duration = Duration::from_millis(50);
 
@@ -23,7 +27,8 @@ pub const WATCH_TIME: Duration = Duration::from_secs(4);
 /// A path under suspicion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspicion {
-    probes: u32,
+    /// Probes of the burst that are still to come.
+    burst_left: u32,
     next_at: Moment,
     watch_until: Option<Moment>,
 }
@@ -32,7 +37,7 @@ impl Suspicion {
     /// Somebody asked: one burst.
     pub const fn on_request(now: Moment) -> Self {
         Self {
-            probes: 0,
+            burst_left: REQUESTED_PROBES,
             next_at: now,
             watch_until: None,
         }
@@ -41,7 +46,7 @@ impl Suspicion {
     /// A probe that was sent at `first_loss_at` was lost: a burst, then a close watch.
     pub fn on_loss(first_loss_at: Moment, now: Moment) -> Self {
         Self {
-            probes: 0,
+            burst_left: BURST_PROBES,
             next_at: now,
             watch_until: Some(first_loss_at + WATCH_TIME),
         }
@@ -64,19 +69,16 @@ impl Suspicion {
     /// After a probe at `now` (sent, or refused by the budget): what is left, `None` at the end.
     #[must_use]
     pub fn after_probe(self, now: Moment) -> Option<Self> {
-        let probes = self.probes.saturating_add(1);
-        let spacing = if probes < BURST_PROBES {
+        let burst_left = self.burst_left.saturating_sub(1);
+        let spacing = if burst_left > 0 {
             BURST_SPACING
         } else {
             WATCH_SPACING
         };
         let next_at = now.max(self.next_at) + spacing;
-        let goes_on = match self.watch_until {
-            Some(until) => probes < BURST_PROBES || next_at <= until,
-            None => probes < BURST_PROBES,
-        };
-        goes_on.then_some(Self {
-            probes,
+        let is_watched = self.watch_until.is_some_and(|until| next_at <= until);
+        (burst_left > 0 || is_watched).then_some(Self {
+            burst_left,
             next_at,
             ..self
         })
@@ -100,9 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_four_probes_in_150_ms() {
+    fn a_request_is_five_probes_in_200_ms() {
         let sent = moments(Suspicion::on_request(Moment::from_millis(1_000)));
-        assert_eq!(sent, [1_000, 1_050, 1_100, 1_150]);
+        assert_eq!(sent, [1_000, 1_050, 1_100, 1_150, 1_200]);
     }
 
     #[test]
@@ -129,6 +131,6 @@ mod tests {
         let asked = Suspicion::on_request(now).after_probe(now).unwrap();
         let extended = asked.extended(now);
         assert_eq!(extended.next_at(), asked.next_at());
-        assert_eq!(moments(extended).last(), Some(&4_950));
+        assert_eq!(moments(extended).last(), Some(&5_000));
     }
 }

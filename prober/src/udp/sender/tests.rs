@@ -197,7 +197,7 @@ fn a_first_loss_is_followed_by_a_burst_and_an_answer_ends_it() {
 }
 
 #[test]
-fn a_confirmation_is_four_probes_without_any_loss() {
+fn a_confirmation_is_five_probes_without_any_loss() {
     let mut bench = Bench::new(2);
     bench.send_due(ms(0));
     bench.sender.confirm(TargetNumber(1), ms(100));
@@ -205,7 +205,7 @@ fn a_confirmation_is_four_probes_without_any_loss() {
         .step_by(10)
         .map(|millis| bench.send_due(ms(millis)))
         .sum();
-    assert_eq!(sent, 4);
+    assert_eq!(sent, 5);
 }
 
 #[test]
