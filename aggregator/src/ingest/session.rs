@@ -97,9 +97,6 @@ impl Session {
 
     /// May this caller be this prober, or its successor?
     pub(crate) fn check(&self, hello: &Announcement, now: Moment) -> Result<Succession, Refusal> {
-        if hello.incarnation == self.incarnation {
-            return Ok(Succession::Same);
-        }
         if hello.incarnation < self.incarnation {
             return Err(Refusal::OlderIncarnation {
                 sent: hello.incarnation.0,
@@ -112,6 +109,9 @@ impl Session {
         if is_alive && hello.addresses != self.addresses {
             let addresses = self.addresses.clone();
             return Err(Refusal::Impostor { addresses });
+        }
+        if hello.incarnation == self.incarnation {
+            return Ok(Succession::Same);
         }
         Ok(Succession::Successor)
     }

@@ -339,7 +339,15 @@ impl Judge {
         let mut declarations = Vec::new();
         for incident in open {
             match declaration(&incident, membership, now) {
-                Some(declaration) => declarations.push(declaration),
+                Some(declaration) => {
+                    // Whoever was known to have failed is not waited for.
+                    for node in &declaration.nodes {
+                        if let Some(warm_up) = &mut self.warm_up {
+                            warm_up.excuse(*node);
+                        }
+                    }
+                    declarations.push(declaration);
+                }
                 None => self.orphans.push((incident.pattern, incident.nodes)),
             }
         }

@@ -43,7 +43,7 @@ fn after_a_restart_open_incidents_stay_open_and_nothing_opens_before_the_probers
     after.run(5_000, None);
     let judging = after.mesh.snapshots().borrow().judging.clone();
     assert!(
-        judging.reason().contains("0 of 6 known nodes"),
+        judging.reason().contains("0 of 5 known nodes"),
         "{}",
         judging.reason()
     );
@@ -59,6 +59,15 @@ fn after_a_restart_open_incidents_stay_open_and_nothing_opens_before_the_probers
         after.transitions(),
         [(Transition::Resolved, Pattern::NodeDark)]
     );
+}
+
+#[test]
+fn a_node_that_was_known_to_be_dark_is_not_waited_for() {
+    let world = dark(4, &[1]);
+    let (mut after, cut_at) = restarted(&world, &[1]);
+    after.run(35_000, Some((&[1], cut_at)));
+    assert_eq!(after.mesh.snapshots().borrow().judging, Judging::Active);
+    assert!(after.changes.is_empty(), "{:?}", after.transitions());
 }
 
 #[test]
