@@ -5,6 +5,7 @@
 
 pub mod cell;
 pub mod dark;
+pub mod detail;
 pub mod histogram;
 pub mod ids;
 pub mod lifecycle;

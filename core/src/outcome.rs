@@ -37,6 +37,12 @@ pub enum Outcome {
     Rcode(u8),
     /// A connection that was established, then reset by the other side.
     Reset,
+    /// A reply that names another responder than the peer: a duplicate address or a wrong route.
+    AnsweredByOther,
+    /// The connection worked, the TLS handshake did not.
+    TlsFailed,
+    /// An HTTP response with another status than the expected ones.
+    HttpStatus(u16),
 }
 
 /// An outcome without its data: what is counted.
@@ -65,11 +71,17 @@ pub enum OutcomeClass {
     Rcode = 10,
     /// See [`Outcome::Reset`].
     Reset = 11,
+    /// See [`Outcome::AnsweredByOther`].
+    AnsweredByOther = 12,
+    /// See [`Outcome::TlsFailed`].
+    TlsFailed = 13,
+    /// See [`Outcome::HttpStatus`].
+    HttpStatus = 14,
 }
 
 impl OutcomeClass {
     /// Every class, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Reply,
         Self::Late,
         Self::Timeout,
@@ -81,6 +93,9 @@ impl OutcomeClass {
         Self::WrongAnswer,
         Self::Rcode,
         Self::Reset,
+        Self::AnsweredByOther,
+        Self::TlsFailed,
+        Self::HttpStatus,
     ];
 
     /// The class with this number.
@@ -107,6 +122,9 @@ impl OutcomeClass {
             Self::WrongAnswer => "wrong-answer",
             Self::Rcode => "rcode",
             Self::Reset => "reset",
+            Self::AnsweredByOther => "answered-by-other",
+            Self::TlsFailed => "tls-failed",
+            Self::HttpStatus => "http-status",
         }
     }
 }
@@ -126,6 +144,9 @@ impl Outcome {
             Self::WrongAnswer => OutcomeClass::WrongAnswer,
             Self::Rcode(_) => OutcomeClass::Rcode,
             Self::Reset => OutcomeClass::Reset,
+            Self::AnsweredByOther => OutcomeClass::AnsweredByOther,
+            Self::TlsFailed => OutcomeClass::TlsFailed,
+            Self::HttpStatus(_) => OutcomeClass::HttpStatus,
         }
     }
 }
@@ -140,7 +161,7 @@ mod tests {
             assert_eq!(OutcomeClass::from_number(class as u8), Some(class));
         }
         assert_eq!(OutcomeClass::from_number(0), None);
-        assert_eq!(OutcomeClass::from_number(12), None);
+        assert_eq!(OutcomeClass::from_number(15), None);
     }
 
     #[test]

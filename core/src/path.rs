@@ -18,14 +18,52 @@ pub enum ProbeKind {
     DnsUdp,
     /// One DNS query over TCP to one server address.
     DnsTcp,
+    /// The largest packet that passes, each way.
+    Mtu,
+    /// QUIC handshake and datagram echo, beside a long-lived connection.
+    Quic,
+    /// ICMP echo.
+    Icmp,
+    /// A name as an application asks it, by the node's resolv.conf.
+    DnsSearch,
+    /// A connection to a virtual IP in front of the responders.
+    Service,
+    /// TCP connect to a target outside the mesh.
+    TcpConnect,
+    /// TLS handshake with a target outside the mesh.
+    Tls,
+    /// HTTP request to a target outside the mesh.
+    Http,
 }
 
 impl ProbeKind {
     /// Every kind, in the order of the enum.
-    pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::DnsUdp, Self::DnsTcp];
+    pub const ALL: [Self; 12] = [
+        Self::Udp,
+        Self::Tcp,
+        Self::DnsUdp,
+        Self::DnsTcp,
+        Self::Mtu,
+        Self::Quic,
+        Self::Icmp,
+        Self::DnsSearch,
+        Self::Service,
+        Self::TcpConnect,
+        Self::Tls,
+        Self::Http,
+    ];
 
     /// Does this kind go from node to node (and not to a server)?
     pub const fn is_between_nodes(self) -> bool {
+        matches!(
+            self,
+            Self::Udp | Self::Tcp | Self::Mtu | Self::Quic | Self::Icmp
+        )
+    }
+
+    /// Does this kind say that a node or its prober is alive, and fast enough to judge it by? The slow kinds measure
+    /// other things: a black hole for large packets is no dead node.
+    pub const fn is_vital(self) -> bool {
         matches!(self, Self::Udp | Self::Tcp)
     }
 }
@@ -37,6 +75,14 @@ impl fmt::Display for ProbeKind {
             Self::Tcp => "tcp",
             Self::DnsUdp => "dns-udp",
             Self::DnsTcp => "dns-tcp",
+            Self::Mtu => "mtu",
+            Self::Quic => "quic",
+            Self::Icmp => "icmp",
+            Self::DnsSearch => "dns-search",
+            Self::Service => "service",
+            Self::TcpConnect => "tcp-connect",
+            Self::Tls => "tls",
+            Self::Http => "http",
         })
     }
 }

@@ -155,8 +155,13 @@ impl App {
             shared: shared.clone(),
             local: config.listen.clone(),
         });
-        let tcp = Runner::new(Arc::clone(&context), plan_rx.clone(), Some(tcp_confirm_rx));
-        let dns = Runner::new(context, plan_rx, None);
+        let tcp = Runner::new(
+            Arc::clone(&context),
+            (),
+            plan_rx.clone(),
+            Some(tcp_confirm_rx),
+        );
+        let dns = Runner::new(context, (), plan_rx, None);
 
         let readiness = Readiness::new();
         let assigned = readiness.condition("assignment", "no assignment yet");

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::TargetNumber;
 use meshprobe_core::outcome::{Outcome, OutcomeClass};
 use meshprobe_core::path::{Layer, ProbeKind};
@@ -71,7 +72,7 @@ pub struct Asks {
 impl Recorded {
     /// The first loss by one kind of probe asks the others.
     pub fn asks(&self) -> Asks {
-        if self.transition != Transition::FirstLoss || !self.layer.kind.is_between_nodes() {
+        if self.transition != Transition::FirstLoss || !self.layer.kind.is_vital() {
             return Asks::default();
         }
         Asks {
@@ -191,10 +192,17 @@ impl Book {
         Some(recorded)
     }
 
+    /// What a probe of this path found beside its outcome. The newest one is reported.
+    pub fn record_detail(&mut self, path: PathId, detail: Box<Detail>) {
+        if let Some(entry) = self.entry_mut(path) {
+            entry.window.detail = Some(detail);
+        }
+    }
+
     /// Somebody asked about this target: the next outcome on each of its paths is told at once.
     pub fn expect_confirmation(&mut self, target: TargetNumber) {
         for entry in self.entries.iter_mut().flatten() {
-            if entry.target == target && entry.layer.kind.is_between_nodes() {
+            if entry.target == target && entry.layer.kind.is_vital() {
                 entry.asked = true;
             }
         }
@@ -251,7 +259,7 @@ impl Book {
         for (slot, place) in self.entries.iter_mut().enumerate() {
             let Some(entry) = place else { continue };
             failing |= entry.tracker.is_failing() && !entry.retired;
-            let is_witness = entry.layer.kind.is_between_nodes() && accused.contains(&entry.target);
+            let is_witness = entry.layer.kind.is_vital() && accused.contains(&entry.target);
             if let Some(row) = entry.close(close, is_witness, now) {
                 layers.entry(entry.layer).or_default().push(row);
             }
@@ -298,7 +306,7 @@ impl Book {
         self.entries
             .iter()
             .flatten()
-            .filter(|entry| entry.layer.kind.is_between_nodes() && entry.tracker.is_failing())
+            .filter(|entry| entry.layer.kind.is_vital() && entry.tracker.is_failing())
             .map(|entry| entry.target)
             .collect()
     }
@@ -329,6 +337,7 @@ impl Entry {
             received,
             rtt,
             classes,
+            detail,
         } = std::mem::take(&mut self.window);
         let testimony = is_witness.then(|| self.tracker.testimony(now));
         let failing = self.tracker.failing(now).or(testimony).map(Box::new);
@@ -343,6 +352,7 @@ impl Entry {
             rtt_max: rtt.max(),
             classes,
             failing,
+            detail,
         })
     }
 }

@@ -40,6 +40,7 @@ pub mod deadlines;
 pub mod dns;
 pub mod flights;
 pub mod flush;
+pub mod follow_ups;
 pub mod health;
 pub mod hostfacts;
 pub mod mailbox;

@@ -3,130 +3,38 @@
 //! Applying an assignment is a set difference. A path that is in the old and in the new one keeps its identity, its
 //! tracker and its open window; only what disappeared is retired and only what is new is opened.
 
+mod targets;
+
+pub use targets::{
+    AnsweredPeer, DnsQueryTarget, Expectation, ExternalProbe, PeerTarget, Plan, SearchProbe,
+    ServiceProbe, TcpTarget, Transport, UdpTarget,
+};
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshprobe_core::ids::{NodeName, Ssid, TargetNumber};
 use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
-use meshprobe_core::stamp::Keys;
 use meshprobe_proto::v1;
 
+use crate::assignment::external::ExternalTarget;
 use crate::assignment::file::spread;
-use crate::assignment::{DnsTarget, Peer, TargetSet};
+use crate::assignment::{DnsTarget, Peer, PeerAddress, SearchTarget, ServiceTarget, TargetSet};
 use crate::book::Book;
 use crate::path_id::PathId;
 use crate::schedule::Cadence;
-
-/// What the runners do. Complete; replaces the previous one.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// The assignment's generation.
-    pub generation: u64,
-    /// The own session identifier; `None`: no assignment yet.
-    pub ssid: Option<Ssid>,
-    /// Keys of authenticated STAMP.
-    pub keys: Option<Keys>,
-    /// Paths that are probed by UDP.
-    pub udp: Vec<UdpTarget>,
-    /// Paths that are probed by TCP.
-    pub tcp: Vec<TcpTarget>,
-    /// Paths that are probed by DNS queries.
-    pub dns: Vec<DnsQueryTarget>,
-    /// Whose probes are answered.
-    pub answered: Vec<AnsweredPeer>,
-    /// Ports of all responders of the mesh: nothing that comes from one of them is answered.
-    pub responder_ports: Vec<u16>,
-}
-
-/// A path that is probed by UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UdpTarget {
-    /// The path.
-    pub path: PathId,
-    /// The peer.
-    pub target: TargetNumber,
-    /// Its responder.
-    pub address: SocketAddr,
-    /// How often.
-    pub cadence: Cadence,
-    /// Longest wait for an answer.
-    pub timeout: Duration,
-}
-
-/// What a TCP probe expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expectation {
-    /// Our responder: it returns what it is sent.
-    Echo,
-    /// Any sign of life: an accepted connection or a reset.
-    Contact,
-}
-
-/// A path that is probed by TCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpTarget {
-    /// The path.
-    pub path: PathId,
-    /// The peer.
-    pub target: TargetNumber,
-    /// Where to connect to.
-    pub address: SocketAddr,
-    /// What for.
-    pub expectation: Expectation,
-    /// How often.
-    pub cadence: Cadence,
-    /// Longest wait for an answer.
-    pub timeout: Duration,
-}
-
-/// How a DNS query travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// One datagram.
-    Udp,
-    /// A connection.
-    Tcp,
-}
-
-/// A path that is probed by DNS queries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsQueryTarget {
-    /// The path.
-    pub path: PathId,
-    /// The server and the name.
-    pub target: TargetNumber,
-    /// What is asked of whom.
-    pub question: Arc<DnsTarget>,
-    /// How.
-    pub transport: Transport,
-    /// How often.
-    pub cadence: Cadence,
-    /// Longest wait for an answer.
-    pub timeout: Duration,
-}
-
-/// A peer whose probes are answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnsweredPeer {
-    /// What its probes carry.
-    pub ssid: Ssid,
-    /// Which peer.
-    pub target: TargetNumber,
-    /// The path that its IPv4 probes are counted on.
-    pub heard_v4: Option<PathId>,
-    /// The same for IPv6.
-    pub heard_v6: Option<PathId>,
-    /// From where it is expected. Behind NAT it comes from elsewhere.
-    pub addresses: Vec<IpAddr>,
-}
 
 /// A target as the dictionary knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum TargetKey {
     Node(NodeName),
     Dns(Arc<DnsTarget>),
+    Search(SearchTarget),
+    Service(ServiceTarget),
+    External(Arc<ExternalTarget>),
 }
 
 /// The prober's own numbers, and the paths that are open.
@@ -193,12 +101,10 @@ impl Registry {
         for question in &set.dns {
             let question = Arc::new(question.clone());
             let target = self.number(TargetKey::Dns(Arc::clone(&question)));
-            let phase = spread(
-                self.own_node.as_str(),
-                &format!("{}{}", question.address, question.name),
-            );
+            let phase = self.phase(&format!("{}{}", question.address, question.name));
             plan_dns(&mut plan, &mut opening, set, &question, target, phase);
         }
+        self.apply_servers(set, &mut plan, &mut opening);
         for gone in opening.before.into_values() {
             opening.book.retire_path(gone);
         }
@@ -206,6 +112,71 @@ impl Registry {
         plan.responder_ports.sort_unstable();
         plan.responder_ports.dedup();
         plan
+    }
+
+    /// Names, services and targets outside the mesh.
+    fn apply_servers(&mut self, set: &TargetSet, plan: &mut Plan, opening: &mut Opening<'_>) {
+        let plane = self.own_plane;
+        for name in &set.search {
+            let target = self.number(TargetKey::Search(name.clone()));
+            let layer = Layer {
+                kind: ProbeKind::DnsSearch,
+                plane,
+                // Which server answers, and in which family, is the node's own choice; one matrix holds them all.
+                family: Family::V4,
+            };
+            let phase = self.phase(&name.name);
+            let opened = open_server(opening, set, layer, target, phase);
+            plan.search
+                .extend(opened.map(|(path, cadence, timeout)| SearchProbe {
+                    path,
+                    target,
+                    name: name.clone(),
+                    cadence,
+                    timeout,
+                }));
+        }
+        for service in &set.services {
+            let target = self.number(TargetKey::Service(service.clone()));
+            let layer = Layer {
+                kind: ProbeKind::Service,
+                plane: Plane::Service,
+                family: Family::of(service.address.ip()),
+            };
+            let phase = self.phase(&service.name);
+            let opened = open_server(opening, set, layer, target, phase);
+            plan.services
+                .extend(opened.map(|(path, cadence, timeout)| ServiceProbe {
+                    path,
+                    target,
+                    service: service.clone(),
+                    cadence,
+                    timeout,
+                }));
+        }
+        for external in &set.external {
+            let external = Arc::new(external.clone());
+            let target = self.number(TargetKey::External(Arc::clone(&external)));
+            let layer = Layer {
+                kind: external.ask.kind(),
+                plane,
+                family: external.family,
+            };
+            let phase = self.phase(&external.name);
+            let opened = open_server(opening, set, layer, target, phase);
+            plan.external
+                .extend(opened.map(|(path, cadence, timeout)| ExternalProbe {
+                    path,
+                    target,
+                    external,
+                    cadence,
+                    timeout,
+                }));
+        }
+    }
+
+    fn phase(&self, what: &str) -> u16 {
+        spread(self.own_node.as_str(), what)
     }
 
     fn number(&mut self, key: TargetKey) -> TargetNumber {
@@ -261,59 +232,172 @@ fn plan_peer(
         addresses: peer.addresses.iter().map(|address| address.ip).collect(),
     };
     for address in &peer.addresses {
-        let plane = address.plane;
-        let layer = |kind| Layer {
-            kind,
-            plane,
-            family: Family::of(address.ip),
-        };
-        let cadence = |kind| Cadence {
-            interval: set.timing(kind, plane).interval,
-            phase: peer.phase,
-        };
-        if let Some(port) = address.udp_port {
-            plan.responder_ports.push(port.get());
-            let path = opening.open(layer(ProbeKind::Udp), target);
-            if let Some(path) = path
-                && !peer.answer_only
-            {
-                plan.udp.push(UdpTarget {
-                    path,
-                    target,
-                    address: SocketAddr::new(address.ip, port.get()),
-                    cadence: cadence(ProbeKind::Udp),
-                    timeout: set.timing(ProbeKind::Udp, plane).timeout,
-                });
-            }
-            // What arrives here runs in the own plane; a peer's other planes are probed, but not heard.
-            if plane == own_plane {
-                let heard = match address.ip {
-                    IpAddr::V4(_) => &mut answered.heard_v4,
-                    IpAddr::V6(_) => &mut answered.heard_v6,
-                };
-                *heard = heard.or(path);
-            }
+        plan_udp(
+            plan,
+            opening,
+            set,
+            peer,
+            address,
+            target,
+            own_plane,
+            &mut answered,
+        );
+        if peer.answer_only {
+            continue;
         }
-        if let Some(port) = address.tcp_port
-            && !peer.answer_only
-            && let Some(path) = opening.open(layer(ProbeKind::Tcp), target)
-        {
-            plan.tcp.push(TcpTarget {
-                path,
-                target,
-                address: SocketAddr::new(address.ip, port.get()),
-                // Where a STAMP responder is, our echo responder is beside it.
-                expectation: if address.udp_port.is_some() {
-                    Expectation::Echo
-                } else {
-                    Expectation::Contact
-                },
-                cadence: cadence(ProbeKind::Tcp),
-                timeout: set.timing(ProbeKind::Tcp, plane).timeout,
-            });
+        plan_tcp(plan, opening, set, peer, address, target);
+        // These measure the own plane: what a peer's other planes carry, its prober there says.
+        if address.plane != own_plane {
+            continue;
+        }
+        let mut plan_kind = |kind, port: Option<NonZeroU16>| {
+            let address = SocketAddr::new(address.ip, port?.get());
+            peer_path(opening, set, peer, kind, own_plane, target, address)
+        };
+        plan.mtu.extend(plan_kind(ProbeKind::Mtu, address.udp_port));
+        // Echo requests have no port; any will do.
+        plan.icmp
+            .extend(plan_kind(ProbeKind::Icmp, NonZeroU16::new(7)));
+        if peer.quic {
+            plan.quic
+                .extend(plan_kind(ProbeKind::Quic, address.quic_port));
         }
     }
     plan.answered.push(answered);
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one address of one peer, and where it goes"
+)]
+fn plan_udp(
+    plan: &mut Plan,
+    opening: &mut Opening<'_>,
+    set: &TargetSet,
+    peer: &Peer,
+    address: &PeerAddress,
+    target: TargetNumber,
+    own_plane: Plane,
+    answered: &mut AnsweredPeer,
+) {
+    let Some(port) = address.udp_port else {
+        return;
+    };
+    plan.responder_ports.push(port.get());
+    let layer = Layer {
+        kind: ProbeKind::Udp,
+        plane: address.plane,
+        family: Family::of(address.ip),
+    };
+    let Some(timing) = set.timing(layer.kind, layer.plane) else {
+        return;
+    };
+    let path = opening.open(layer, target);
+    if let Some(path) = path
+        && !peer.answer_only
+    {
+        plan.udp.push(UdpTarget {
+            path,
+            target,
+            address: SocketAddr::new(address.ip, port.get()),
+            cadence: Cadence {
+                interval: timing.interval,
+                phase: peer.phase,
+            },
+            timeout: timing.timeout,
+        });
+    }
+    // What arrives here runs in the own plane; a peer's other planes are probed, but not heard.
+    if address.plane == own_plane {
+        let heard = match address.ip {
+            IpAddr::V4(_) => &mut answered.heard_v4,
+            IpAddr::V6(_) => &mut answered.heard_v6,
+        };
+        *heard = heard.or(path);
+    }
+}
+
+fn plan_tcp(
+    plan: &mut Plan,
+    opening: &mut Opening<'_>,
+    set: &TargetSet,
+    peer: &Peer,
+    address: &PeerAddress,
+    target: TargetNumber,
+) {
+    let Some(port) = address.tcp_port else {
+        return;
+    };
+    let to = SocketAddr::new(address.ip, port.get());
+    let found = peer_path(
+        opening,
+        set,
+        peer,
+        ProbeKind::Tcp,
+        address.plane,
+        target,
+        to,
+    );
+    plan.tcp.extend(found.map(|path| TcpTarget {
+        path: path.path,
+        target,
+        address: to,
+        // Where a STAMP responder is, our echo responder is beside it.
+        expectation: if address.udp_port.is_some() {
+            Expectation::Echo
+        } else {
+            Expectation::Contact
+        },
+        cadence: path.cadence,
+        timeout: path.timeout,
+    }));
+}
+
+/// Opens the path to a peer by one kind, unless that kind is off.
+fn peer_path(
+    opening: &mut Opening<'_>,
+    set: &TargetSet,
+    peer: &Peer,
+    kind: ProbeKind,
+    plane: Plane,
+    target: TargetNumber,
+    address: SocketAddr,
+) -> Option<PeerTarget> {
+    let timing = set.timing(kind, plane)?;
+    let layer = Layer {
+        kind,
+        plane,
+        family: Family::of(address.ip()),
+    };
+    Some(PeerTarget {
+        path: opening.open(layer, target)?,
+        target,
+        address,
+        peer: peer.ssid,
+        own: set.ssid,
+        keys: set.stamp_keys.clone(),
+        cadence: Cadence {
+            interval: timing.interval,
+            phase: peer.phase,
+        },
+        timeout: timing.timeout,
+    })
+}
+
+/// Opens the path to something that is no node, unless that kind is off.
+fn open_server(
+    opening: &mut Opening<'_>,
+    set: &TargetSet,
+    layer: Layer,
+    target: TargetNumber,
+    phase: u16,
+) -> Option<(PathId, Cadence, Duration)> {
+    let timing = set.timing(layer.kind, layer.plane)?;
+    let cadence = Cadence {
+        interval: timing.interval,
+        phase,
+    };
+    Some((opening.open(layer, target)?, cadence, timing.timeout))
 }
 
 fn plan_dns(
@@ -333,20 +417,16 @@ fn plan_dns(
             plane: question.plane,
             family: Family::of(question.address.ip()),
         };
-        let timing = set.timing(kind, question.plane);
-        if let Some(path) = opening.open(layer, target) {
-            plan.dns.push(DnsQueryTarget {
+        let opened = open_server(opening, set, layer, target, phase);
+        plan.dns
+            .extend(opened.map(|(path, cadence, timeout)| DnsQueryTarget {
                 path,
                 target,
                 question: Arc::clone(question),
                 transport,
-                cadence: Cadence {
-                    interval: timing.interval,
-                    phase,
-                },
-                timeout: timing.timeout,
-            });
-        }
+                cadence,
+                timeout,
+            }));
     }
 }
 
@@ -360,6 +440,20 @@ fn entry(key: &TargetKey) -> v1::dictionary_entry::Target {
             expected_rcode: target.expected_rcode.into(),
             plane: v1::Plane::from(target.plane).into(),
         }),
+        TargetKey::Search(target) => v1::dictionary_entry::Target::Search(v1::SearchTarget {
+            name: target.name.clone(),
+        }),
+        TargetKey::Service(target) => v1::dictionary_entry::Target::Service(v1::ServiceTarget {
+            name: target.name.clone(),
+            address: target.address.to_string(),
+        }),
+        // What tells it from the others; the rest is the assignment's business.
+        TargetKey::External(target) => v1::dictionary_entry::Target::External(v1::ExternalTarget {
+            name: target.name.clone(),
+            kind: v1::ProbeKind::from(target.ask.kind()).into(),
+            family: v1::Family::from(target.family).into(),
+            ..v1::ExternalTarget::default()
+        }),
     }
 }
 
@@ -368,14 +462,15 @@ mod tests {
     use meshprobe_core::time::Moment;
 
     use super::*;
-    use crate::assignment::{PeerAddress, Timing};
+    use crate::assignment::Timing;
 
     fn peer(name: &str, ssid: u16) -> Peer {
         let address = |plane, ip: &str, udp| PeerAddress {
             plane,
             ip: ip.parse().unwrap(),
-            udp_port: std::num::NonZeroU16::new(udp),
-            tcp_port: std::num::NonZeroU16::new(4862),
+            udp_port: NonZeroU16::new(udp),
+            tcp_port: NonZeroU16::new(4862),
+            quic_port: None,
         };
         Peer {
             node: NodeName::try_from(name).unwrap(),
@@ -386,6 +481,7 @@ mod tests {
             ],
             phase: 0,
             answer_only: false,
+            quic: false,
         }
     }
 
@@ -401,12 +497,15 @@ mod tests {
                 expected_rcode: 0,
                 plane: Plane::Service,
             }],
+            search: Vec::new(),
+            services: Vec::new(),
+            external: Vec::new(),
             timings: BTreeMap::from([(
                 (ProbeKind::Tcp, Plane::Host),
-                Timing {
+                Some(Timing {
                     interval: Duration::from_secs(7),
                     timeout: Duration::from_millis(300),
-                },
+                }),
             )]),
             report_interval: Duration::from_secs(10),
             stamp_keys: None,

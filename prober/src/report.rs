@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::{Incarnation, ReportSequence, TargetNumber};
 use meshprobe_core::path::Layer;
 use meshprobe_core::rtt::RttCode;
@@ -37,6 +38,8 @@ pub struct Row {
     pub classes: ClassCounts,
     /// Present when the path fails at the end of the window, or answers again.
     pub failing: Option<Box<Failing>>,
+    /// What the newest probe found beside its outcome.
+    pub detail: Option<Box<Detail>>,
 }
 
 /// What one prober saw in one window.
@@ -69,6 +72,7 @@ impl Row {
             rtt_max: RttCode::NONE,
             classes: ClassCounts::new(),
             failing: None,
+            detail: None,
         };
         self.merge(std::mem::replace(later, emptied));
     }
@@ -90,6 +94,7 @@ impl Row {
             count_class(&mut self.classes, class, count);
         }
         self.failing = later.failing.or_else(|| self.failing.take());
+        self.detail = later.detail.or_else(|| self.detail.take());
     }
 
     fn octets(&self) -> usize {
@@ -98,7 +103,9 @@ impl Row {
         } else {
             0
         };
-        size_of::<Self>() + classes + self.failing.as_ref().map_or(0, |_| size_of::<Failing>())
+        let failing = self.failing.as_ref().map_or(0, |_| size_of::<Failing>());
+        let detail = self.detail.as_ref().map_or(0, |detail| detail.octets());
+        size_of::<Self>() + classes + failing + detail
     }
 }
 
@@ -202,6 +209,9 @@ fn block(layer: Layer, rows: &[Row]) -> v1::Block {
             &row.classes,
             row.failing.as_deref().copied(),
         );
+        if let Some(detail) = &row.detail {
+            block.attach(detail);
+        }
     }
     block.finish()
 }
@@ -230,6 +240,7 @@ pub(crate) mod tests {
             rtt_max: RttCode::from_octet(30),
             classes: ClassCounts::new(),
             failing: None,
+            detail: None,
         }
     }
 

@@ -1,8 +1,9 @@
-//! The runner of the kinds that probe by connections and queries: TCP and DNS.
+//! The runner of every kind but STAMP: TCP, DNS, MTU, QUIC, ICMP, services, targets outside the mesh.
 //!
 //! Each probe is a task of its own, so a dead target delays nobody. At most 512 are under way; a turn
-//! that finds no room is invalid, not lost. The runner owns its schedule and its probes; on shutdown it starts no more
-//! and waits for those that are under way.
+//! that finds no room is invalid, not lost. A first loss is followed up at once: three more probes, a quarter of a second
+//! apart, tell a lost packet from a dead path, where the next regular turn would come seconds later. The runner owns its
+//! schedule and its probes; on shutdown it starts no more and waits for those that are under way.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::TargetNumber;
 use meshprobe_core::outcome::Outcome;
 use meshprobe_core::time::Moment;
@@ -18,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::book::Sample;
+use crate::follow_ups::FollowUps;
 use crate::path_id::PathId;
 use crate::plan::Plan;
 use crate::schedule::{Cadence, Schedule};
@@ -32,8 +35,40 @@ const LATE_RESULT: Duration = Duration::from_millis(200);
 /// Longest wait of a probe that confirms something.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// What one probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it saw beside that; `None`: nothing new.
+    pub detail: Option<Box<Detail>>,
+}
+
+impl From<Outcome> for Finding {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            detail: None,
+        }
+    }
+}
+
+impl Finding {
+    /// An outcome and what was seen beside it.
+    pub fn with(outcome: Outcome, detail: Detail) -> Self {
+        Self {
+            outcome,
+            detail: Some(Box::new(detail)),
+        }
+    }
+}
+
 /// What is probed, and how one probe is made.
 pub trait Probing: Clone + Send + Sync + 'static {
+    /// What all probes of this kind share: sockets, connections, trust anchors.
+    type Tools: Send + Sync + 'static;
+    /// Probes that follow a first loss. Zero for a kind whose probe confirms itself.
+    const FOLLOW_UPS: u8 = 3;
     /// Everything that one probe needs to know.
     fn path(&self) -> PathId;
     /// Whose path it is.
@@ -48,8 +83,9 @@ pub trait Probing: Clone + Send + Sync + 'static {
     fn probe(
         self,
         context: Arc<Context>,
+        tools: Arc<Self::Tools>,
         timeout: Duration,
-    ) -> impl Future<Output = Outcome> + Send;
+    ) -> impl Future<Output = Finding> + Send;
 }
 
 /// What all probes of a runner share.
@@ -73,19 +109,22 @@ impl Context {
 
 /// Runs the probes of one kind.
 #[derive(Debug)]
-pub struct Runner<T> {
+pub struct Runner<T: Probing> {
     context: Arc<Context>,
+    tools: Arc<T::Tools>,
     plan_rx: watch::Receiver<Arc<Plan>>,
     confirm_rx: Option<mpsc::Receiver<TargetNumber>>,
     targets: HashMap<PathId, T>,
     schedule: Schedule,
-    under_way: JoinSet<Sample>,
+    follow_ups: FollowUps,
+    under_way: JoinSet<(Sample, Option<Box<Detail>>)>,
 }
 
 impl<T: Probing> Runner<T> {
     /// A runner that follows `plan_rx` and probes at once whatever comes by `confirm_rx`.
     pub fn new(
         context: Arc<Context>,
+        tools: T::Tools,
         plan_rx: watch::Receiver<Arc<Plan>>,
         confirm_rx: Option<mpsc::Receiver<TargetNumber>>,
     ) -> Self {
@@ -93,9 +132,11 @@ impl<T: Probing> Runner<T> {
         Self {
             schedule: Schedule::new(reading.unix_nanos - reading.now.as_nanos() as i64),
             context,
+            tools: Arc::new(tools),
             plan_rx,
             confirm_rx,
             targets: HashMap::new(),
+            follow_ups: FollowUps::new(T::FOLLOW_UPS),
             under_way: JoinSet::new(),
         }
     }
@@ -105,7 +146,8 @@ impl<T: Probing> Runner<T> {
         let clock = self.context.shared.clock;
         self.apply_plan(clock.now());
         loop {
-            let next = self.schedule.next_deadline();
+            let next = [self.schedule.next_deadline(), self.follow_ups.next_due()];
+            let next = next.into_iter().flatten().min();
             tokio::select! {
                 () = shutdown.signaled() => break,
                 changed = self.plan_rx.changed() => match changed {
@@ -134,6 +176,7 @@ impl<T: Probing> Runner<T> {
         }
         for gone in before.into_keys() {
             self.schedule.remove(gone);
+            self.follow_ups.forget(gone);
         }
     }
 
@@ -144,6 +187,12 @@ impl<T: Probing> Runner<T> {
                 book.record_missed(turn.path, turn.missed, now);
             }
             if let Some(target) = self.targets.get(&turn.path).cloned() {
+                let timeout = target.timeout();
+                self.start(target, timeout, now);
+            }
+        }
+        while let Some(path) = self.follow_ups.pop_due(now) {
+            if let Some(target) = self.targets.get(&path).cloned() {
                 let timeout = target.timeout();
                 self.start(target, timeout, now);
             }
@@ -171,23 +220,36 @@ impl<T: Probing> Runner<T> {
             return;
         }
         let context = Arc::clone(&self.context);
+        let tools = Arc::clone(&self.tools);
         self.under_way.spawn(async move {
             let path = target.path();
             let clock = context.shared.clock;
             let sent_at = clock.now();
-            let outcome = target.probe(context, timeout).await;
+            let Finding { outcome, detail } = target.probe(context, tools, timeout).await;
             let overdue = clock.now().saturating_since(sent_at + timeout);
             let outcome = match outcome {
                 Outcome::Timeout if overdue > LATE_RESULT => Outcome::Invalid,
                 outcome => outcome,
             };
-            Sample::new(path, outcome, sent_at)
+            (Sample::new(path, outcome, sent_at), detail)
         });
     }
 
-    fn finish(&self, ended: Result<Sample, tokio::task::JoinError>, now: Moment) {
+    fn finish(
+        &mut self,
+        ended: Result<(Sample, Option<Box<Detail>>), tokio::task::JoinError>,
+        now: Moment,
+    ) {
         match ended {
-            Ok(sample) => self.context.shared.record(&sample, now),
+            Ok((sample, detail)) => {
+                // Before the outcome, which may close the window.
+                if let Some(detail) = detail {
+                    self.context.shared.record_detail(sample.path, detail);
+                }
+                if let Some(transition) = self.context.shared.record(&sample, now) {
+                    self.follow_ups.handle(sample.path, transition, now);
+                }
+            }
             Err(error) => {
                 // Nothing aborts a probe, so it panicked; the hook has logged where.
                 if let Ok(panic) = error.try_into_panic() {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::TargetNumber;
 use meshprobe_core::time::Moment;
 use parking_lot::Mutex;
@@ -12,6 +13,8 @@ use crate::book::{Book, Recorded, Sample};
 use crate::clock::Clock;
 use crate::mailbox::{Command, Mailbox};
 use crate::metrics::Metrics;
+use crate::path_id::PathId;
+use crate::tracker::Transition;
 
 /// Peers to confirm by TCP at once. An isolated node suspects all of its peers within a second.
 const CONFIRM_DEPTH: usize = 1024;
@@ -50,20 +53,27 @@ impl Shared {
         (shared, tcp_confirm_rx)
     }
 
-    /// Records one sample of a task's runner, and carries on what follows from it.
-    pub fn record(&self, sample: &Sample, now: Moment) {
+    /// Keeps what a probe found beside its outcome, until the next report.
+    pub fn record_detail(&self, path: PathId, detail: Box<Detail>) {
+        self.book.lock().record_detail(path, detail);
+    }
+
+    /// Records one sample of a task's runner, and carries on what follows from it. What it changed; `None`: its path
+    /// is gone.
+    pub fn record(&self, sample: &Sample, now: Moment) -> Option<Transition> {
         let (recorded, urgent) = {
             let mut book = self.book.lock();
             let recorded = book.record(sample, now);
             (recorded, book.next_flush().is_some())
         };
-        if let Some(recorded) = recorded {
+        if let Some(recorded) = &recorded {
             self.metrics.count(recorded.layer, &sample.outcome);
-            self.follow_up(&recorded);
+            self.follow_up(recorded);
         }
         if urgent {
             self.wake_reporter();
         }
+        recorded.map(|recorded| recorded.transition)
     }
 
     /// The first loss by one kind of probe asks the others.

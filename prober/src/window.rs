@@ -1,5 +1,6 @@
 //! What is counted of one path between two reports.
 
+use meshprobe_core::detail::Detail;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::rtt::{Rtt, RttCode};
 use smallvec::SmallVec;
@@ -28,6 +29,8 @@ pub struct PathWindow {
     pub rtt: RttSummary,
     /// Outcomes other than reply and plain timeout.
     pub classes: ClassCounts,
+    /// What the newest probe found.
+    pub detail: Option<Box<Detail>>,
 }
 
 impl PathWindow {
@@ -67,7 +70,7 @@ impl PathWindow {
 
     /// Did nothing happen?
     pub fn is_empty(&self) -> bool {
-        self.sent == 0 && self.received == 0 && self.classes.is_empty()
+        self.sent == 0 && self.received == 0 && self.classes.is_empty() && self.detail.is_none()
     }
 }
 

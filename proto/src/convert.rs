@@ -40,11 +40,14 @@ macro_rules! wire_enum {
     };
 }
 
-wire_enum!(ProbeKind, "probe kind", { Udp, Tcp, DnsUdp, DnsTcp });
+wire_enum!(ProbeKind, "probe kind", {
+    Udp, Tcp, DnsUdp, DnsTcp, Mtu, Quic, Icmp, DnsSearch, Service, TcpConnect, Tls, Http,
+});
 wire_enum!(Plane, "plane", { Pod, Host, Service });
 wire_enum!(Family, "family", { V4, V6 });
 wire_enum!(OutcomeClass, "outcome class", {
     Reply, Late, Timeout, Refused, Unreachable, TooBig, SendFailed, Invalid, WrongAnswer, Rcode, Reset,
+    AnsweredByOther, TlsFailed, HttpStatus,
 });
 wire_enum!(Verdict, "verdict", { NotSampled, NoData, Healthy, Slow, Lossy, Suspect, Down });
 

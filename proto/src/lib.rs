@@ -5,6 +5,7 @@
 //! command line.
 
 pub mod convert;
+pub mod detail;
 pub mod json;
 pub mod report;
 

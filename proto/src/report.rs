@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::{Incarnation, ReportSequence, TargetNumber};
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::Layer;
@@ -88,6 +89,14 @@ pub enum Rejection {
         /// Rows of the block.
         rows: usize,
     },
+    /// A detail that is none, or that no probe of this kind can find.
+    #[error("the detail of row {row} does not belong to {layer}")]
+    Detail {
+        /// Where.
+        layer: Layer,
+        /// The row it names.
+        row: u32,
+    },
     /// A row that speaks of a target that no dictionary entry explains.
     #[error("target number {0} is in no dictionary of this incarnation")]
     UnknownTarget(u32),
@@ -123,6 +132,7 @@ impl Rejection {
             Self::TargetOrder { .. } => "target_order",
             Self::Count { .. } => "count",
             Self::SparseRow { .. } => "sparse_row",
+            Self::Detail { .. } => "detail",
             Self::UnknownTarget(_) => "unknown_target",
             Self::WrongTarget { .. } => "wrong_target",
             Self::ForeignIncarnation { .. } => "foreign_incarnation",
@@ -195,6 +205,18 @@ impl BlockBuilder {
         if let Some(failing) = failing {
             self.block.failing.push(failing_to_wire(row, failing));
         }
+    }
+
+    /// Adds what the newest probe of the row that was pushed last found. At most once for a row.
+    pub fn attach(&mut self, detail: &Detail) {
+        let Some(row) = self.block.target_delta.len().checked_sub(1) else {
+            debug_assert!(false, "a detail belongs to a row");
+            return;
+        };
+        self.block.details.push(v1::RowDetail {
+            row: row as u32,
+            detail: Some(detail.into()),
+        });
     }
 
     /// Are there no rows?
@@ -375,6 +397,24 @@ fn check_sparse(layer: Layer, block: &v1::Block, rows: usize) -> Result<(), Reje
         }
         next = entry.row + 1;
     }
+    let mut next = 0;
+    for entry in &block.details {
+        if entry.row < next || entry.row as usize >= rows {
+            return Err(Rejection::SparseRow {
+                layer,
+                row: entry.row,
+                rows,
+            });
+        }
+        let detail = entry.detail.as_ref().map(Detail::try_from).transpose()?;
+        if !detail.is_some_and(|detail| detail.fits(layer.kind)) {
+            return Err(Rejection::Detail {
+                layer,
+                row: entry.row,
+            });
+        }
+        next = entry.row + 1;
+    }
     Ok(())
 }
 
@@ -385,6 +425,22 @@ impl<'a> AdmittedReport<'a> {
         self.blocks.iter().filter_map(move |block| {
             let layer = convert::layer(block.kind, block.plane, block.family).ok()?;
             Some((layer, Rows::new(block, window_millis)))
+        })
+    }
+
+    /// The details with their layers and targets.
+    pub fn details(&self) -> impl Iterator<Item = (Layer, TargetNumber, Detail)> + use<'a> {
+        self.blocks.iter().flat_map(|block| {
+            let layer = convert::layer(block.kind, block.plane, block.family).ok();
+            let mut walk = (0_usize, 0_u32);
+            block.details.iter().filter_map(move |entry| {
+                while walk.0 <= entry.row as usize {
+                    walk.1 = walk.1.wrapping_add(*block.target_delta.get(walk.0)?);
+                    walk.0 += 1;
+                }
+                let detail = Detail::try_from(entry.detail.as_ref()?).ok()?;
+                Some((layer?, TargetNumber(walk.1), detail))
+            })
         })
     }
 }

@@ -64,6 +64,20 @@ impl MeshService for MeshApiService {
         Ok(Response::new(self.0.path(&source, &target).await?))
     }
 
+    async fn get_node(
+        &self,
+        _: Request<v1::GetNodeRequest>,
+    ) -> Result<Response<v1::NodeDetail>, Status> {
+        Err(Status::unimplemented("GetNode"))
+    }
+
+    async fn run_probe(
+        &self,
+        _: Request<v1::RunProbeRequest>,
+    ) -> Result<Response<v1::RunProbeResponse>, Status> {
+        Err(Status::unimplemented("RunProbe"))
+    }
+
     async fn list_incidents(
         &self,
         request: Request<v1::ListIncidentsRequest>,

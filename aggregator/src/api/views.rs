@@ -138,6 +138,8 @@ pub(super) fn path(cells: &PathCells) -> v1::PathDetail {
     v1::PathDetail {
         forward: cells.forward.iter().map(cell).collect(),
         reverse: cells.reverse.iter().map(cell).collect(),
+        forward_traces: Vec::new(),
+        reverse_traces: Vec::new(),
     }
 }
 
@@ -160,6 +162,8 @@ fn cell(cell: &CellDetail) -> v1::Cell {
         updated_at: cell.updated_at.map(timestamp),
         loss_lower: cell.loss_lower,
         loss_upper: cell.loss_upper,
+        detail: None,
+        detail_at: None,
     }
 }
 

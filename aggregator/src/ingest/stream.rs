@@ -200,7 +200,7 @@ impl StreamTask {
                 debug!(prober = %serving.node, kernel = facts.kernel, routes = facts.routes.len(), "Host facts");
                 return Ok(());
             }
-            None => {
+            Some(Up::Trace(_) | Up::ProbeResult(_)) | None => {
                 // A newer prober's kind of message: what it says besides is still good.
                 self.shared.metrics.count_rejected("unknown_message");
                 return Ok(());

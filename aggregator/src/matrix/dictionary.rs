@@ -199,6 +199,7 @@ fn meaning(entry: v1::DictionaryEntry) -> Result<Meaning, DictionaryError> {
         Some(v1::dictionary_entry::Target::Dns(target)) => DnsKey::try_from(target)
             .map(Meaning::Dns)
             .map_err(|error| wrong(error.to_string())),
+        Some(_) => Err(wrong("a target of a kind that is not taken".to_owned())),
         None => Err(wrong("no target".to_owned())),
     }
 }

@@ -215,7 +215,7 @@ impl Matrix {
         Ok(())
     }
 
-    /// Takes the rows of one block that [`Self::check`] found good. `on_row` sees each row whose target is a node.
+    /// Takes the rows of one block that [`Self::check`] found good. `on_row` sees each row of a vital kind.
     #[inline]
     pub(crate) fn apply(
         &mut self,
@@ -252,7 +252,7 @@ impl Matrix {
                 cell.apply_received(row.summary.received, end);
             }
             applied.paths += 1;
-            if is_mesh {
+            if layer.kind.is_vital() {
                 on_row(NodeIndex(index as u32), &row);
             }
         }

@@ -180,6 +180,7 @@ mod tests {
                 ip: "10.244.1.2".to_owned(),
                 udp_port: 4862,
                 tcp_port: 4862,
+                quic_port: 0,
             }],
             ..v1::Hello::default()
         }

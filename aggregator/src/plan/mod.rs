@@ -7,6 +7,7 @@
 //!
 //! Pure: a roster and a prober in, an assignment out.
 
+mod pace;
 mod phase;
 mod roster;
 
@@ -21,6 +22,7 @@ use prost::Message;
 
 use crate::membership::WayHome;
 
+pub use pace::{Pace, default_udp_interval};
 pub use phase::phase;
 pub use roster::{Roster, RosterNode};
 
@@ -58,6 +60,8 @@ pub struct PlanConfig {
     /// Kinds and intervals. Between nodes a schedule concerns the probers of its plane; `tcp` on the host plane is done
     /// by the pod-plane prober where a node has no host-plane prober.
     pub schedules: Vec<Schedule>,
+    /// Whether the interval of STAMP probes is the one in `schedules`.
+    pub udp_pace: Pace,
     /// When all is well, one report in this time.
     pub report_interval: Duration,
     /// DNS targets.
@@ -89,6 +93,7 @@ impl Default for PlanConfig {
                 schedule(ProbeKind::DnsTcp, Plane::Service, 5_000, 1_000),
                 schedule(ProbeKind::DnsTcp, Plane::Host, 5_000, 1_000),
             ],
+            udp_pace: Pace::default(),
             report_interval: Duration::from_secs(10),
             dns: Vec::new(),
             stamp_keys: Vec::new(),
@@ -126,6 +131,7 @@ pub fn assignment(
             addresses: peer.addresses.clone(),
             phase: phase(ssid, peer_ssid).into(),
             answer_only: false,
+            quic: false,
         })
     });
     Some(v1::Assignment {
@@ -141,6 +147,9 @@ pub fn assignment(
         report_interval_millis: millis(config.report_interval),
         stamp_keys: config.stamp_keys.iter().map(|key| key.to_vec()).collect(),
         aggregators: config.aggregators.iter().map(aggregator).collect(),
+        search: Vec::new(),
+        services: Vec::new(),
+        external: Vec::new(),
     })
 }
 

@@ -82,5 +82,6 @@ fn address(address: &NodeAddress) -> v1::Address {
         ip: address.ip.to_string(),
         udp_port: address.udp_port.into(),
         tcp_port: address.tcp_port.into(),
+        quic_port: 0,
     }
 }

@@ -182,6 +182,7 @@ impl Prober {
                 ip: ip.to_owned(),
                 udp_port: 4862,
                 tcp_port: 4862,
+                quic_port: 0,
             }],
             way: v1::WayHome::Overlay.into(),
             ..v1::Hello::default()

@@ -73,6 +73,8 @@ struct AddressEntry {
     udp_port: u32,
     #[serde(default)]
     tcp_port: u32,
+    #[serde(default)]
+    quic_port: u32,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -150,7 +152,7 @@ fn target_set(file: AssignmentFile, path: &Path, own: &NodeName) -> Result<Targe
                 interval: entry.interval.duration(),
                 timeout: entry.timeout.duration(),
             };
-            ((entry.kind, entry.plane), timing)
+            ((entry.kind, entry.plane), Some(timing))
         })
         .collect();
     TargetSet {
@@ -167,6 +169,9 @@ fn target_set(file: AssignmentFile, path: &Path, own: &NodeName) -> Result<Targe
                 plane: entry.plane,
             })
             .collect(),
+        search: Vec::new(),
+        services: Vec::new(),
+        external: Vec::new(),
         timings,
         report_interval: Duration::from(report_interval),
         stamp_keys: keys(&stamp_keys).map_err(refused)?,
@@ -184,6 +189,7 @@ fn peer(entry: NodeEntry) -> Result<Peer, AssignmentError> {
             ip: address.ip,
             udp_port: port(&who, address.udp_port)?,
             tcp_port: port(&who, address.tcp_port)?,
+            quic_port: port(&who, address.quic_port)?,
         })
     };
     Ok(Peer {
@@ -196,6 +202,7 @@ fn peer(entry: NodeEntry) -> Result<Peer, AssignmentError> {
             .collect::<Result<_, _>>()?,
         phase: 0,
         answer_only: false,
+        quic: true,
     })
 }
 
@@ -243,12 +250,12 @@ dns:
         assert_eq!(a.peers[0].node.as_str(), "b");
         assert_eq!(b.peers[0].node.as_str(), "a");
         assert_eq!(
-            a.timing(ProbeKind::Udp, Plane::Pod).interval,
+            a.timing(ProbeKind::Udp, Plane::Pod).unwrap().interval,
             Duration::from_millis(100)
         );
         assert_eq!(
             a.timing(ProbeKind::Tcp, Plane::Pod),
-            Timing::default_of(ProbeKind::Tcp)
+            Some(Timing::default_of(ProbeKind::Tcp))
         );
     }
 

@@ -3,6 +3,7 @@
 //! An assignment comes from the aggregator ([`wire`]) or from a file ([`mod@file`]); both are checked here once and become
 //! a [`TargetSet`], and nothing past it can be malformed.
 
+pub mod external;
 pub mod file;
 pub mod force;
 pub mod wire;
@@ -17,6 +18,7 @@ use meshprobe_core::path::{Plane, ProbeKind};
 use meshprobe_core::stamp::{KeyError, Keys};
 use meshprobe_proto::convert::UnknownNumber;
 
+use self::external::ExternalTarget;
 use crate::spool::Way;
 
 /// Peers of one prober. The plan samples meshes that are larger.
@@ -24,6 +26,15 @@ pub const MAX_PEERS: usize = 16_384;
 
 /// DNS targets of one prober.
 pub const MAX_DNS_TARGETS: usize = 4_096;
+
+/// Names that are asked as an application asks them.
+pub const MAX_SEARCH_NAMES: usize = 64;
+
+/// Services behind virtual IPs.
+pub const MAX_SERVICES: usize = 256;
+
+/// Targets outside the mesh.
+pub const MAX_EXTERNAL_TARGETS: usize = 256;
 
 /// Addresses of one peer.
 pub const MAX_ADDRESSES: usize = 8;
@@ -52,8 +63,14 @@ pub struct TargetSet {
     pub peers: Vec<Peer>,
     /// DNS servers and names.
     pub dns: Vec<DnsTarget>,
-    /// How often, for each kind and plane that differs from the default.
-    pub timings: BTreeMap<(ProbeKind, Plane), Timing>,
+    /// Names as an application asks them.
+    pub search: Vec<SearchTarget>,
+    /// Virtual IPs in front of the responders.
+    pub services: Vec<ServiceTarget>,
+    /// Targets outside the mesh.
+    pub external: Vec<ExternalTarget>,
+    /// How often, for each kind and plane that differs from the default; `None`: not at all.
+    pub timings: BTreeMap<(ProbeKind, Plane), Option<Timing>>,
     /// When all is well, one report in this time.
     pub report_interval: Duration,
     /// Secrets of authenticated STAMP; `None`: unauthenticated mode.
@@ -75,6 +92,8 @@ pub struct Peer {
     pub phase: u16,
     /// Answered, but not probed.
     pub answer_only: bool,
+    /// In the sample that is probed by QUIC.
+    pub quic: bool,
 }
 
 /// An address of a peer.
@@ -88,6 +107,8 @@ pub struct PeerAddress {
     pub udp_port: Option<NonZeroU16>,
     /// Port for TCP connects, if there is one.
     pub tcp_port: Option<NonZeroU16>,
+    /// Port of its QUIC responder, if there is one.
+    pub quic_port: Option<NonZeroU16>,
 }
 
 /// One name asked of one DNS server address.
@@ -103,6 +124,22 @@ pub struct DnsTarget {
     pub expected_rcode: u8,
     /// What the address is.
     pub plane: Plane,
+}
+
+/// A name as an application asks it, by the node's resolv.conf.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SearchTarget {
+    /// As an application would write it.
+    pub name: String,
+}
+
+/// A virtual IP in front of the responders.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceTarget {
+    /// For people.
+    pub name: String,
+    /// Where it is.
+    pub address: SocketAddr,
 }
 
 /// Where reports can go.
@@ -127,12 +164,21 @@ impl Timing {
     /// What MEASUREMENT.md §2 says.
     pub const fn default_of(kind: ProbeKind) -> Self {
         let seconds = match kind {
-            ProbeKind::Udp => 1,
-            ProbeKind::Tcp | ProbeKind::DnsUdp | ProbeKind::DnsTcp => 5,
+            ProbeKind::Udp | ProbeKind::Service => 1,
+            ProbeKind::Tcp | ProbeKind::Icmp | ProbeKind::DnsUdp | ProbeKind::DnsTcp => 5,
+            ProbeKind::TcpConnect | ProbeKind::Tls | ProbeKind::Http => 10,
+            ProbeKind::Quic | ProbeKind::DnsSearch => 30,
+            ProbeKind::Mtu => 60,
+        };
+        let timeout = match kind {
+            ProbeKind::Mtu => 6,
+            ProbeKind::DnsSearch | ProbeKind::Tls | ProbeKind::TcpConnect => 5,
+            ProbeKind::Http => 10,
+            _ => 1,
         };
         Self {
             interval: Duration::from_secs(seconds),
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(timeout),
         }
     }
 
@@ -258,18 +304,35 @@ pub enum AssignmentError {
         #[source]
         source: KeyError,
     },
+    /// A name that is asked as an application asks it, and is none.
+    #[error("search name {0:?}: not a DNS name")]
+    SearchName(String),
+    /// A name for people that is empty, too long or has control characters.
+    #[error("{what} name {name:?}: 1 to 253 printable characters are taken")]
+    Label {
+        /// Of what.
+        what: &'static str,
+        /// What was assigned.
+        name: String,
+    },
+    /// A target outside the mesh that cannot be probed.
+    #[error("external target {name:?}: {reason}")]
+    External {
+        /// Which one.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A number that names nothing here.
     #[error(transparent)]
     Unknown(#[from] UnknownNumber),
 }
 
 impl TargetSet {
-    /// How often and how long.
-    pub fn timing(&self, kind: ProbeKind, plane: Plane) -> Timing {
-        self.timings
-            .get(&(kind, plane))
-            .copied()
-            .unwrap_or(Timing::default_of(kind))
+    /// How often and how long; `None`: this kind is not sent on this plane. ICMP is sent only where it is asked for.
+    pub fn timing(&self, kind: ProbeKind, plane: Plane) -> Option<Timing> {
+        let default = (kind != ProbeKind::Icmp).then(|| Timing::default_of(kind));
+        self.timings.get(&(kind, plane)).copied().unwrap_or(default)
     }
 
     /// What only the whole can get wrong.
@@ -280,6 +343,19 @@ impl TargetSet {
         }
         if self.dns.len() > MAX_DNS_TARGETS {
             return Err(too_many("DNS targets", self.dns.len(), MAX_DNS_TARGETS));
+        }
+        for (what, count, limit) in [
+            ("search names", self.search.len(), MAX_SEARCH_NAMES),
+            ("services", self.services.len(), MAX_SERVICES),
+            (
+                "external targets",
+                self.external.len(),
+                MAX_EXTERNAL_TARGETS,
+            ),
+        ] {
+            if count > limit {
+                return Err(too_many(what, count, limit));
+            }
         }
         let mut nodes = std::collections::HashSet::new();
         let mut ssids = std::collections::HashSet::from([self.ssid]);
@@ -302,13 +378,21 @@ impl TargetSet {
             }
         }
         for ((kind, _), timing) in &self.timings {
-            timing.check(*kind)?;
+            timing.map(|timing| timing.check(*kind)).transpose()?;
         }
         if !REPORT_INTERVALS.contains(&self.report_interval) {
             return Err(AssignmentError::ReportInterval(self.report_interval));
         }
         for target in &self.dns {
             target.check()?;
+        }
+        for target in &self.search {
+            if hickory_proto::rr::Name::from_ascii(&target.name).is_err() {
+                return Err(AssignmentError::SearchName(target.name.clone()));
+            }
+        }
+        for service in &self.services {
+            label("service", &service.name)?;
         }
         Ok(self)
     }
@@ -330,6 +414,16 @@ impl DnsTarget {
                 reason: error.to_string(),
             })
     }
+}
+
+/// A name for people.
+fn label(what: &'static str, name: &str) -> Result<(), AssignmentError> {
+    let bad = name.is_empty() || name.len() > 253 || name.chars().any(char::is_control);
+    if bad {
+        let name = name.chars().take(64).collect();
+        return Err(AssignmentError::Label { what, name });
+    }
+    Ok(())
 }
 
 fn ssid(who: &str, number: u32) -> Result<Ssid, AssignmentError> {

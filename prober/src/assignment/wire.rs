@@ -8,8 +8,8 @@ use meshprobe_core::stamp::{Key, Keys};
 use meshprobe_proto::{convert, v1};
 
 use super::{
-    AggregatorAddress, AssignmentError, DnsTarget, Peer, PeerAddress, TargetSet, Timing, node,
-    port, ssid,
+    AggregatorAddress, AssignmentError, DnsTarget, Peer, PeerAddress, SearchTarget, ServiceTarget,
+    TargetSet, Timing, node, port, ssid,
 };
 use crate::spool::Way;
 
@@ -26,6 +26,9 @@ impl TryFrom<v1::Assignment> for TargetSet {
             report_interval_millis,
             stamp_keys,
             aggregators,
+            search,
+            services,
+            external,
         } = message;
         let mut timings = BTreeMap::new();
         for schedule in schedules {
@@ -35,13 +38,26 @@ impl TryFrom<v1::Assignment> for TargetSet {
                 interval: Duration::from_millis(schedule.interval_millis.into()),
                 timeout: Duration::from_millis(schedule.timeout_millis.into()),
             };
-            timings.insert((kind, plane), timing);
+            let is_off = schedule.interval_millis == 0;
+            timings.insert((kind, plane), (!is_off).then_some(timing));
         }
         Self {
             generation,
             ssid: ssid("this prober", own_ssid)?,
             peers: peers.into_iter().map(peer).collect::<Result<_, _>>()?,
             dns: dns.into_iter().map(dns_target).collect::<Result<_, _>>()?,
+            search: search
+                .into_iter()
+                .map(|target| SearchTarget { name: target.name })
+                .collect(),
+            services: services
+                .into_iter()
+                .map(service)
+                .collect::<Result<_, _>>()?,
+            external: external
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
             timings,
             report_interval: Duration::from_millis(report_interval_millis.into()),
             stamp_keys: keys(&stamp_keys)?,
@@ -77,6 +93,7 @@ fn peer(message: v1::PeerTarget) -> Result<Peer, AssignmentError> {
             })?,
             udp_port: port(&message.node, entry.udp_port)?,
             tcp_port: port(&message.node, entry.tcp_port)?,
+            quic_port: port(&message.node, entry.quic_port)?,
         })
     };
     Ok(Peer {
@@ -88,7 +105,22 @@ fn peer(message: v1::PeerTarget) -> Result<Peer, AssignmentError> {
             .collect::<Result<_, _>>()?,
         phase: message.phase as u16,
         answer_only: message.answer_only,
+        quic: message.quic,
         node: name,
+    })
+}
+
+fn service(message: v1::ServiceTarget) -> Result<ServiceTarget, AssignmentError> {
+    Ok(ServiceTarget {
+        address: message
+            .address
+            .parse()
+            .map_err(|_| AssignmentError::Address {
+                who: message.name.clone(),
+                text: message.address.clone(),
+                expected: "an IP address and a port",
+            })?,
+        name: message.name,
     })
 }
 
@@ -144,9 +176,11 @@ mod tests {
                     ip: "10.0.0.2".into(),
                     udp_port: 4862,
                     tcp_port: 0,
+                    quic_port: 0,
                 }],
                 phase: 65_535,
                 answer_only: false,
+                quic: false,
             }],
             report_interval_millis: 10_000,
             ..v1::Assignment::default()

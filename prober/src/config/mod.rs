@@ -243,6 +243,7 @@ fn advertised(settings: &Settings, plane: Plane, listen: &[IpAddr], port: u16) -
             ip: ip.to_string(),
             udp_port: port.into(),
             tcp_port: port.into(),
+            quic_port: 0,
         })
         .collect();
     if plane == Plane::Pod
@@ -254,6 +255,7 @@ fn advertised(settings: &Settings, plane: Plane, listen: &[IpAddr], port: u16) -
             // Nobody has to listen there: a reset proves the way too.
             udp_port: 0,
             tcp_port: port.into(),
+            quic_port: 0,
         });
     }
     addresses

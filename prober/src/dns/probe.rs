@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, UdpSocket};
 use super::question::{Question, Verdict};
 use crate::path_id::PathId;
 use crate::plan::{DnsQueryTarget, Plan, Transport};
-use crate::runner::{Context, Probing};
+use crate::runner::{Context, Finding, Probing};
 use crate::schedule::Cadence;
 use crate::tcp::probe::connect_outcome;
 
@@ -24,6 +24,8 @@ use crate::tcp::probe::connect_outcome;
 const UDP_OCTETS: usize = 4096;
 
 impl Probing for DnsQueryTarget {
+    type Tools = ();
+
     fn path(&self) -> PathId {
         self.path
     }
@@ -44,10 +46,10 @@ impl Probing for DnsQueryTarget {
         plan.dns.clone()
     }
 
-    async fn probe(self, context: Arc<Context>, timeout: Duration) -> Outcome {
+    async fn probe(self, context: Arc<Context>, _tools: Arc<()>, timeout: Duration) -> Finding {
         // The name was checked with the assignment.
         let Ok(question) = Question::new(&self.question, rand::random()) else {
-            return Outcome::Invalid;
+            return Outcome::Invalid.into();
         };
         let server = self.question.address;
         let started = context.shared.clock.now();
@@ -72,6 +74,7 @@ impl Probing for DnsQueryTarget {
             Ok(Err(error)) => connect_outcome(&error),
             Err(_) => Outcome::Timeout,
         }
+        .into()
     }
 }
 

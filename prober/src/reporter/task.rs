@@ -163,6 +163,7 @@ impl Running {
                     .handle_ack(Incarnation(ack.incarnation), ReportSequence(ack.sequence));
             }
             v1::aggregator_message::Message::Confirm(confirm) => self.handle_confirm(&confirm),
+            v1::aggregator_message::Message::RunProbe(_) => {}
         }
     }
 

@@ -21,11 +21,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::ECHO_OCTETS;
 use crate::path_id::PathId;
 use crate::plan::{Expectation, Plan, TcpTarget};
-use crate::runner::{Context, Probing};
+use crate::runner::{Context, Finding, Probing};
 use crate::schedule::Cadence;
 use crate::sys;
 
 impl Probing for TcpTarget {
+    type Tools = ();
+
     fn path(&self) -> PathId {
         self.path
     }
@@ -46,7 +48,7 @@ impl Probing for TcpTarget {
         plan.tcp.clone()
     }
 
-    async fn probe(self, context: Arc<Context>, timeout: Duration) -> Outcome {
+    async fn probe(self, context: Arc<Context>, _tools: Arc<()>, timeout: Duration) -> Finding {
         let attempt = async {
             match self.expectation {
                 Expectation::Echo => echo(&context, self.address).await,
@@ -56,6 +58,7 @@ impl Probing for TcpTarget {
         tokio::time::timeout(timeout, attempt)
             .await
             .unwrap_or(Outcome::Timeout)
+            .into()
     }
 }
 

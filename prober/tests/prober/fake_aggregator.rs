@@ -116,6 +116,8 @@ impl FakeAggregator {
                 Up::Report(_) => "report",
                 Up::HostFacts(_) => "facts",
                 Up::Goodbye(_) => "goodbye",
+                Up::Trace(_) => "trace",
+                Up::ProbeResult(_) => "probe-result",
             })
         })
     }

@@ -25,9 +25,11 @@ fn assignment(peer: Ipv4Addr, report_interval_millis: u32) -> v1::Assignment {
                 ip: peer.to_string(),
                 udp_port: PORT.into(),
                 tcp_port: PORT.into(),
+                quic_port: 0,
             }],
             phase: 0,
             answer_only: false,
+            quic: false,
         }],
         schedules: vec![v1::KindSchedule {
             kind: v1::ProbeKind::Udp.into(),

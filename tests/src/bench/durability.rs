@@ -352,6 +352,7 @@ impl SimulatedProber {
                 ip: format!("10.244.{high}.{low}"),
                 udp_port: 4862,
                 tcp_port: 4862,
+                quic_port: 0,
             }],
             way: v1::WayHome::Overlay.into(),
             ..v1::Hello::default()

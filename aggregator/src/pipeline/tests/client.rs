@@ -241,6 +241,7 @@ pub(super) fn hello(node: &str, incarnation: u64, last: u8) -> v1::Hello {
             ip: format!("10.244.0.{last}"),
             udp_port: 4862,
             tcp_port: 4862,
+            quic_port: 0,
         }],
         way: v1::WayHome::Overlay.into(),
         ..v1::Hello::default()
