@@ -12,7 +12,7 @@ use crate::{
     judge::JudgeConfig,
     membership::{MembershipConfig, NodeAddress, Remembered, StaticNode, WayHome},
     pipeline::PipelineConfig,
-    plan::{DnsProbe, PlanConfig, Schedule},
+    plan::{DnsProbe, Pace, PlanConfig, Schedule},
 };
 
 /// Everything that the pipeline wants to know. Reads the files with STAMP secrets.
@@ -124,6 +124,10 @@ fn plan(config: &Config) -> anyhow::Result<PlanConfig> {
         .context("stamp_key_files")?;
     Ok(PlanConfig {
         schedules,
+        udp_pace: match config.probing.udp {
+            Some(_) => Pace::Configured,
+            None => Pace::BySize,
+        },
         report_interval: config.probing.report_interval.duration(),
         dns: dns.collect(),
         stamp_keys,
@@ -163,6 +167,7 @@ mod tests {
         let settings = pipeline(&config).unwrap();
         assert_eq!(settings.plan.interval(ProbeKind::Udp, Plane::Pod), None);
         assert!(settings.plan.interval(ProbeKind::Tcp, Plane::Pod).is_some());
+        assert_eq!(settings.plan.udp_pace, Pace::Configured);
         assert_eq!(settings.membership.static_nodes[0].region, "r1");
         assert_eq!(
             settings

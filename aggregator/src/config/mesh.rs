@@ -133,8 +133,9 @@ impl Rcode {
 pub struct Probing {
     /// When all is well, one report in this time.
     pub report_interval: HumanDuration,
-    /// STAMP between nodes.
-    pub udp: KindInterval,
+    /// STAMP between nodes. Not given: once a second, twice where there are at most three nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<KindInterval>,
     /// TCP between nodes.
     pub tcp: KindInterval,
     /// DNS over UDP.
@@ -151,7 +152,7 @@ impl Default for Probing {
         };
         Self {
             report_interval: HumanDuration::from_secs(10),
-            udp: every(1_000, 250),
+            udp: None,
             tcp: every(5_000, 1_000),
             dns_udp: every(5_000, 1_000),
             dns_tcp: every(5_000, 1_000),
@@ -162,8 +163,12 @@ impl Default for Probing {
 impl Probing {
     /// Each kind with its interval.
     pub fn kinds(&self) -> [(ProbeKind, KindInterval); 4] {
+        let udp = self.udp.unwrap_or(KindInterval {
+            interval: HumanDuration::from_millis(1_000),
+            timeout: HumanDuration::from_millis(250),
+        });
         [
-            (ProbeKind::Udp, self.udp),
+            (ProbeKind::Udp, udp),
             (ProbeKind::Tcp, self.tcp),
             (ProbeKind::DnsUdp, self.dns_udp),
             (ProbeKind::DnsTcp, self.dns_tcp),

@@ -9,7 +9,7 @@ use meshprobe_core::time::Moment;
 use tokio::sync::{oneshot, watch};
 
 use super::Mesh;
-use crate::matrix::{Census, CensusResult, Listing, Reading};
+use crate::matrix::{Census, CensusResult, Listing, Reading, Rhythm};
 use crate::membership::Membership;
 use crate::pipeline::Now;
 use crate::plan::Roster;
@@ -160,13 +160,16 @@ impl Mesh {
         // Also larger than any that another process before this one gave out.
         let since_epoch = u64::try_from(now.wall.as_millisecond()).unwrap_or(0);
         let generation = since_epoch.max(before + 1);
-        let roster = Roster::of(&self.membership, Arc::clone(&self.plan), generation);
+        let present = self.membership.present().count();
+        let plan = Arc::new(self.plan.in_force(present));
+        self.matrix.set_rhythm(Rhythm::of(&plan));
+        self.matrix.set_nodes(present);
+        let roster = Roster::of(&self.membership, plan, generation);
         self.published.plan_version = self.membership.plan_version();
         self.published.roster_at = None;
         self.published.no_roster_before = now.moment + roster_gap(roster.nodes().len());
         self.published.rosters.send_replace(Arc::new(roster));
         self.judge.sync_nodes(&self.membership, now.moment);
-        self.matrix.set_nodes(self.membership.present().count());
     }
 
     pub(super) fn publish_snapshot(&mut self, now: Now) {

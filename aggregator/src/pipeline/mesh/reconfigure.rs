@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Mesh;
-use crate::matrix::Rhythm;
 use crate::membership::JoinError;
 use crate::pipeline::{Now, PipelineConfig};
 
@@ -23,7 +22,6 @@ impl Mesh {
         } = config;
         self.membership.reconfigure(membership, now.wall)?;
         self.matrix.grow(self.membership.index_bound());
-        self.matrix.set_rhythm(Rhythm::of(&plan));
         self.plan = Arc::new(plan);
         self.judge.reconfigure(judge);
         self.publish_roster(now);

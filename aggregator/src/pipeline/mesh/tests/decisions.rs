@@ -1,10 +1,11 @@
 //! What opens, what ends, and what does neither.
 
 use meshprobe_core::dark::{NodeState, Pattern};
+use meshprobe_core::verdict::Thresholds;
 use tokio::sync::mpsc;
 
 use super::super::*;
-use super::world::World;
+use super::world::{UDP, World};
 use crate::incident::Transition;
 use crate::membership::StoreChange;
 use crate::snapshot::Judging;
@@ -25,6 +26,34 @@ fn a_healthy_mesh_opens_nothing() {
             .count(meshprobe_core::verdict::Verdict::Healthy),
         30
     );
+}
+
+#[test]
+fn three_nodes_probe_twice_a_second_until_a_fourth_one_joins() {
+    let mut world = World::new(4);
+    let intervals = |world: &World| {
+        let roster = world.mesh.rosters().borrow().clone();
+        let name = NodeName::try_from("mesh-0").unwrap();
+        let assignment = crate::plan::assignment(&roster.plan, &roster, &name, Plane::Pod).unwrap();
+        let udp = i32::from(v1::ProbeKind::Udp);
+        let schedules = assignment.schedules.iter().filter(|s| s.kind == udp);
+        let assigned: Vec<u32> = schedules.map(|s| s.interval_millis).collect();
+        let cells = world.mesh.matrix.layer(UDP).unwrap();
+        (assigned, *cells.thresholds())
+    };
+    for node in 0..3 {
+        world.connect(node);
+    }
+    world.run(12_000, None);
+    let (assigned, small) = intervals(&world);
+    assert_eq!(assigned, [500]);
+    world.connect(3);
+    world.run(12_000, None);
+    let (assigned, large) = intervals(&world);
+    assert_eq!(assigned, [1_000]);
+    let expected = |nodes: u64, interval| Thresholds::for_mesh(nodes * (nodes - 1), interval, 10.0);
+    assert_eq!(small, expected(3, 0.5));
+    assert_eq!(large, expected(4, 1.0));
 }
 
 #[test]
