@@ -31,6 +31,8 @@ use crate::hostfacts::watch_facts;
 use crate::mailbox::{Command, mailbox};
 use crate::metrics::Metrics;
 use crate::plan::{DnsQueryTarget, Plan, Registry, TcpTarget};
+use crate::quic::probe::{QuicProbe, QuicTools};
+use crate::quic::responder::QuicResponder;
 use crate::reloader::Reloader;
 use crate::reporter::task::{Reporter, Request};
 use crate::reporter::way::WayTask;
@@ -41,7 +43,7 @@ use crate::sys;
 use crate::tcp::echo::EchoResponder;
 use crate::udp::engine::Engine;
 use crate::udp::responder::Responder;
-use crate::udp::sockets::{AddressSockets, bind_echo};
+use crate::udp::sockets::{AddressSockets, bind_echo, bind_quic};
 
 /// Report interval before the first assignment.
 const FIRST_REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -65,6 +67,8 @@ pub struct App {
     echoes: Vec<EchoResponder>,
     tcp: Runner<TcpTarget>,
     dns: Runner<DnsQueryTarget>,
+    quic: Runner<QuicProbe>,
+    quic_responders: Vec<QuicResponder>,
     reporter: Reporter,
     ways: Vec<WayTask>,
     facts_tx: watch::Sender<Option<Arc<v1::HostFacts>>>,
@@ -83,6 +87,8 @@ pub struct Bound {
     pub udp: Vec<SocketAddr>,
     /// Echo responders.
     pub tcp: Vec<SocketAddr>,
+    /// QUIC responders.
+    pub quic: Vec<SocketAddr>,
     /// The admin port.
     pub admin: SocketAddr,
 }
@@ -122,8 +128,16 @@ impl App {
             echo_listeners.push(bind_echo(address).map_err(Failure::runtime)?);
             sockets.push(pair);
         }
+        let quic_sockets = config
+            .quic_port
+            .iter()
+            .flat_map(|port| config.listen.iter().map(|ip| SocketAddr::new(*ip, *port)))
+            .map(bind_quic)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Failure::runtime)?;
         let admin_listener = listen_tcp("listen.admin", config.admin).map_err(Failure::runtime)?;
-        let bound = bound(&sockets, &echo_listeners, &admin_listener).map_err(Failure::runtime)?;
+        let bound = bound(&sockets, &echo_listeners, &quic_sockets, &admin_listener)
+            .map_err(Failure::runtime)?;
 
         let clock = Clock::new();
         let incarnation = Incarnation(u64::try_from(clock.unix_nanos() / 1_000).unwrap_or(0));
@@ -161,7 +175,14 @@ impl App {
             plan_rx.clone(),
             Some(tcp_confirm_rx),
         );
-        let dns = Runner::new(context, (), plan_rx, None);
+        let dns = Runner::new(Arc::clone(&context), (), plan_rx.clone(), None);
+        let quic_responders = quic_sockets
+            .into_iter()
+            .map(|socket| QuicResponder::new(socket, shared.clone(), plan_rx.clone()))
+            .collect::<Result<_, _>>()
+            .context("start the QUIC responder")?;
+        let quic_tools = QuicTools::new().context("prepare QUIC probes")?;
+        let quic = Runner::new(context, quic_tools, plan_rx, None);
 
         let readiness = Readiness::new();
         let assigned = readiness.condition("assignment", "no assignment yet");
@@ -232,6 +253,8 @@ impl App {
             echoes,
             tcp,
             dns,
+            quic,
+            quic_responders,
             reporter,
             ways,
             facts_tx,
@@ -274,6 +297,8 @@ impl App {
             echoes,
             tcp,
             dns,
+            quic,
+            quic_responders,
             reporter,
             ways,
             facts_tx,
@@ -284,13 +309,22 @@ impl App {
             reload: (_, reloads),
             bound,
         } = self;
-        info!(udp = ?bound.udp, tcp = ?bound.tcp, admin = %bound.admin, "Listening");
+        info!(udp = ?bound.udp, tcp = ?bound.tcp, quic = ?bound.quic, admin = %bound.admin, "Listening");
         let ways_stop = Shutdown::new();
         let finished = Shutdown::new();
         tasks.spawn_blocking("udp-engine", move || engine.run());
         for echo in echoes {
             tasks.spawn("tcp-echo", echo.run(finished.clone()));
         }
+        for responder in quic_responders {
+            tasks.spawn("quic-responder", responder.run(finished.clone()));
+        }
+        let token = running_tx.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("quic-probes", async move {
+            quic.run(stop).await;
+            drop(token);
+        });
         let token = running_tx.clone();
         let stop = shutdown.clone();
         tasks.spawn("tcp-probes", async move {
@@ -337,6 +371,7 @@ async fn release_startup_memory(shutdown: Shutdown) {
 fn bound(
     sockets: &[AddressSockets],
     echoes: &[std::net::TcpListener],
+    quic: &[std::net::UdpSocket],
     admin: &std::net::TcpListener,
 ) -> std::io::Result<Bound> {
     Ok(Bound {
@@ -347,6 +382,10 @@ fn bound(
         tcp: echoes
             .iter()
             .map(std::net::TcpListener::local_addr)
+            .collect::<Result<_, _>>()?,
+        quic: quic
+            .iter()
+            .map(std::net::UdpSocket::local_addr)
             .collect::<Result<_, _>>()?,
         admin: admin.local_addr()?,
     })

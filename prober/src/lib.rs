@@ -23,7 +23,7 @@
 //! |---|---|---|
 //! | [`udp::engine`] (a thread) | UDP sockets, sender, responder | on `End`, last of all |
 //! | [`runner`] for [`tcp`] and [`dns`] | schedule, probes under way | on shutdown, when they have ended |
-//! | [`tcp::echo`] | the TCP responder | after the goodbye |
+//! | [`tcp::echo`], [`quic::responder`] | the TCP and QUIC responders | after the goodbye |
 //! | [`reporter`] | spool, streams, assignment | after the goodbye |
 //! | [`hostfacts`] | – | on shutdown |
 //!
@@ -48,6 +48,7 @@ pub mod metrics;
 pub mod path_id;
 pub mod patience;
 pub mod plan;
+pub mod quic;
 pub mod reloader;
 pub mod report;
 pub mod reporter;

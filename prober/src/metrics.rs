@@ -84,6 +84,10 @@ pub struct Metrics {
     pub echo_answers: Counter,
     /// Connections to the echo responder that were refused or timed out.
     pub echo_refused: Counter,
+    /// QUIC handshakes that were answered.
+    pub quic_answers: Counter,
+    /// QUIC handshakes that were refused: too many at once.
+    pub quic_refused: Counter,
     /// DNS answers with an id or a question that was not asked.
     pub dns_wrong_answers: Counter,
     /// DNS answers that were truncated.
@@ -187,6 +191,8 @@ impl Metrics {
         let tcp_syn_retransmissions = counter("tcp_syn_retransmissions", "SYN segments sent again");
         let echo_answers = counter("echo_answers", "TCP echo connections that were answered");
         let echo_refused = counter("echo_refused", "TCP echo connections that were cut off");
+        let quic_answers = counter("quic_answers", "QUIC handshakes that were answered");
+        let quic_refused = counter("quic_refused", "QUIC handshakes that were refused");
         let dns_wrong_answers = counter(
             "dns_wrong_answers",
             "DNS answers with an id or question that was not asked",
@@ -238,6 +244,8 @@ impl Metrics {
             tcp_syn_retransmissions,
             echo_answers,
             echo_refused,
+            quic_answers,
+            quic_refused,
             dns_wrong_answers,
             dns_truncated,
             assignments_refused,

@@ -17,6 +17,7 @@ use meshprobe_daemon::logging::LogConfig;
 use meshprobe_proto::v1;
 
 use crate::assignment::{self, AggregatorAddress};
+use crate::quic::config::DEFAULT_QUIC_PORT;
 use crate::reporter::way::TlsFiles;
 use crate::spool::Way;
 pub use settings::{
@@ -58,6 +59,8 @@ pub struct Config {
     pub port: u16,
     /// Where the admin port listens.
     pub admin: SocketAddr,
+    /// UDP port of the QUIC responder; `None`: none.
+    pub quic_port: Option<u16>,
     /// Where peers can probe this node.
     pub addresses: Vec<v1::Address>,
     /// The aggregators.
@@ -115,7 +118,13 @@ impl Config {
         if listen.is_empty() {
             listen.push(Ipv4Addr::UNSPECIFIED.into());
         }
-        let addresses = advertised(&settings, plane, &listen, port);
+        let quic_port = settings.listen.quic_port.unwrap_or(DEFAULT_QUIC_PORT);
+        problems.require(
+            quic_port == 0 || quic_port != port,
+            "listen.quic_port",
+            || format!("the STAMP responder has port {port}; write another one, or 0 for no QUIC"),
+        );
+        let addresses = advertised(&settings, plane, &listen, port, quic_port);
         let aggregators = aggregators(&settings.aggregator, &mut problems);
         let has_file = settings.assignment.file.is_some();
         problems.require(
@@ -151,6 +160,7 @@ impl Config {
                 .unwrap_or(SocketAddr::new(listen[0], DEFAULT_ADMIN_PORT)),
             listen,
             port,
+            quic_port: (quic_port != 0).then_some(quic_port),
             addresses,
             aggregators,
             tls,
@@ -183,6 +193,7 @@ impl Config {
             labels,
             listen,
             port,
+            quic_port,
             admin,
             addresses,
             aggregators: _,
@@ -199,6 +210,7 @@ impl Config {
             || *labels != next.labels
             || *listen != next.listen
             || *port != next.port
+            || *quic_port != next.quic_port
             || *admin != next.admin
             || *addresses != next.addresses
             || *tls != next.tls
@@ -229,7 +241,13 @@ fn node_name(settings: &NodeSettings, hostname: &str, problems: &mut ConfigProbl
     NodeName::try_from("refused").unwrap()
 }
 
-fn advertised(settings: &Settings, plane: Plane, listen: &[IpAddr], port: u16) -> Vec<v1::Address> {
+fn advertised(
+    settings: &Settings,
+    plane: Plane,
+    listen: &[IpAddr],
+    port: u16,
+    quic_port: u16,
+) -> Vec<v1::Address> {
     let own = if settings.listen.advertise.is_empty() {
         listen
     } else {
@@ -243,7 +261,7 @@ fn advertised(settings: &Settings, plane: Plane, listen: &[IpAddr], port: u16) -
             ip: ip.to_string(),
             udp_port: port.into(),
             tcp_port: port.into(),
-            quic_port: 0,
+            quic_port: quic_port.into(),
         })
         .collect();
     if plane == Plane::Pod

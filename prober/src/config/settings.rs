@@ -55,6 +55,8 @@ pub struct ListenSettings {
     pub addresses: Vec<Spanned<IpAddr>>,
     /// UDP and TCP port of the responders; default 4862.
     pub port: Option<u16>,
+    /// UDP port of the QUIC responder; default 4863; 0: none.
+    pub quic_port: Option<u16>,
     /// Admin port; default: port 4864 of the first address.
     pub admin: Option<SocketAddr>,
     /// Under which addresses peers reach this prober, if they differ from `addresses` (NAT).

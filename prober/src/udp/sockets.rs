@@ -131,6 +131,11 @@ pub fn bind_echo(address: SocketAddr) -> Result<TcpListener, ListenError> {
     Ok(socket.into())
 }
 
+/// Binds the QUIC responder's socket.
+pub fn bind_quic(address: SocketAddr) -> Result<UdpSocket, ListenError> {
+    bind(address, Type::DGRAM, Protocol::UDP).map(Into::into)
+}
+
 /// Binds a non-blocking socket of one family only: `::` beside `0.0.0.0` is two sockets, as it is two kinds of paths.
 fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> Result<Socket, ListenError> {
     let bind = || -> io::Result<Socket> {

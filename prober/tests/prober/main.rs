@@ -11,3 +11,4 @@ mod fake_aggregator;
 mod home;
 mod loopback;
 mod mesh;
+mod quic;

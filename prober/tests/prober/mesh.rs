@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 /// Ports of the responders and of the admin pages; addresses differ.
 pub(crate) const PORT: u16 = 14_862;
+pub(crate) const QUIC_PORT: u16 = 14_863;
 const ADMIN_PORT: u16 = 14_864;
 
 /// How long something may take that should happen soon.
@@ -55,13 +56,14 @@ impl MeshFile {
         for (i, (name, ip)) in nodes.iter().enumerate() {
             writeln!(
                 text,
-                "  - {{name: {name}, ssid: {}, addresses: [{{plane: pod, ip: {ip}, udp_port: {PORT}, tcp_port: {PORT}}}]}}",
+                "  - {{name: {name}, ssid: {}, addresses: [{{plane: pod, ip: {ip}, udp_port: {PORT}, tcp_port: {PORT}, quic_port: {QUIC_PORT}}}]}}",
                 i + 1
             )
             .unwrap();
         }
         text.push_str(
             "schedules:\n  - {kind: udp, plane: pod, interval: 100ms}\n  - {kind: tcp, plane: pod, interval: 200ms}\n  \
+             - {kind: quic, plane: pod, interval: 300ms}\n  \
              - {kind: dns-udp, plane: service, interval: 200ms}\n  - {kind: dns-tcp, plane: service, interval: 200ms}\n",
         );
         text.push_str(rest);
@@ -91,7 +93,7 @@ impl Prober {
     /// Starts one; `rest` are further lines of its configuration.
     pub(crate) fn start(name: &str, ip: Ipv4Addr, rest: &str) -> Self {
         let text = format!(
-            "node: {{name: {name}}}\nlisten: {{addresses: [{ip}], port: {PORT}, admin: '{ip}:{ADMIN_PORT}'}}\n{rest}"
+            "node: {{name: {name}}}\nlisten: {{addresses: [{ip}], port: {PORT}, quic_port: {QUIC_PORT}, admin: '{ip}:{ADMIN_PORT}'}}\n{rest}"
         );
         let path = Path::new("test.yaml");
         let config = Config::from_settings(parse(&text, path).unwrap(), path, "unused").unwrap();
