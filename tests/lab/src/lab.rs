@@ -3,7 +3,6 @@
 mod build;
 mod sysctl;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -13,21 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::batch::{self, CommandError};
-use crate::dns::{DnsCommand, DnsRole};
+use crate::dns::DnsServers;
 use crate::enter::{Inside, PRIVATE_DIRECTORY};
+use crate::external::{self, External, LabTarget};
 use crate::fault::ProberHook;
 use crate::fault::hold::Holds;
+use crate::fault::routes::Routes;
 use crate::lookup::{self, Lookup, Transport};
 use crate::namespace::{self, NamespaceError};
-use crate::process::{Process, ProcessBuilder, ProcessError};
+use crate::process::{ProcessBuilder, ProcessError};
 use crate::raw::{self, BeforeExec};
-use crate::spec::{LabSpec, SpecError};
+use crate::service::{self, LabService};
+use crate::spec::{Families, LabSpec, SpecError};
 use crate::tools::{Tools, ToolsError};
 use crate::wiring::{LabAggregator, LabDns, LabNode, LabZone, Plan};
-
-/// A freshly started DNS server answers within this.
-const DNS_PATIENCE: Duration = Duration::from_secs(10);
-const DNS_QUESTION_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The cluster could not be built or kept.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +55,16 @@ pub enum LabError {
         #[source]
         source: io::Error,
     },
-    #[error("the DNS server {name} does not answer; its log is {}", log.display())]
+    #[error("the DNS server {name} does not answer as it should; its log is {}", log.display())]
     DnsSilent { name: String, log: PathBuf },
+    #[error("make certificates for the external targets")]
+    Certificates(#[from] rcgen::Error),
+    #[error("the server {name} on the internet does not answer; its log is {}", log.display())]
+    ServerSilent { name: String, log: PathBuf },
+    #[error(
+        "the forward proxy needs `tinyproxy`: install it with\n    apt-get install --no-install-recommends tinyproxy-bin"
+    )]
+    NoProxy,
 }
 
 /// A running virtual cluster. Clones are the same cluster; the last one to go removes it.
@@ -72,18 +78,12 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) tools: Tools,
     state_directory: PathBuf,
-    dns_servers: BTreeMap<String, DnsServerSlot>,
+    pub(crate) dns: DnsServers,
+    pub(crate) external: External,
     pub(crate) holds: Mutex<Holds>,
+    pub(crate) routes: Mutex<Routes>,
     prober_hook: Mutex<Option<Arc<dyn ProberHook>>>,
     fault_serial: AtomicU32,
-}
-
-/// A DNS server of the lab's own, which faults stop and start.
-#[derive(Debug)]
-struct DnsServerSlot {
-    role: DnsRole,
-    command: DnsCommand,
-    process: Mutex<Option<Process>>,
 }
 
 impl Lab {
@@ -113,9 +113,44 @@ impl Lab {
         &self.shared.plan.dns
     }
 
+    /// The virtual IP in front of the probers' own responders.
+    pub fn responder_service(&self) -> LabService {
+        service::responders(self.nodes())
+    }
+
+    /// The web servers on the internet.
+    pub fn external_targets(&self) -> &'static [LabTarget] {
+        &external::TARGETS
+    }
+
+    /// The certificate, in PEM, of the authority that signed the external targets' certificates: the file of a `ca_file` setting.
+    pub fn ca_file(&self) -> &Path {
+        self.shared.external.authority()
+    }
+
+    /// Starts the forward proxy on the internet, unless it runs, and returns its address. It tunnels to the ports 80 and 443.
+    pub fn start_proxy(&self) -> Result<SocketAddr, LabError> {
+        self.shared.external.start_proxy()
+    }
+
+    /// Kills the forward proxy, if it runs.
+    pub fn stop_proxy(&self) -> Result<(), LabError> {
+        Ok(self.shared.external.stop_proxy()?)
+    }
+
     /// Where the aggregator is to run, and how it is reached.
     pub fn aggregator(&self) -> &LabAggregator {
         &self.shared.plan.aggregator
+    }
+
+    /// Which families the cluster's addresses are of.
+    pub fn families(&self) -> Families {
+        self.shared.plan.families
+    }
+
+    /// Whether a second prober is to run on every node, in the node's own namespace.
+    pub fn has_host_probers(&self) -> bool {
+        self.shared.plan.host_probers
     }
 
     /// Where processes write; see [`Inside::state_directory`].
@@ -150,6 +185,7 @@ impl Lab {
         let mut command = Command::new(match program {
             "ip" => self.shared.tools.ip.as_path(),
             "bridge" => self.shared.tools.bridge.as_path(),
+            "tc" => self.shared.tools.tc.as_path(),
             "nft" => self.shared.tools.nft.as_path(),
             other => Path::new(other),
         });
@@ -206,7 +242,8 @@ impl Lab {
         lookup::lookup_in(namespace, server, name, transport, timeout)
     }
 
-    /// Says how probers are killed and restarted: they are the caller's processes. Needed for the fault `prober-down` only.
+    /// Says how probers are killed, restarted and stopped: they are the caller's processes. Needed for the faults `prober-down` and
+    /// `throttled-prober` only.
     pub fn set_prober_hook(&self, hook: Arc<dyn ProberHook>) {
         *lock(&self.shared.prober_hook) = Some(hook);
     }
@@ -227,62 +264,12 @@ impl Shared {
         command.args(["-f", "-"]);
         run_in(namespace, command, script).map(drop)
     }
-
-    /// Kills a DNS server as `kill -9` does.
-    pub(crate) fn stop_dns(&self, name: &str) -> Result<(), ProcessError> {
-        if let Some(slot) = self.dns_servers.get(name)
-            && let Some(mut process) = lock(&slot.process).take()
-        {
-            process.kill()?;
-        }
-        Ok(())
-    }
-
-    /// Starts a DNS server and waits until it answers.
-    pub(crate) fn start_dns(&self, name: &str) -> Result<(), LabError> {
-        let Some(slot) = self.dns_servers.get(name) else {
-            return Ok(());
-        };
-        let resolv_conf = Some(resolv_conf_path(&slot.role.namespace));
-        let process = ProcessBuilder::new(
-            name,
-            &slot.role.namespace,
-            &slot.command.program,
-            &self.state_directory,
-            resolv_conf,
-        )
-        .args(&slot.command.arguments)
-        .spawn()?;
-        let log = process.stderr_path().to_owned();
-        *lock(&slot.process) = Some(process);
-        let server = SocketAddr::from((slot.role.address, crate::addressing::DNS_PORT));
-        let attempts = DNS_PATIENCE.as_millis() / DNS_QUESTION_TIMEOUT.as_millis();
-        for _ in 0..attempts {
-            let asked = lookup::lookup_in(
-                &slot.role.namespace,
-                server,
-                "ready.cluster.local",
-                Transport::Udp,
-                DNS_QUESTION_TIMEOUT,
-            );
-            if asked.is_ok() {
-                return Ok(());
-            }
-            // A port that nobody listens on refuses at once.
-            std::thread::sleep(DNS_QUESTION_TIMEOUT / 10);
-        }
-        Err(LabError::DnsSilent {
-            name: name.to_owned(),
-            log,
-        })
-    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for slot in self.dns_servers.values() {
-            drop(lock(&slot.process).take());
-        }
+        self.dns.end();
+        self.external.end();
         if let Err(error) = batch::ip_forced(&self.tools.ip, &self.plan.namespace_script("delete"))
         {
             tracing::warn!(%error, "Could not remove the namespaces; they go with the process");
@@ -295,7 +282,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn resolv_conf_path(namespace: &str) -> PathBuf {
+pub(crate) fn resolv_conf_path(namespace: &str) -> PathBuf {
     Path::new(PRIVATE_DIRECTORY).join("resolv").join(namespace)
 }
 

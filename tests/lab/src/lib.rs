@@ -4,7 +4,7 @@
 //! routes, address translation, DNS servers and processes, and knows nothing of meshprobe; only [`mesh`] does.
 //!
 //! ```text
-//!                        namespace internet   203.0.113.10 www · .20 webhook receiver · .53 DNS
+//!                        namespace internet   203.0.113.10 www · .11 registry · .20 webhook receiver · .30 proxy · .53 DNS
 //!                                │ 203.0.113.0/24
 //!            masquerade ┌────────┴────────── namespace fabric ───────────────────┐
 //!                       │  router                                                │
@@ -25,6 +25,7 @@
 //!                              (aggregator :4860)                                 (unbound or coredns)
 //!
 //!  virtual IPs on every node:  10.96.0.10:53 → a DNS instance at random    10.96.0.20:4860 → aggregator
+//!                              10.96.0.30:4862 → the responder of one of three probers at random
 //!  on every node's address:    :30860 → aggregator, masqueraded (the way home that needs no overlay route)
 //! ```
 //!
@@ -46,6 +47,7 @@ pub mod addressing;
 mod batch;
 mod dns;
 mod enter;
+mod external;
 pub mod fault;
 mod lab;
 mod lookup;
@@ -54,17 +56,20 @@ mod namespace;
 mod process;
 mod raw;
 mod script;
+mod service;
 mod spec;
 mod tools;
 mod wiring;
 
 pub use batch::CommandError;
 pub use enter::{EnterError, HostSocket, Inside, enter};
+pub use external::{LabTarget, STATUSES};
 pub use fault::{Fault, FaultError, Injected, ParseFaultError, ProberHook};
 pub use lab::{Lab, LabError};
 pub use lookup::{Lookup, Transport};
 pub use namespace::NamespaceError;
 pub use process::{Process, ProcessBuilder, ProcessError};
-pub use spec::{LabSpec, Placement, SpecError};
+pub use service::{LabBackend, LabService};
+pub use spec::{Families, LabSpec, Placement, SpecError};
 pub use tools::ToolsError;
 pub use wiring::{LabAggregator, LabDns, LabNode, LabZone};

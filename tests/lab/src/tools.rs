@@ -12,8 +12,12 @@ const ADMIN_DIRECTORIES: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "
 pub(crate) struct Tools {
     pub(crate) ip: PathBuf,
     pub(crate) bridge: PathBuf,
+    pub(crate) tc: PathBuf,
     pub(crate) nft: PathBuf,
     pub(crate) dns: DnsServer,
+    pub(crate) nginx: PathBuf,
+    /// Needed only where somebody asks for a proxy.
+    pub(crate) tinyproxy: Option<PathBuf>,
 }
 
 /// Which DNS server runs in the cluster.
@@ -67,18 +71,23 @@ impl Tools {
         };
         let ip = need("ip", "iproute2");
         let bridge = need("bridge", "iproute2");
+        let tc = need("tc", "iproute2");
         let nft = need("nft", "nftables");
         // CoreDNS is what clusters run; Debian does not package it, so it is taken only where somebody put it.
         let dns = match find_program(directories, "coredns") {
             Some(path) => DnsServer::CoreDns(path),
             None => DnsServer::Unbound(need("unbound", "unbound")),
         };
+        let nginx = need("nginx", "nginx");
         if missing.is_empty() {
             Ok(Self {
                 ip,
                 bridge,
+                tc,
                 nft,
                 dns,
+                nginx,
+                tinyproxy: find_program(directories, "tinyproxy"),
             })
         } else {
             Err(ToolsError { missing })
@@ -107,8 +116,8 @@ mod tests {
         let error = Tools::find_in(&[]).expect_err("nothing is found in no directory");
         assert_eq!(
             error.to_string(),
-            "the virtual cluster needs `ip`, `bridge`, `nft`, `unbound`: install them with\n    \
-             apt-get install --no-install-recommends iproute2 nftables unbound"
+            "the virtual cluster needs `ip`, `bridge`, `tc`, `nft`, `unbound`, `nginx`: install them with\n    \
+             apt-get install --no-install-recommends iproute2 nftables unbound nginx"
         );
     }
 }

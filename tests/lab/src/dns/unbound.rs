@@ -1,9 +1,9 @@
 //! Unbound's configuration.
 
-use super::{DnsRole, TTL_SECONDS};
+use super::{DnsRole, TTL_SECONDS, Wrongs};
 use crate::script::push;
 
-pub(super) fn config(role: &DnsRole) -> String {
+pub(super) fn config(role: &DnsRole, wrongs: &Wrongs) -> String {
     // No user to change to (a user namespace may have only one), no chroot, no files outside of our own.
     // The times that a dead upstream is remembered are cut to seconds: a healed fault must show as healed.
     let mut config = format!(
@@ -33,23 +33,34 @@ pub(super) fn config(role: &DnsRole) -> String {
          \x20 cache-max-negative-ttl: 1\n\
          \x20 infra-host-ttl: 2\n\
          \x20 infra-keep-probing: yes\n\
-         \x20 infra-cache-max-rtt: 1000\n\
-         \x20 local-zone: \"{zone}\" static\n\
-         \x20 local-data: \"{zone} {TTL_SECONDS} IN SOA {zone} {zone} 1 7200 1800 86400 {TTL_SECONDS}\"\n",
+         \x20 infra-cache-max-rtt: 1000\n",
         address = role.address,
-        zone = role.zone,
     );
-    for (name, address) in &role.names {
+    if wrongs.fails {
+        // Unbound asks nobody on the loopback unless it is told to: there is nobody left to ask, and it fails at once.
+        config += "  do-not-query-localhost: yes\nforward-zone:\n  name: \".\"\n  forward-addr: 127.0.0.1\n";
+    } else {
         push(
             &mut config,
-            format_args!("  local-data: \"{name}. {TTL_SECONDS} IN A {address}\""),
+            format_args!(
+                "  local-zone: \"{zone}\" static\n  \
+                 local-data: \"{zone} {TTL_SECONDS} IN SOA {zone} {zone} {serial} 7200 1800 86400 {TTL_SECONDS}\"",
+                zone = role.zone,
+                serial = wrongs.serial,
+            ),
         );
-    }
-    if let Some(forward) = role.forward {
-        push(
-            &mut config,
-            format_args!("forward-zone:\n  name: \".\"\n  forward-addr: {forward}"),
-        );
+        for (name, address) in role.present(wrongs) {
+            push(
+                &mut config,
+                format_args!("  local-data: \"{name}. {TTL_SECONDS} IN A {address}\""),
+            );
+        }
+        if let Some(forward) = role.forward {
+            push(
+                &mut config,
+                format_args!("forward-zone:\n  name: \".\"\n  forward-addr: {forward}"),
+            );
+        }
     }
     config += "remote-control:\n  control-enable: no\n";
     config

@@ -1,28 +1,49 @@
 //! Things that faults take away, and give back when the last of them is healed.
 //!
-//! Two faults may need the same thing gone: `overlay-routes-missing mesh-2` and `overlay-one-route mesh-2 mesh-5` both remove
-//! one route. The first to come removes it and remembers what was there; the last to go puts that back.
+//! Two faults may need the same thing gone: `node-dark mesh-1` and `aggregator-isolated` both take the link of the aggregator's
+//! node. The first to come takes it away; the last to go gives it back. Routes have a book of their own, see `routes`.
 
 use std::collections::BTreeMap;
 
-use super::FaultError;
+use super::{Drift, FaultError, congestion};
 use crate::addressing as at;
 use crate::batch;
-use crate::lab::{Shared, lock};
-use crate::script::push;
-use crate::wiring::{LabNode, translation};
+use crate::dns;
+use crate::lab::{LabError, Shared, lock, resolv_conf_path};
+use crate::service::{self, LabBackend};
+use crate::wiring::{LabNode, fabric, translation, v6};
 
 /// Something that can be taken away.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Held {
     /// The switch port of a node.
     Link { node: String },
-    /// On one node, the route to another node's pods.
-    Route { node: String, cidr: String },
+    /// The plain queue of a node's link: a congested one is in its place.
+    Queue { node: String },
+    /// `ip -batch` in a namespace: what is done, and what undoes it.
+    Undone {
+        namespace: String,
+        done: String,
+        undone: String,
+    },
     /// On one node, the virtual IPs.
     Services { node: String },
+    /// On one node, the virtual IP of the DNS.
+    DnsService { node: String },
+    /// On every node, one of the backends of the responders' virtual IP.
+    Endpoint,
     /// A DNS server's process.
     Dns { instance: String },
+    /// What the cluster's DNS servers ask for external names.
+    DnsUpstream,
+    /// A name in the cluster's DNS.
+    Record { name: String },
+    /// The right line in the `resolv.conf` of the prober's pod on a node.
+    ResolvConf { node: String, drift: Drift },
+    /// An external target's web server.
+    Target { target: String },
+    /// The router's translation to its public address.
+    Masquerade,
     /// A prober's process.
     Prober { node: String },
 }
@@ -30,49 +51,38 @@ pub(crate) enum Held {
 /// What is away now.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
-    held: BTreeMap<Held, Hold>,
-}
-
-#[derive(Debug)]
-struct Hold {
-    /// Faults that need it gone.
-    holders: usize,
-    /// `ip -batch` lines that put back exactly what was there; empty where the thing itself says how.
-    saved: String,
+    /// Faults that need each thing gone.
+    holders: BTreeMap<Held, usize>,
 }
 
 impl Shared {
     /// Takes a thing away, or joins those that have.
     pub(super) fn take_away(&self, thing: &Held) -> Result<(), FaultError> {
         let mut holds = lock(&self.holds);
-        if let Some(hold) = holds.held.get_mut(thing) {
-            hold.holders += 1;
+        if let Some(holders) = holds.holders.get_mut(thing) {
+            *holders += 1;
             return Ok(());
         }
-        let saved = self.remove(thing)?;
-        holds.held.insert(thing.clone(), Hold { holders: 1, saved });
+        self.remove(thing)?;
+        holds.holders.insert(thing.clone(), 1);
         Ok(())
     }
 
     /// Gives a thing back, unless another fault still needs it gone.
     pub(super) fn give_back(&self, thing: &Held) -> Result<(), FaultError> {
         let mut holds = lock(&self.holds);
-        let Some(hold) = holds.held.get_mut(thing) else {
+        let Some(holders) = holds.holders.get_mut(thing) else {
             return Ok(());
         };
-        hold.holders -= 1;
-        if hold.holders > 0 {
+        *holders -= 1;
+        if *holders > 0 {
             return Ok(());
         }
-        let saved = holds
-            .held
-            .remove(thing)
-            .map(|hold| hold.saved)
-            .unwrap_or_default();
-        self.restore(thing, &saved)
+        holds.holders.remove(thing);
+        self.restore(thing)
     }
 
-    fn remove(&self, thing: &Held) -> Result<String, FaultError> {
+    fn remove(&self, thing: &Held) -> Result<(), FaultError> {
         match thing {
             Held::Link { node } => {
                 // At the switch: the node itself keeps its configuration and only sees the carrier go, as with a pulled cable.
@@ -82,48 +92,81 @@ impl Shared {
                     &format!("link set {node} down\n"),
                 )?;
             }
-            Held::Route { node, cidr } => {
-                let shown = batch::ip_output(&self.tools.ip, node, &["route", "show", cidr])?;
-                let routes: Vec<&str> = shown
-                    .lines()
-                    .map(str::trim)
-                    .filter(|line| !line.is_empty())
-                    .collect();
-                let (mut removal, mut saved) = (String::new(), String::new());
-                for route in routes {
-                    push(&mut removal, format_args!("route delete {route}"));
-                    push(&mut saved, format_args!("route add {route}"));
-                }
-                batch::ip(&self.tools.ip, Some(node), &removal)?;
-                return Ok(saved);
+            Held::Queue { node } => batch::tc(&self.tools.tc, node, congestion::CONGEST)?,
+            Held::Undone {
+                namespace, done, ..
+            } => batch::ip(&self.tools.ip, Some(namespace), done)?,
+            Held::Services { node } => {
+                let both = translation::no_services() + v6::no_services(&self.plan);
+                self.nft_in(node, &both)?;
             }
-            Held::Services { node } => self.nft_in(node, &translation::no_services())?,
-            Held::Dns { instance } => self
-                .stop_dns(instance)
-                .map_err(|error| FaultError::Lab(Box::new(error.into())))?,
+            Held::DnsService { node } => self.nft_in(node, &translation::no_dns())?,
+            Held::Endpoint => {
+                self.set_responders(&service::with_stale_endpoint(&self.plan.nodes))?;
+            }
+            Held::Dns { instance } => self.dns.stop(instance).map_err(LabError::from)?,
+            Held::DnsUpstream => self.dns.set_upstream_failing(true)?,
+            Held::Record { name } => self.dns.set_absent(name, true)?,
+            Held::ResolvConf { node, drift } => {
+                self.set_resolv_conf(node, &dns::drifted_line(*drift))?;
+            }
+            Held::Target { target } => self.external.stop(target).map_err(LabError::from)?,
+            Held::Masquerade => self.nft_in(at::FABRIC, &fabric::no_masquerade())?,
             Held::Prober { node } => self.hook(node, "kill", |hook| hook.stop(node))?,
         }
-        Ok(String::new())
+        Ok(())
     }
 
-    fn restore(&self, thing: &Held, saved: &str) -> Result<(), FaultError> {
+    fn restore(&self, thing: &Held) -> Result<(), FaultError> {
         match thing {
             Held::Link { node } => batch::ip(
                 &self.tools.ip,
                 Some(at::FABRIC),
                 &format!("link set {node} up\n"),
             )?,
-            Held::Route { node, .. } => batch::ip(&self.tools.ip, Some(node), saved)?,
+            Held::Queue { node } => batch::tc(&self.tools.tc, node, congestion::RELIEVE)?,
+            Held::Undone {
+                namespace, undone, ..
+            } => batch::ip(&self.tools.ip, Some(namespace), undone)?,
             Held::Services { node } => {
                 let node = self.find_node(node)?;
-                self.nft_in(&node.namespace, &translation::services(&self.plan, node))?;
+                let both = translation::services() + &v6::services(&self.plan, node);
+                self.nft_in(&node.namespace, &both)?;
             }
-            Held::Dns { instance } => self
-                .start_dns(instance)
-                .map_err(|error| FaultError::Lab(Box::new(error)))?,
+            Held::DnsService { node } => {
+                let node = self.find_node(node)?;
+                self.nft_in(&node.namespace, &translation::dns(&self.plan))?;
+            }
+            Held::Endpoint => {
+                self.set_responders(&service::responders(&self.plan.nodes).backends)?;
+            }
+            Held::Dns { instance } => self.dns.start(instance)?,
+            Held::DnsUpstream => self.dns.set_upstream_failing(false)?,
+            Held::Record { name } => self.dns.set_absent(name, false)?,
+            Held::ResolvConf { node, drift } => {
+                self.set_resolv_conf(node, &dns::right_line(*drift))?;
+            }
+            Held::Target { target } => self.external.start(target)?,
+            Held::Masquerade => self.nft_in(
+                at::FABRIC,
+                &format!("{}{}", fabric::flush_masquerade(), fabric::masquerade()),
+            )?,
             Held::Prober { node } => self.hook(node, "start", |hook| hook.start(node))?,
         }
         Ok(())
+    }
+
+    fn set_responders(&self, backends: &[LabBackend]) -> Result<(), FaultError> {
+        let rules = service::rules(backends);
+        let nodes = self.plan.nodes.iter();
+        nodes
+            .map(|node| self.nft_in(&node.namespace, &rules))
+            .try_for_each(|done| Ok(done?))
+    }
+
+    fn set_resolv_conf(&self, node: &str, line: &str) -> Result<(), FaultError> {
+        let path = resolv_conf_path(&self.find_node(node)?.pod_namespace);
+        Ok(dns::set_line(&path, line).map_err(|source| LabError::Write { path, source })?)
     }
 
     fn hook(

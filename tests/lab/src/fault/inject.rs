@@ -1,15 +1,20 @@
 //! Breaking and healing.
 
+mod network;
+
 use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::background::Background;
 use super::hold::{Held, names};
+use super::routes::RouteChange;
 use super::rules::Rules;
-use super::{Fault, LossPlace};
+use super::{Fault, Place, TargetDown};
 use crate::batch::CommandError;
+use crate::external::LabTarget;
 use crate::lab::{Lab, LabError};
-use crate::wiring::LabNode;
+use crate::wiring::{LabNode, LabZone};
 
 /// A fault could not be injected or healed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,12 @@ pub enum FaultError {
     UnknownZone { name: String, known: String },
     #[error("there is no DNS instance `{name}`; the instances are {known}")]
     UnknownInstance { name: String, known: String },
+    #[error("this cluster has no IPv6: build it with two families")]
+    NoV6,
+    #[error("there is no name `{name}` in the cluster's DNS; the names are {known}")]
+    UnknownRecord { name: String, known: String },
+    #[error("there is no external target `{name}`; the targets are {known}")]
+    UnknownTarget { name: String, known: String },
     #[error("`{fault}` names the same place twice")]
     SamePlace { fault: String },
     #[error("the lab was not told how to kill and start probers")]
@@ -39,12 +50,19 @@ pub enum FaultError {
     Timer(#[source] io::Error),
 }
 
+impl From<LabError> for FaultError {
+    fn from(error: LabError) -> Self {
+        Self::Lab(Box::new(error))
+    }
+}
+
 /// A fault that is in effect. Heal it, or drop it: dropping heals too, and logs what goes wrong.
 #[derive(Debug)]
 #[must_use = "dropping this heals the fault"]
 pub struct Injected {
     lab: Lab,
     fault: Fault,
+    means: Option<String>,
     undo: Vec<Undo>,
 }
 
@@ -56,6 +74,11 @@ enum Undo {
         table: String,
     },
     GiveBack(Held),
+    RestoreRoutes(u32),
+    /// Path MTUs that pods and nodes have learned would outlive the fault.
+    ForgetPathMtus,
+    /// Ends what the fault does for as long as it lasts.
+    End(Background),
     /// Heals by itself at its time.
     Await(JoinHandle<Result<(), FaultError>>),
 }
@@ -68,10 +91,11 @@ impl Fault {
         let mut injected = Injected {
             lab: lab.clone(),
             fault: self.clone(),
+            means: None,
             undo: Vec::new(),
         };
         injected.apply()?;
-        tracing::info!(fault = %self, "Injected a fault");
+        tracing::info!(fault = %self, means = injected.means(), "Injected a fault");
         Ok(injected)
     }
 }
@@ -79,6 +103,11 @@ impl Fault {
 impl Injected {
     pub fn fault(&self) -> &Fault {
         &self.fault
+    }
+
+    /// How it was done, where there is more than one way: for example by which means a prober is throttled.
+    pub fn means(&self) -> Option<&str> {
+        self.means.as_deref()
     }
 
     /// Restores what was there. Tries every step, and returns the first failure.
@@ -116,32 +145,28 @@ impl Injected {
                 self.filter(&Rules::ingress_dead(&find(node)?.namespace))
             }
             Fault::EgressDead { node } => self.filter(&Rules::egress_dead(&find(node)?.namespace)),
-            Fault::OverlayRoutesMissing { node } => {
-                let node = find(node)?;
-                let peers = lab.nodes().iter().filter(|peer| peer.index != node.index);
-                peers
-                    .map(|peer| route(node, peer))
-                    .try_for_each(|thing| self.take_away(thing))
-            }
+            Fault::OverlayRoutesMissing { node } => self.change_routes(RouteChange::AllMissing {
+                node: find(node)?.index,
+            }),
             Fault::OverlayOneRoute { node, to } => {
                 self.check_distinct(node, to)?;
-                self.take_away(route(find(node)?, find(to)?))
+                self.change_routes(RouteChange::Missing {
+                    node: find(node)?.index,
+                    to: find(to)?.index,
+                })
             }
             Fault::OverlayPortBlocked { node } => {
                 self.filter(&Rules::overlay_port_blocked(&find(node)?.namespace))
             }
             Fault::PathOneWay { from, to } => {
                 self.check_distinct(from, to)?;
-                self.filter(&Rules::path_one_way(
-                    &find(to)?.namespace,
-                    find(from)?.host_ip,
-                ))
+                self.filter(&Rules::path_one_way(find(to)?, find(from)?))
             }
             Fault::ZonePartition { zone, other } => {
                 self.check_distinct(zone, other)?;
                 self.filter(&Rules::zone_partition(
-                    zone_index(&lab, zone)?,
-                    zone_index(&lab, other)?,
+                    find_zone(&lab, zone)?,
+                    find_zone(&lab, other)?,
                 ))
             }
             Fault::Loss {
@@ -150,8 +175,8 @@ impl Injected {
                 direction,
             } => {
                 let nodes = match at {
-                    LossPlace::Node(node) => std::slice::from_ref(find(node)?),
-                    LossPlace::Everywhere => lab.nodes(),
+                    Place::Node(node) => std::slice::from_ref(find(node)?),
+                    Place::Everywhere => lab.nodes(),
                 };
                 nodes.iter().try_for_each(|node| {
                     self.filter(&Rules::loss(&node.namespace, *percent, *direction))
@@ -162,6 +187,48 @@ impl Injected {
             Fault::DnsInstanceDown { instance } => self.take_away(Held::Dns {
                 instance: dns_instance(&lab, instance)?,
             }),
+            Fault::DnsServfail => self.take_away(Held::DnsUpstream),
+            Fault::DnsNxdomain { name } => self.take_away(Held::Record {
+                name: record(&lab, name)?,
+            }),
+            Fault::DnsThrottled { percent, instance } => {
+                let named = instance.as_ref().map(|name| dns_instance(&lab, name));
+                let named = named.transpose()?;
+                lab.dns_instances()
+                    .iter()
+                    .filter(|dns| named.as_ref().is_none_or(|name| *name == dns.name))
+                    .try_for_each(|dns| {
+                        self.filter(&Rules::dns_throttled(&dns.namespace, *percent))
+                    })
+            }
+            Fault::DnsVip { node } => self.take_away(Held::DnsService {
+                node: find(node)?.name.clone(),
+            }),
+            Fault::DnsConfigDrift { node, drift } => self.take_away(Held::ResolvConf {
+                node: find(node)?.name.clone(),
+                drift: *drift,
+            }),
+            Fault::VipStaleEndpoint => self.take_away(Held::Endpoint),
+            Fault::ExternalTargetDown { target, how } => {
+                let target = external_target(&lab, target)?;
+                match how {
+                    TargetDown::Refused => self.take_away(Held::Target {
+                        target: target.name.to_owned(),
+                    }),
+                    TargetDown::Silent => self.filter(&Rules::external_silence(target)),
+                }
+            }
+            Fault::TlsExpired { target } => {
+                self.filter(&Rules::tls_expired(external_target(&lab, target)?))
+            }
+            Fault::TlsHandshake { target } => {
+                self.filter(&Rules::tls_handshake(external_target(&lab, target)?))
+            }
+            Fault::HttpStatus { target, status } => {
+                self.filter(&Rules::http_status(external_target(&lab, target)?, *status))
+            }
+            Fault::ExternalNode { node } => self.filter(&Rules::external_node(find(node)?)),
+            Fault::ExternalAll => self.take_away(Held::Masquerade),
             Fault::DnsBlocked { node } => {
                 let node = find(node)?;
                 self.filter(&Rules::dns_blocked(&node.namespace, node.index))
@@ -169,6 +236,51 @@ impl Injected {
             Fault::VipBroken { node } => self.take_away(Held::Services {
                 node: find(node)?.name.clone(),
             }),
+            Fault::MtuBlackhole {
+                node,
+                bytes,
+                direction,
+            } => self.filter(&Rules::mtu_blackhole(
+                &find(node)?.namespace,
+                *bytes,
+                *direction,
+            )),
+            Fault::MtuSignalled { node, bytes } => self.signal_mtu(find(node)?, *bytes),
+            Fault::MtuOverlayTooBig { bytes } => lab
+                .nodes()
+                .iter()
+                .try_for_each(|node| self.filter(&Rules::small_fabric(&node.namespace, *bytes))),
+            Fault::EcmpMember {
+                zone,
+                other,
+                failing,
+                ways,
+            } => {
+                self.check_distinct(zone, other)?;
+                let (zone, other) = (find_zone(&lab, zone)?, find_zone(&lab, other)?);
+                self.filter(&Rules::ecmp_member(zone, other, *failing, *ways))
+            }
+            Fault::ZoneLossy {
+                percent,
+                zone,
+                other,
+            } => {
+                self.check_distinct(zone, other)?;
+                let (zone, other) = (find_zone(&lab, zone)?, find_zone(&lab, other)?);
+                self.filter(&Rules::zone_lossy(zone, other, *percent))
+            }
+            Fault::SlowNode { node } => self.congest(find(node)?),
+            Fault::ConntrackFull { node } => {
+                self.filter(&Rules::conntrack_full(&find(node)?.namespace))
+            }
+            Fault::V6Dead { at } => self.kill_v6(at),
+            Fault::ThrottledProber { node, percent } => self.throttle(&find(node)?.name, *percent),
+            Fault::AddressConflict { node, other } => {
+                self.check_distinct(node, other)?;
+                self.duplicate_address(find(node)?, find(other)?)
+            }
+            Fault::OverlayBackendMix { node } => self.mix_backends(find(node)?),
+            Fault::Flapping { node, period } => self.flap(find(node)?, *period),
         }
     }
 
@@ -241,6 +353,9 @@ fn undo(lab: &Lab, step: Undo) -> Result<(), FaultError> {
             Ok(lab.shared.nft_in(&namespace, &Rules::removal(&table))?)
         }
         Undo::GiveBack(thing) => lab.shared.give_back(&thing),
+        Undo::RestoreRoutes(serial) => lab.shared.restore_routes(serial),
+        Undo::ForgetPathMtus => network::forget_path_mtus(lab),
+        Undo::End(background) => background.end(),
         Undo::Await(timer) => timer
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
@@ -253,17 +368,11 @@ fn link_of(node: &LabNode) -> Held {
     }
 }
 
-fn route(node: &LabNode, to: &LabNode) -> Held {
-    Held::Route {
-        node: node.name.clone(),
-        cidr: to.pod_cidr.clone(),
-    }
-}
-
-fn zone_index(lab: &Lab, name: &str) -> Result<u8, FaultError> {
+fn find_zone<'lab>(lab: &'lab Lab, name: &str) -> Result<&'lab LabZone, FaultError> {
     let zones = lab.zones();
-    let zone = zones.iter().find(|zone| zone.name == name);
-    zone.map(|zone| zone.index)
+    zones
+        .iter()
+        .find(|zone| zone.name == name)
         .ok_or_else(|| FaultError::UnknownZone {
             name: name.to_owned(),
             known: names(zones.iter().map(|zone| zone.name.as_str())),
@@ -279,4 +388,24 @@ fn dns_instance(lab: &Lab, name: &str) -> Result<String, FaultError> {
             name: name.to_owned(),
             known: names(instances.iter().map(|instance| instance.name.as_str())),
         })
+}
+
+fn record(lab: &Lab, name: &str) -> Result<String, FaultError> {
+    let known = lab.shared.dns.cluster_names();
+    if known.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(FaultError::UnknownRecord {
+        name: name.to_owned(),
+        known: names(known.into_iter()),
+    })
+}
+
+fn external_target(lab: &Lab, name: &str) -> Result<&'static LabTarget, FaultError> {
+    let targets = lab.external_targets();
+    let target = targets.iter().find(|target| target.name == name);
+    target.ok_or_else(|| FaultError::UnknownTarget {
+        name: name.to_owned(),
+        known: names(targets.iter().map(|target| target.name)),
+    })
 }

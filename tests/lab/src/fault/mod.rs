@@ -14,12 +14,18 @@
 //! The tables filter IP packets, not ARP: a node that is dead for packets in one direction keeps its neighbours' link addresses, so
 //! that the other direction goes on working for as long as the fault lasts, as behind a broken firewall or a one-way fibre.
 
+mod background;
+mod buckets;
 mod catalogue;
+mod congestion;
 mod duration;
 pub(crate) mod hold;
 mod inject;
+mod packet_size;
 mod parse;
 mod percent;
+mod quota;
+pub(crate) mod routes;
 mod rules;
 mod text;
 
@@ -29,8 +35,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use buckets::{Buckets, BucketsError};
 pub use catalogue::{CATALOGUE, FaultInfo};
 pub use inject::{FaultError, Injected};
+pub use packet_size::{PacketSize, PacketSizeError};
 pub use parse::ParseFaultError;
 pub use percent::{Percent, PercentError};
 
@@ -63,7 +71,7 @@ pub enum Fault {
     /// Packets are lost at random.
     Loss {
         percent: Percent,
-        at: LossPlace,
+        at: Place,
         direction: Direction,
     },
     /// A firewall on the node drops UDP, except the overlay's own.
@@ -76,17 +84,99 @@ pub enum Fault {
     DnsBlocked { node: String },
     /// The virtual IPs and the node port do not exist on the node, as if kube-proxy had never run.
     VipBroken { node: String },
+    /// What the cluster's DNS servers forward to fails on every question: they answer server failures for external names.
+    DnsServfail,
+    /// A name is missing in the cluster's DNS, on all servers.
+    DnsNxdomain { name: String },
+    /// DNS servers lose a share of the questions; all servers, if none is named.
+    DnsThrottled {
+        percent: Percent,
+        instance: Option<String>,
+    },
+    /// The virtual IP of the DNS does not exist on the node; the other virtual IPs do.
+    DnsVip { node: String },
+    /// The prober's pod on the node has another `resolv.conf` than those on other nodes.
+    DnsConfigDrift { node: String, drift: Drift },
+    /// One backend behind the responders' virtual IP is gone, and every node still sends it its share.
+    VipStaleEndpoint,
+    /// An external target does not serve.
+    ExternalTargetDown { target: String, how: TargetDown },
+    /// An external target serves a certificate that has expired.
+    TlsExpired { target: String },
+    /// An external target accepts connections, and every TLS handshake fails.
+    TlsHandshake { target: String },
+    /// An external target answers every request with a status.
+    HttpStatus { target: String, status: u16 },
+    /// The node's pods and host do not reach the internet; the pods of DNS servers and of the aggregator still do.
+    ExternalNode { node: String },
+    /// The router translates no more: nothing on the internet answers, except the webhook receiver.
+    ExternalAll,
     /// The link of the aggregator's own node is down.
     AggregatorIsolated,
+    /// Overlay packets above a size vanish at the node; the size is that of the pods' own packet.
+    MtuBlackhole {
+        node: String,
+        bytes: PacketSize,
+        direction: Direction,
+    },
+    /// The node forwards pod packets up to a size and answers larger ones with an ICMP error that names it.
+    MtuSignalled { node: String, bytes: PacketSize },
+    /// The fabric carries less from node to node than the overlay needs, and says nothing.
+    MtuOverlayTooBig { bytes: PacketSize },
+    /// Some of the equal paths between two zones are dead.
+    EcmpMember {
+        zone: String,
+        other: String,
+        failing: Buckets,
+        ways: Ways,
+    },
+    /// Packets between two zones are lost at random.
+    ZoneLossy {
+        percent: Percent,
+        zone: String,
+        other: String,
+    },
+    /// What the node sends waits in the queue of a congested link.
+    SlowNode { node: String },
+    /// The node's connection table takes no new entry.
+    ConntrackFull { node: String },
+    /// IPv6 is lost at the node's links; IPv4 is fine.
+    V6Dead { at: Place },
+    /// The prober gets a small share of one processor.
+    ThrottledProber { node: String, percent: Percent },
+    /// The address of one node's prober pod is on another node's too, and all others' routes lead there.
+    AddressConflict { node: String, other: String },
+    /// The node's routes to other nodes' pods are direct ones; the others take pod packets by the overlay only.
+    OverlayBackendMix { node: String },
+    /// The node's link goes down and up, half of the period each, until it is healed.
+    Flapping { node: String, period: Duration },
 }
 
-/// Where packets are lost at random.
+/// One node, or all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LossPlace {
-    /// At one node's link.
+pub enum Place {
+    /// At one node's links.
     Node(String),
-    /// At every node's link. A packet from node to node passes two of them.
+    /// At every node's links. A packet from node to node passes two of them.
     Everywhere,
+}
+
+/// What of a `resolv.conf` is different.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drift {
+    /// The search list lacks the cluster's domains.
+    Search,
+    /// The server is not the cluster's.
+    Nameserver,
+}
+
+/// How an external target is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetDown {
+    /// Its server is killed: connections are refused.
+    Refused,
+    /// Its address answers nothing.
+    Silent,
 }
 
 /// Which packets, as the node sees it.
@@ -94,6 +184,13 @@ pub enum LossPlace {
 pub enum Direction {
     In,
     Out,
+    Both,
+}
+
+/// Between two places: from the first to the second only, or there and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ways {
+    OneWay,
     Both,
 }
 
@@ -105,4 +202,10 @@ pub trait ProberHook: Debug + Send + Sync {
     fn stop(&self, node: &str) -> io::Result<()>;
     /// Starts it again.
     fn start(&self, node: &str) -> io::Result<()>;
+    /// Its process number, if it runs.
+    fn process_id(&self, node: &str) -> io::Result<Option<u32>>;
+    /// SIGSTOP; nothing if it does not run.
+    fn pause(&self, node: &str) -> io::Result<()>;
+    /// SIGCONT; nothing if it does not run.
+    fn resume(&self, node: &str) -> io::Result<()>;
 }

@@ -1,10 +1,13 @@
 //! A fault from text: `node-dark mesh-3`.
 
+mod network;
+mod services;
+
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::catalogue::{CATALOGUE, FaultInfo};
-use super::{Direction, Fault, LossPlace, Percent, duration};
+use super::{Direction, Fault, Percent, Place, duration};
 
 /// The pause of a virtual machine's live migration.
 const DEFAULT_FREEZE: Duration = Duration::from_millis(800);
@@ -107,6 +110,12 @@ impl FromStr for Fault {
 
 fn parse_arguments(words: &mut Words<'_>) -> Result<Fault, ParseFaultError> {
     let name = words.info.name;
+    if let Some(fault) = network::parse(words) {
+        return fault;
+    }
+    if let Some(fault) = services::parse(words) {
+        return fault;
+    }
     if name == "aggregator-isolated" {
         return Ok(Fault::AggregatorIsolated);
     }
@@ -169,21 +178,31 @@ fn parse_loss(words: &mut Words<'_>) -> Result<Fault, ParseFaultError> {
         .next("a percentage")?
         .parse()
         .map_err(|error| words.error(format!("{error}")))?;
-    let at = match words.next("a node or `all`")? {
-        all if all == "all" => LossPlace::Everywhere,
-        node => LossPlace::Node(node),
-    };
-    let direction = match words.words.next() {
-        None | Some("in") => Direction::In,
-        Some("out") => Direction::Out,
-        Some("both") => Direction::Both,
-        Some(word) => return Err(words.error(format!("`{word}` is no direction"))),
-    };
+    let at = place(words.next("a node or `all`")?);
+    let direction = parse_direction(words)?.unwrap_or(Direction::In);
     Ok(Fault::Loss {
         percent,
         at,
         direction,
     })
+}
+
+fn place(word: String) -> Place {
+    if word == "all" {
+        Place::Everywhere
+    } else {
+        Place::Node(word)
+    }
+}
+
+fn parse_direction(words: &mut Words<'_>) -> Result<Option<Direction>, ParseFaultError> {
+    match words.words.next() {
+        None => Ok(None),
+        Some("in") => Ok(Some(Direction::In)),
+        Some("out") => Ok(Some(Direction::Out)),
+        Some("both") => Ok(Some(Direction::Both)),
+        Some(word) => Err(words.error(format!("`{word}` is no direction"))),
+    }
 }
 
 impl TryFrom<String> for Fault {
@@ -204,7 +223,19 @@ mod tests {
             let arguments = info
                 .arguments
                 .replace("NODE|all [in|out|both]", "mesh-4 both")
+                .replace("[NODE|all]", "mesh-4")
+                .replace("[in|out|both]", "out")
+                .replace("[one-way|both]", "one-way")
+                .replace("[FAILING/OF]", "3/32")
+                .replace("[PERCENT] [INSTANCE]", "15% dns-2")
+                .replace("[search|nameserver]", "nameserver")
+                .replace("[refused|silent]", "silent")
+                .replace("STATUS", "502")
+                .replace("[PERCENT]", "2%")
                 .replace("PERCENT", "12.5%")
+                .replace("[BYTES]", "1380")
+                .replace("BYTES", "1301")
+                .replace("[PERIOD]", "4000ms")
                 .replace("[DURATION]", "250ms");
             let text = format!("{} {}", info.name, arguments.to_lowercase())
                 .trim_end()
@@ -228,6 +259,27 @@ mod tests {
         assert_eq!(freeze.to_string(), "node-freeze mesh-2 800ms");
         let loss: Fault = "loss 30 all".parse().expect("a fault");
         assert_eq!(loss.to_string(), "loss 30% all in");
+        for (short, full) in [
+            (
+                "mtu-blackhole mesh-2 1300",
+                "mtu-blackhole mesh-2 1300 both",
+            ),
+            ("mtu-overlay-too-big", "mtu-overlay-too-big 1400"),
+            (
+                "ecmp-member zone-a zone-b",
+                "ecmp-member zone-a zone-b 1/16 both",
+            ),
+            (
+                "ecmp-member zone-a zone-b one-way",
+                "ecmp-member zone-a zone-b 1/16 one-way",
+            ),
+            ("v6-dead", "v6-dead all"),
+            ("throttled-prober mesh-2", "throttled-prober mesh-2 1%"),
+            ("flapping mesh-2", "flapping mesh-2 20000ms"),
+        ] {
+            let fault: Fault = short.parse().expect("a fault");
+            assert_eq!(fault.to_string(), full);
+        }
     }
 
     #[test]
@@ -260,6 +312,18 @@ mod tests {
         assert_eq!(
             error("loss 300 all"),
             "a loss is between 0.01% and 100%; write `loss PERCENT NODE|all [in|out|both]`"
+        );
+        assert_eq!(
+            error("mtu-blackhole mesh-1 100"),
+            "a packet size is between 576 and 9000 bytes; write `mtu-blackhole NODE BYTES [in|out|both]`"
+        );
+        assert_eq!(
+            error("ecmp-member zone-a zone-b 3/2"),
+            "`3/2` is no share of paths such as 1/16, of 2 to 1024; write `ecmp-member ZONE ZONE [FAILING/OF] [one-way|both]`"
+        );
+        assert_eq!(
+            error("throttled-prober mesh-1 0.5"),
+            "a processor quota is between 1% and 100%; write `throttled-prober NODE [PERCENT]`"
         );
         assert_eq!(
             error("node-freeze mesh-1 1h"),

@@ -1,12 +1,20 @@
 //! The faults that drop packets: which rules, at which hook. Pure text.
 //!
+//! Tables are of family `inet`: a rule that names no address means both families. Neighbour discovery is IPv6's ARP and passes always.
+//!
 //! Rules see packets before any translation on the way in (`raw`), and after routing on the way out. VXLAN's outer packets pass
 //! the same hooks as everything else on `eth0`, so "everything" includes the overlay.
 
-use std::net::Ipv4Addr;
+mod network;
+mod services;
 
 use super::{Direction, Percent};
 use crate::addressing as at;
+use crate::wiring::{LabNode, LabZone};
+
+/// What keeps neighbours' link addresses known.
+const NEIGHBOURS: &str =
+    "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept";
 
 /// An nft table that is the whole fault, in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +66,7 @@ impl Rules {
     fn new(namespace: &str, chains: &[(Hook, String)]) -> Self {
         let chains = chains.iter().map(|(hook, rules)| {
             format!(
-                "chain {} {{\ntype filter {}; policy accept;\n{rules}\n}}\n",
+                "chain {} {{\ntype filter {}; policy accept;\n{NEIGHBOURS}\n{rules}\n}}\n",
                 hook.chain(),
                 hook.declaration()
             )
@@ -71,12 +79,12 @@ impl Rules {
 
     /// `nft -f`: makes the table.
     pub(super) fn script(&self, table: &str) -> String {
-        format!("table ip {table} {{\n{}}}\n", self.chains)
+        format!("table inet {table} {{\n{}}}\n", self.chains)
     }
 
     /// `nft -f`: removes it.
     pub(super) fn removal(table: &str) -> String {
-        format!("delete table ip {table}\n")
+        format!("delete table inet {table}\n")
     }
 
     pub(super) fn freeze(namespace: &str) -> Self {
@@ -109,11 +117,16 @@ impl Rules {
         let ways_home = |from: &str| {
             format!(
                 "{from} ip daddr {{ {vip}, {pod} }} tcp dport {port} drop\n\
-                 {from} ip daddr {hosts} tcp dport {node_port} drop",
+                 {from} ip6 daddr {{ {vip_v6}, {pod_v6} }} tcp dport {port} drop\n\
+                 {from} ip daddr {hosts} tcp dport {node_port} drop\n\
+                 {from} ip6 daddr {hosts_v6} tcp dport {node_port} drop",
                 vip = at::AGGREGATOR_VIP,
+                vip_v6 = at::AGGREGATOR_VIP_V6,
                 pod = at::aggregator_ip(),
+                pod_v6 = at::aggregator_ip_v6(),
                 port = at::AGGREGATOR_PORT,
                 hosts = at::UNDERLAY_NETWORK,
+                hosts_v6 = at::UNDERLAY_NETWORK_V6,
                 node_port = at::AGGREGATOR_NODE_PORT,
             )
         };
@@ -141,34 +154,26 @@ impl Rules {
     }
 
     /// At the receiving end, where the outer packets of the overlay show their sender too.
-    pub(super) fn path_one_way(receiver_namespace: &str, sender: Ipv4Addr) -> Self {
-        Self::new(
-            receiver_namespace,
-            &[(
-                Hook::Arriving,
-                format!("iifname eth0 ip saddr {sender} drop"),
-            )],
-        )
+    pub(super) fn path_one_way(receiver: &LabNode, sender: &LabNode) -> Self {
+        let mut rules = format!("iifname eth0 ip saddr {} drop", sender.host_ip);
+        if let Some(sender) = sender.host_ip_v6 {
+            rules += &format!("\niifname eth0 ip6 saddr {sender} drop");
+        }
+        Self::new(&receiver.namespace, &[(Hook::Arriving, rules)])
     }
 
-    pub(super) fn zone_partition(zone: u8, other: u8) -> Self {
-        let (zone, other) = (at::zone_network(zone), at::zone_network(other));
-        let rules =
-            format!("ip saddr {zone} ip daddr {other} drop\nip saddr {other} ip daddr {zone} drop");
+    pub(super) fn zone_partition(zone: &LabZone, other: &LabZone) -> Self {
+        let ways = [network::between(zone, other), network::between(other, zone)];
+        let rules: String = ways
+            .iter()
+            .flatten()
+            .map(|way| format!("{way} drop\n"))
+            .collect();
         Self::new(at::FABRIC, &[(Hook::Forwarded, rules)])
     }
 
     pub(super) fn loss(namespace: &str, percent: Percent, direction: Direction) -> Self {
-        // nft refuses a comparison that is always true.
-        let lose = if percent.hundredths() == Percent::WHOLE {
-            "drop".to_owned()
-        } else {
-            format!(
-                "numgen random mod {} < {} drop",
-                Percent::WHOLE,
-                percent.hundredths()
-            )
-        };
+        let lose = network::lose(percent);
         let arriving = (Hook::Arriving, format!("iifname eth0 {lose}"));
         let leaving = (Hook::Leaving, format!("oifname eth0 {lose}"));
         match direction {
@@ -210,9 +215,11 @@ impl Rules {
     /// A policy of the probers' pods: a DNS server on the same node may still ask its upstream.
     pub(super) fn dns_blocked(namespace: &str, node: u8) -> Self {
         let rules = format!(
-            "iifname cni0 ip saddr != {} meta l4proto {{ tcp, udp }} th dport {} drop",
-            at::dns_ip(node),
-            at::DNS_PORT
+            "iifname cni0 ip saddr != {server} meta l4proto {{ tcp, udp }} th dport {port} drop\n\
+             iifname cni0 ip6 saddr != {server_v6} meta l4proto {{ tcp, udp }} th dport {port} drop",
+            server = at::dns_ip(node),
+            server_v6 = at::dns_ip_v6(node),
+            port = at::DNS_PORT
         );
         Self::new(namespace, &[(Hook::Arriving, rules)])
     }

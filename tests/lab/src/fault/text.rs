@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Direction, Fault, LossPlace, duration};
+use super::{Direction, Drift, Fault, Place, TargetDown, Ways, duration};
 
 impl Fault {
     /// The first word of the text form, which is the name in the catalogue.
@@ -25,7 +25,31 @@ impl Fault {
             Self::DnsInstanceDown { .. } => "dns-instance-down",
             Self::DnsBlocked { .. } => "dns-blocked",
             Self::VipBroken { .. } => "vip-broken",
+            Self::DnsServfail => "dns-servfail",
+            Self::DnsNxdomain { .. } => "dns-nxdomain",
+            Self::DnsThrottled { .. } => "dns-throttled",
+            Self::DnsVip { .. } => "dns-vip",
+            Self::DnsConfigDrift { .. } => "dns-config-drift",
+            Self::VipStaleEndpoint => "vip-stale-endpoint",
+            Self::ExternalTargetDown { .. } => "external-target-down",
+            Self::TlsExpired { .. } => "tls-expired",
+            Self::TlsHandshake { .. } => "tls-handshake",
+            Self::HttpStatus { .. } => "http-status",
+            Self::ExternalNode { .. } => "external-node",
+            Self::ExternalAll => "external-all",
             Self::AggregatorIsolated => "aggregator-isolated",
+            Self::MtuBlackhole { .. } => "mtu-blackhole",
+            Self::MtuSignalled { .. } => "mtu-signalled",
+            Self::MtuOverlayTooBig { .. } => "mtu-overlay-too-big",
+            Self::EcmpMember { .. } => "ecmp-member",
+            Self::ZoneLossy { .. } => "zone-lossy",
+            Self::SlowNode { .. } => "slow-node",
+            Self::ConntrackFull { .. } => "conntrack-full",
+            Self::V6Dead { .. } => "v6-dead",
+            Self::ThrottledProber { .. } => "throttled-prober",
+            Self::AddressConflict { .. } => "address-conflict",
+            Self::OverlayBackendMix { .. } => "overlay-backend-mix",
+            Self::Flapping { .. } => "flapping",
         }
     }
 }
@@ -44,25 +68,64 @@ impl fmt::Display for Fault {
             | Self::UdpBlocked { node }
             | Self::TcpBlocked { node }
             | Self::DnsBlocked { node }
-            | Self::VipBroken { node } => write!(f, " {node}"),
+            | Self::DnsVip { node }
+            | Self::ExternalNode { node }
+            | Self::VipBroken { node }
+            | Self::SlowNode { node }
+            | Self::ConntrackFull { node }
+            | Self::OverlayBackendMix { node } => write!(f, " {node}"),
             Self::NodeFreeze { node, duration } => {
                 write!(f, " {node} {}", duration::format(*duration))
             }
             Self::OverlayOneRoute { node, to } => write!(f, " {node} {to}"),
             Self::PathOneWay { from, to } => write!(f, " {from} {to}"),
             Self::ZonePartition { zone, other } => write!(f, " {zone} {other}"),
+            Self::MtuBlackhole {
+                node,
+                bytes,
+                direction,
+            } => write!(f, " {node} {bytes} {direction}"),
+            Self::MtuSignalled { node, bytes } => write!(f, " {node} {bytes}"),
+            Self::MtuOverlayTooBig { bytes } => write!(f, " {bytes}"),
+            Self::EcmpMember {
+                zone,
+                other,
+                failing,
+                ways,
+            } => write!(f, " {zone} {other} {failing} {ways}"),
+            Self::ZoneLossy {
+                percent,
+                zone,
+                other,
+            } => write!(f, " {percent} {zone} {other}"),
+            Self::V6Dead { at } => write!(f, " {at}"),
+            Self::ThrottledProber { node, percent } => write!(f, " {node} {percent}"),
+            Self::AddressConflict { node, other } => write!(f, " {node} {other}"),
+            Self::Flapping { node, period } => write!(f, " {node} {}", duration::format(*period)),
             Self::Loss {
                 percent,
                 at,
                 direction,
             } => write!(f, " {percent} {at} {direction}"),
             Self::DnsInstanceDown { instance } => write!(f, " {instance}"),
-            Self::AggregatorIsolated => Ok(()),
+            Self::DnsNxdomain { name } => write!(f, " {name}"),
+            Self::DnsThrottled { percent, instance } => match instance {
+                Some(instance) => write!(f, " {percent} {instance}"),
+                None => write!(f, " {percent}"),
+            },
+            Self::DnsConfigDrift { node, drift } => write!(f, " {node} {drift}"),
+            Self::ExternalTargetDown { target, how } => write!(f, " {target} {how}"),
+            Self::TlsExpired { target } | Self::TlsHandshake { target } => write!(f, " {target}"),
+            Self::HttpStatus { target, status } => write!(f, " {target} {status}"),
+            Self::DnsServfail
+            | Self::VipStaleEndpoint
+            | Self::ExternalAll
+            | Self::AggregatorIsolated => Ok(()),
         }
     }
 }
 
-impl fmt::Display for LossPlace {
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(node) => f.write_str(node),
@@ -77,6 +140,33 @@ impl fmt::Display for Direction {
             Self::In => "in",
             Self::Out => "out",
             Self::Both => "both",
+        })
+    }
+}
+
+impl fmt::Display for Ways {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneWay => "one-way",
+            Self::Both => "both",
+        })
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Search => "search",
+            Self::Nameserver => "nameserver",
+        })
+    }
+}
+
+impl fmt::Display for TargetDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused",
+            Self::Silent => "silent",
         })
     }
 }

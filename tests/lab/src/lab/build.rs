@@ -1,8 +1,7 @@
-//! Building, in four steps: namespaces, cables, each namespace's own links and rules, DNS servers.
+//! Building, in four steps: namespaces, cables, each namespace's own links and rules, DNS and web servers.
 //!
 //! The order inside a step does not matter, so its jobs run in parallel. A failure removes what is there.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -10,12 +9,14 @@ use std::sync::atomic::AtomicU32;
 use std::thread;
 
 use super::sysctl::{self, Kind};
-use super::{DnsServerSlot, LabError, Shared, resolv_conf_path};
+use super::{LabError, Shared, resolv_conf_path};
 use crate::addressing as at;
 use crate::batch;
-use crate::dns::{self, DnsRole};
+use crate::dns::{self, DnsServers};
 use crate::enter::{Inside, PRIVATE_DIRECTORY};
+use crate::external::External;
 use crate::fault::hold::Holds;
+use crate::fault::routes::Routes;
 use crate::namespace::NAMESPACE_DIRECTORY;
 use crate::spec::LabSpec;
 use crate::tools::Tools;
@@ -34,14 +35,26 @@ pub(super) fn build(inside: &Inside, spec: &LabSpec) -> Result<Shared, LabError>
         return Err(LabError::AlreadyBuilt);
     }
     write_resolv_confs(&plan)?;
-    let dns_servers = dns_servers(&tools, &plan)?;
+    let dns = DnsServers::new(
+        &tools.dns,
+        &plan.dns,
+        Path::new(PRIVATE_DIRECTORY).join("dns"),
+        inside.state_directory(),
+    )?;
+    let external = External::new(
+        &tools,
+        &Path::new(PRIVATE_DIRECTORY).join("external"),
+        inside.state_directory(),
+    )?;
     // From here on, dropping `shared` removes the namespaces.
     let shared = Shared {
         plan,
         tools,
         state_directory: inside.state_directory().to_owned(),
-        dns_servers,
+        dns,
+        external,
         holds: Mutex::new(Holds::default()),
+        routes: Mutex::new(Routes::default()),
         prober_hook: Mutex::new(None),
         fault_serial: AtomicU32::new(0),
     };
@@ -54,11 +67,17 @@ pub(super) fn build(inside: &Inside, spec: &LabSpec) -> Result<Shared, LabError>
     in_parallel(sysctl_jobs(&shared))?;
     batch::ip(ip, None, &shared.plan.cable_script())?;
     in_parallel(link_jobs(&shared))?;
-    let names: Vec<&String> = shared.dns_servers.keys().collect();
     in_parallel(
-        names
-            .into_iter()
-            .map(|name| -> Job<'_> { Box::new(|| shared.start_dns(name)) })
+        shared
+            .dns
+            .names()
+            .map(|name| -> Job<'_> { Box::new(|| shared.dns.start(name)) })
+            .chain(
+                shared
+                    .external
+                    .servers()
+                    .map(|server| -> Job<'_> { Box::new(|| server.start()) }),
+            )
             .collect(),
     )?;
     tracing::debug!(nodes = shared.plan.nodes.len(), "Built the virtual cluster");
@@ -80,7 +99,9 @@ fn sysctl_jobs(shared: &Shared) -> Vec<Job<'_>> {
     routers
         .map(|name| (name, Kind::Router))
         .chain(hosts.map(|name| (name, Kind::Host)))
-        .map(|(name, kind)| -> Job<'_> { Box::new(move || sysctl::set(&name, kind)) })
+        .map(|(name, kind)| -> Job<'_> {
+            Box::new(move || sysctl::set(&name, kind, plan.families))
+        })
         .collect()
 }
 
@@ -89,13 +110,13 @@ fn link_jobs(shared: &Shared) -> Vec<Job<'_>> {
     let mut jobs: Vec<Job<'_>> = vec![
         Box::new(|| {
             batch::ip(&tools.ip, Some(at::FABRIC), &fabric::links(plan))?;
-            Ok(shared.nft_in(at::FABRIC, &fabric::translation())?)
+            Ok(shared.nft_in(at::FABRIC, &fabric::translation(plan))?)
         }),
         Box::new(|| {
             Ok(batch::ip(
                 &tools.ip,
                 Some(at::INTERNET),
-                &fabric::internet_links(),
+                &fabric::internet_links(plan),
             )?)
         }),
     ];
@@ -148,31 +169,6 @@ fn in_parallel(jobs: Vec<Job<'_>>) -> Result<(), LabError> {
         }
         result
     })
-}
-
-fn dns_servers(tools: &Tools, plan: &Plan) -> Result<BTreeMap<String, DnsServerSlot>, LabError> {
-    let directory = Path::new(PRIVATE_DIRECTORY).join("dns");
-    let roles = plan
-        .dns
-        .iter()
-        .map(DnsRole::cluster)
-        .chain([DnsRole::internet()]);
-    roles
-        .map(|role| {
-            let command = dns::configure(&tools.dns, &role, &directory).map_err(|source| {
-                LabError::Write {
-                    path: directory.clone(),
-                    source,
-                }
-            })?;
-            let slot = DnsServerSlot {
-                role,
-                command,
-                process: Mutex::new(None),
-            };
-            Ok((slot.role.name.clone(), slot))
-        })
-        .collect()
 }
 
 /// One for each namespace: a pod's, or a node's.

@@ -1,6 +1,6 @@
 //! The underlay: a bridge for each zone, a router between them, and the way to the internet.
 
-use super::Plan;
+use super::{Plan, v6};
 use crate::addressing as at;
 use crate::script::push;
 
@@ -34,30 +34,62 @@ pub(crate) fn links(plan: &Plan) -> String {
             format_args!("link set {} master {} up", node.name, node.zone),
         );
     }
+    script += &v6::fabric_links(plan);
     script
 }
 
 /// `nft -f` in the fabric: the provider's translation to a public address.
-pub(crate) fn translation() -> String {
+pub(crate) fn translation(plan: &Plan) -> String {
     format!(
         "table ip provider {{\n\
          chain postrouting {{\n\
          type nat hook postrouting priority srcnat; policy accept;\n\
-         ip saddr {} oifname \"{UPLINK}\" masquerade\n\
          }}\n\
-         }}\n",
+         }}\n\
+         {}{}",
+        masquerade(),
+        v6::fabric_translation(plan)
+    )
+}
+
+/// `nft -f` in the fabric: everything from the underlay leaves with the router's address.
+pub(crate) fn masquerade() -> String {
+    format!(
+        "add rule ip provider postrouting ip saddr {} oifname \"{UPLINK}\" masquerade\n",
         at::UNDERLAY_NETWORK
     )
 }
 
+/// `nft -f` in the fabric: only what goes to the webhook receiver is translated. Nobody could be told otherwise.
+pub(crate) fn no_masquerade() -> String {
+    format!(
+        "flush chain ip provider postrouting\n\
+         add rule ip provider postrouting ip saddr {} oifname \"{UPLINK}\" ip daddr {} masquerade\n",
+        at::UNDERLAY_NETWORK,
+        at::WEBHOOK_IP
+    )
+}
+
+/// `nft -f` in the fabric, to make room for [`masquerade`] again.
+pub(crate) fn flush_masquerade() -> String {
+    "flush chain ip provider postrouting\n".to_owned()
+}
+
 /// `ip -batch` in the internet: no route back to the underlay, only what was translated gets an answer.
-pub(crate) fn internet_links() -> String {
+pub(crate) fn internet_links(plan: &Plan) -> String {
     let mut script = "link set lo up\nlink set eth0 up\n".to_owned();
-    for address in [at::WWW_IP, at::WEBHOOK_IP, at::INTERNET_DNS_IP] {
+    for address in [
+        at::WWW_IP,
+        at::REGISTRY_IP,
+        at::WEBHOOK_IP,
+        at::PROXY_IP,
+        at::INTERNET_DNS_IP,
+    ] {
         push(
             &mut script,
             format_args!("address add {address}/24 dev eth0"),
         );
     }
+    script += &v6::internet_links(plan);
     script
 }

@@ -1,11 +1,12 @@
 //! Address translation on a node, as Flannel and `kube-proxy` write it.
 
-use super::{LabNode, Plan};
+use super::{LabNode, Plan, v6};
 use crate::addressing as at;
 use crate::script::push;
+use crate::service;
 
 /// kube-proxy's mark for "give it my address on the way out".
-const MASQUERADE_MARK: &str = "0x4000";
+pub(super) const MASQUERADE_MARK: &str = "0x4000";
 
 /// `nft -f` in the node's namespace: both tables.
 pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
@@ -20,6 +21,12 @@ pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
            }}\n\
          }}\n\
          table ip kube-proxy {{\n\
+           chain dns {{\n\
+           }}\n\
+           chain aggregator {{\n\
+           }}\n\
+           chain responders {{\n\
+           }}\n\
            chain services {{\n\
            }}\n\
            chain prerouting {{\n\
@@ -33,12 +40,18 @@ pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
            chain postrouting {{\n\
              type nat hook postrouting priority srcnat - 1; policy accept;\n\
              meta mark & {MASQUERADE_MARK} == {MASQUERADE_MARK} masquerade\n\
+             ct status dnat ip saddr {prober} ip daddr {prober} masquerade\n\
            }}\n\
          }}\n\
-         {services}",
+         {services}{dns}{aggregator}{responders}{v6}",
         pods = at::POD_NETWORK,
         own = node.pod_cidr,
-        services = services(plan, node),
+        prober = node.pod_ip,
+        services = services(),
+        dns = dns(plan),
+        v6 = v6::tables(plan, node),
+        aggregator = aggregator(plan, node),
+        responders = service::rules(&service::responders(&plan.nodes).backends),
     )
 }
 
@@ -47,8 +60,20 @@ pub(crate) fn no_services() -> String {
     "flush chain ip kube-proxy services\n".to_owned()
 }
 
-/// `nft -f` in the node's namespace: the virtual IPs and the node port.
-pub(crate) fn services(plan: &Plan, node: &LabNode) -> String {
+/// `nft -f` in the node's namespace: the virtual IPs and the node port, each in a chain of its own.
+pub(crate) fn services() -> String {
+    ["dns", "aggregator", "responders"]
+        .map(|chain| format!("add rule ip kube-proxy services jump {chain}\n"))
+        .concat()
+}
+
+/// `nft -f` in the node's namespace: removes the virtual IP of the DNS, and no other.
+pub(crate) fn no_dns() -> String {
+    "flush chain ip kube-proxy dns\n".to_owned()
+}
+
+/// `nft -f` in the node's namespace: the virtual IP of the DNS.
+pub(crate) fn dns(plan: &Plan) -> String {
     let backends: Vec<String> = plan
         .dns
         .iter()
@@ -60,21 +85,26 @@ pub(crate) fn services(plan: &Plan, node: &LabNode) -> String {
         backends.len(),
         backends.join(", ")
     );
+    ["udp", "tcp"]
+        .map(|protocol| {
+            format!(
+                "add rule ip kube-proxy dns ip daddr {} {protocol} dport {} dnat to {pick}\n",
+                at::DNS_VIP,
+                at::DNS_PORT
+            )
+        })
+        .concat()
+}
+
+fn aggregator(plan: &Plan, node: &LabNode) -> String {
     let aggregator = plan.aggregator.pod_address;
     let mut rules = String::new();
     let mut add = |rule: std::fmt::Arguments<'_>| {
         push(
             &mut rules,
-            format_args!("add rule ip kube-proxy services {rule}"),
+            format_args!("add rule ip kube-proxy aggregator {rule}"),
         );
     };
-    for protocol in ["udp", "tcp"] {
-        add(format_args!(
-            "ip daddr {} {protocol} dport {} dnat to {pick}",
-            at::DNS_VIP,
-            at::DNS_PORT
-        ));
-    }
     add(format_args!(
         "ip daddr {} tcp dport {} dnat to {aggregator}",
         at::AGGREGATOR_VIP,

@@ -1,10 +1,21 @@
 //! Every fault does what it says, nothing else, and leaves nothing behind.
 
 mod combined;
+mod endpoints;
+mod external;
+mod flows;
+mod https;
+mod mtu;
+mod names;
 mod network;
 mod nodes;
+mod places;
+mod queues;
 mod services;
+#[path = "../world/sized.rs"]
+mod sized;
 mod state;
+mod throttle;
 mod ways;
 #[path = "../world/mod.rs"]
 mod world;
@@ -75,8 +86,117 @@ fn main() -> ExitCode {
                 services::vip_broken,
             ),
             (
+                "a_broken_upstream_fails_external_names_and_no_others",
+                names::servfail,
+            ),
+            (
+                "a_missing_record_is_missing_on_all_servers_and_comes_back",
+                names::nxdomain,
+            ),
+            (
+                "throttled_dns_servers_lose_the_share_that_was_asked_for",
+                names::throttled,
+            ),
+            (
+                "without_the_virtual_dns_address_the_servers_own_ones_work",
+                names::vip_of_dns,
+            ),
+            (
+                "a_drifted_resolver_misses_what_the_others_find",
+                names::config_drift,
+            ),
+            (
+                "a_virtual_address_spreads_connections_over_its_backends",
+                endpoints::spread,
+            ),
+            (
+                "a_stale_endpoint_takes_its_share_of_the_connections",
+                endpoints::stale,
+            ),
+            (
+                "external_targets_serve_every_node_with_and_without_tls",
+                external::targets_serve,
+            ),
+            (
+                "one_external_target_can_be_down_alone",
+                external::target_down,
+            ),
+            (
+                "bad_certificates_and_handshakes_leave_tcp_and_http_alone",
+                external::tls,
+            ),
+            (
+                "a_target_serves_the_status_that_was_asked_for",
+                external::http_status,
+            ),
+            (
+                "a_node_without_the_internet_is_clean_inside",
+                external::external_node,
+            ),
+            (
+                "without_translation_nobody_reaches_the_internet",
+                external::external_all,
+            ),
+            (
+                "the_proxy_runs_on_demand_and_tunnels_to_the_targets",
+                external::proxy,
+            ),
+            (
+                "unknown_targets_and_names_are_refused",
+                external::unknown_targets,
+            ),
+            (
                 "an_isolated_aggregator_is_reached_by_no_other_node",
                 nodes::aggregator_isolated,
+            ),
+            (
+                "a_black_hole_swallows_what_is_one_byte_too_large_in_its_direction",
+                mtu::blackhole,
+            ),
+            (
+                "a_signalled_limit_is_told_by_the_router_and_forgotten_afterwards",
+                mtu::signalled,
+            ),
+            (
+                "a_fabric_that_is_too_small_for_the_overlay_says_nothing",
+                mtu::overlay_too_big,
+            ),
+            (
+                "different_inner_flows_have_different_outer_ports",
+                flows::outer_ports,
+            ),
+            (
+                "a_dead_member_takes_its_share_of_the_flows_of_a_zone_pair",
+                flows::ecmp_member,
+            ),
+            (
+                "a_lossy_zone_pair_loses_its_share_in_each_direction",
+                flows::zone_lossy,
+            ),
+            ("a_slow_node_delays_and_loses_nothing", queues::slow_node),
+            (
+                "a_full_connection_table_refuses_new_flows_and_keeps_old_ones",
+                queues::conntrack_full,
+            ),
+            (
+                "a_flapping_link_goes_down_and_up_until_it_is_healed",
+                queues::flapping,
+            ),
+            (
+                "a_conflicting_address_is_answered_by_the_other_node",
+                places::address_conflict,
+            ),
+            (
+                "mixed_backends_break_the_way_out_only",
+                places::backend_mix,
+            ),
+            (
+                "a_cluster_with_one_family_has_no_other",
+                places::no_second_family,
+            ),
+            (
+                "a_throttled_process_gets_its_share_and_no_more",
+                throttle::throttled_prober,
             ),
             ("faults_combine_and_heal_in_any_order", combined::two_faults),
             (

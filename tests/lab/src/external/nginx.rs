@@ -1,0 +1,81 @@
+//! The web server's configuration. Pure text.
+
+use std::path::Path;
+
+use super::certificates::Files;
+use super::{HTTP_PORT, HTTPS_PORT, LabTarget, STATUSES};
+use crate::script::push;
+
+/// Where the expired certificate is served.
+pub(crate) const EXPIRED_PORT: u16 = 8443;
+/// Where no client finds a cipher.
+pub(crate) const NO_CIPHER_PORT: u16 = 8444;
+
+/// Where every request is answered with this status.
+pub(crate) fn status_port(status: u16) -> u16 {
+    10_000 + status
+}
+
+/// The same with TLS.
+pub(crate) fn tls_status_port(status: u16) -> u16 {
+    20_000 + status
+}
+
+/// `nginx -c`. One process that serves: no user to change to (a user namespace may have only one), nobody to restart it.
+pub(super) fn config(target: &LabTarget, files: &Files, directory: &Path) -> String {
+    let LabTarget { name, address, .. } = target;
+    let directory = directory.display();
+    let mut config = format!(
+        "daemon off;\n\
+         master_process off;\n\
+         worker_processes 1;\n\
+         pid {directory}/{name}.pid;\n\
+         error_log stderr error;\n\
+         events {{\n    worker_connections 1024;\n}}\n\
+         http {{\n    access_log off;\n    server_tokens off;\n    default_type text/plain;\n    keepalive_timeout 5s;\n"
+    );
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        push(
+            &mut config,
+            format_args!("    {kind}_temp_path {directory}/{name}.{kind};"),
+        );
+    }
+    push(
+        &mut config,
+        format_args!(
+            "    ssl_certificate {};\n    ssl_certificate_key {};",
+            files.valid.display(),
+            files.key.display()
+        ),
+    );
+    let site = format!(
+        "location = / {{ return 200 \"{name} in the meshprobe lab\\n\"; }} \
+         location = /healthz {{ return 200 \"ok\\n\"; }} \
+         location = /moved {{ return 302 /; }} \
+         location / {{ return 404; }}"
+    );
+    let mut server = |lines: std::fmt::Arguments<'_>| {
+        push(&mut config, format_args!("    server {{ {lines} }}"));
+    };
+    server(format_args!(
+        "listen {address}:{HTTP_PORT}; listen {address}:{HTTPS_PORT} ssl; {site}"
+    ));
+    server(format_args!(
+        "listen {address}:{EXPIRED_PORT} ssl; ssl_certificate {}; ssl_certificate_key {}; {site}",
+        files.expired.display(),
+        files.key.display()
+    ));
+    // A cipher that needs an RSA key, which the certificate does not have: the server sends the alert `handshake_failure`.
+    server(format_args!(
+        "listen {address}:{NO_CIPHER_PORT} ssl; ssl_protocols TLSv1.2; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256; {site}"
+    ));
+    for status in STATUSES {
+        server(format_args!(
+            "listen {address}:{}; listen {address}:{} ssl; return {status};",
+            status_port(status),
+            tls_status_port(status)
+        ));
+    }
+    config += "}\n";
+    config
+}
