@@ -231,6 +231,7 @@ impl App {
             facts_rx,
             running_rx,
             incarnation,
+            local: config.listen.clone(),
             spread: spread(config.node.as_str(), "report"),
             shared: shared.clone(),
         };

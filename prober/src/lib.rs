@@ -37,6 +37,7 @@ pub mod budget;
 pub mod clock;
 pub mod config;
 pub mod deadlines;
+pub mod demand;
 pub mod dns;
 pub mod flights;
 pub mod flush;

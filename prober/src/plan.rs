@@ -37,6 +37,22 @@ enum TargetKey {
     External(Arc<ExternalTarget>),
 }
 
+impl TargetKey {
+    /// Is this the name that the aggregator's matrix has for it?
+    fn is_named(&self, name: &str) -> bool {
+        match self {
+            Self::Node(node) => node.as_str() == name,
+            Self::Dns(dns) => name
+                .strip_prefix(dns.server.as_str())
+                .and_then(|rest| rest.strip_prefix('/'))
+                .is_some_and(|rest| rest == dns.name),
+            Self::Search(search) => search.name == name,
+            Self::Service(service) => service.name == name,
+            Self::External(external) => external.name == name,
+        }
+    }
+}
+
 /// The prober's own numbers, and the paths that are open.
 #[derive(Debug)]
 pub struct Registry {
@@ -71,6 +87,15 @@ impl Registry {
     /// The peer with this session identifier.
     pub fn target_of(&self, ssid: Ssid) -> Option<TargetNumber> {
         self.target_by_ssid.get(&ssid).copied()
+    }
+
+    /// The path to a target by its name in the matrix.
+    pub fn path(&self, layer: Layer, target: &str) -> Option<PathId> {
+        let named = self.numbers.iter().filter(|(key, _)| key.is_named(target));
+        named
+            .filter_map(|(_, number)| self.paths.get(&(layer, *number)))
+            .copied()
+            .next()
     }
 
     /// Number of open paths.

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::book::Sample;
+use crate::demand::{self, Demand};
 use crate::follow_ups::FollowUps;
 use crate::path_id::PathId;
 use crate::plan::Plan;
@@ -117,6 +118,8 @@ pub struct Runner<T: Probing> {
     targets: HashMap<PathId, T>,
     schedule: Schedule,
     follow_ups: FollowUps,
+    demands_rx: mpsc::Receiver<Arc<Demand>>,
+    on_demand: JoinSet<()>,
     under_way: JoinSet<(Sample, Option<Box<Detail>>)>,
 }
 
@@ -131,6 +134,8 @@ impl<T: Probing> Runner<T> {
         let reading = context.shared.clock.read();
         Self {
             schedule: Schedule::new(reading.unix_nanos - reading.now.as_nanos() as i64),
+            demands_rx: context.shared.demands.listen(),
+            on_demand: JoinSet::new(),
             context,
             tools: Arc::new(tools),
             plan_rx,
@@ -155,6 +160,10 @@ impl<T: Probing> Runner<T> {
                     Err(_) => break,
                 },
                 Some(target) = receive(&mut self.confirm_rx) => self.confirm(target),
+                Some(demand) = self.demands_rx.recv() => self.meet(&demand),
+                Some(ended) = self.on_demand.join_next(), if !self.on_demand.is_empty() => {
+                    resume_panic(ended);
+                }
                 Some(ended) = self.under_way.join_next(), if !self.under_way.is_empty() => {
                     self.finish(ended, clock.now());
                 }
@@ -213,6 +222,27 @@ impl<T: Probing> Runner<T> {
         }
     }
 
+    /// Makes a probe that somebody wants, if it is one of this runner's paths and there is room.
+    fn meet(&mut self, demand: &Demand) {
+        let Some(target) = self.targets.get(&demand.path).cloned() else {
+            return;
+        };
+        let Some(answer_tx) = demand.take_answer() else {
+            return;
+        };
+        if self.on_demand.len() >= demand::MAX_UNDER_WAY {
+            return;
+        }
+        let timeout = demand.timeout.unwrap_or_else(|| target.timeout());
+        let context = Arc::clone(&self.context);
+        let tools = Arc::clone(&self.tools);
+        self.on_demand.spawn(async move {
+            let finding = target.probe(context, tools, timeout).await;
+            // Whoever asked may have gone.
+            answer_tx.send(finding).ok();
+        });
+    }
+
     fn start(&mut self, target: T, timeout: Duration, now: Moment) {
         if self.under_way.len() >= MAX_UNDER_WAY {
             let sample = Sample::new(target.path(), Outcome::Invalid, now);
@@ -250,13 +280,17 @@ impl<T: Probing> Runner<T> {
                     self.follow_ups.handle(sample.path, transition, now);
                 }
             }
-            Err(error) => {
-                // Nothing aborts a probe, so it panicked; the hook has logged where.
-                if let Ok(panic) = error.try_into_panic() {
-                    std::panic::resume_unwind(panic);
-                }
-            }
+            Err(error) => resume_panic(Err(error)),
         }
+    }
+}
+
+/// Nothing aborts a probe, so one that did not end panicked; the hook has logged where.
+fn resume_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
 }
 

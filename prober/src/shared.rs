@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::book::{Book, Recorded, Sample};
 use crate::clock::Clock;
+use crate::demand::Demands;
 use crate::mailbox::{Command, Mailbox};
 use crate::metrics::Metrics;
 use crate::path_id::PathId;
@@ -28,6 +29,8 @@ pub struct Shared {
     pub book: Arc<Mutex<Book>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Probes that somebody wants now.
+    pub demands: Arc<Demands>,
     flush_wanted: Arc<Notify>,
     engine: Mailbox,
     tcp_confirm_tx: mpsc::Sender<TargetNumber>,
@@ -46,6 +49,7 @@ impl Shared {
             clock,
             book,
             metrics,
+            demands: Arc::default(),
             flush_wanted: Arc::new(Notify::new()),
             engine,
             tcp_confirm_tx,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meshprobe_core::ids::{Ssid, TargetNumber};
+use meshprobe_core::path::Layer;
 use meshprobe_daemon::admin::Condition;
 use meshprobe_proto::v1;
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ use tracing::{info, warn};
 
 use super::{AggregatorAddress, TargetSet};
 use crate::mailbox::Command;
+use crate::path_id::PathId;
 use crate::plan::{Plan, Registry};
 use crate::shared::Shared;
 
@@ -118,6 +120,16 @@ impl Assignments {
         self.shared.engine().send(Command::Plan(Arc::clone(&plan)));
         self.plan_tx.send_replace(plan);
         self.ready.met();
+    }
+
+    /// What the runners do now.
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan_tx.borrow())
+    }
+
+    /// The path to a target by the name that the matrix has for it.
+    pub fn path(&self, layer: Layer, target: &str) -> Option<PathId> {
+        self.registry.path(layer, target)
     }
 
     /// The peer with this session identifier.

@@ -118,6 +118,13 @@ impl Outbox {
         }
     }
 
+    /// Answers a demand. A stream that is gone has nobody who waits for it.
+    pub fn send_probe_result(&self, way: Way, result: v1::ProbeResult) {
+        if let Some(stream) = &self.streams[way as usize] {
+            stream.send(v1::prober_message::Message::ProbeResult(result));
+        }
+    }
+
     /// Says goodbye by every way.
     pub fn say_goodbye(&self, goodbye: &v1::Goodbye) {
         for stream in self.streams.iter().flatten() {

@@ -8,6 +8,7 @@
 //! that no peer sees a loss before the aggregator knows why.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use meshprobe_core::time::Moment;
 use meshprobe_daemon::shutdown::Shutdown;
 use meshprobe_proto::v1;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::boundary::until_boundary;
@@ -25,6 +27,7 @@ use crate::assignment::file::FileError;
 use crate::assignment::force::Assignments;
 use crate::assignment::{AggregatorAddress, TargetSet};
 use crate::book::Close;
+use crate::demand;
 use crate::mailbox::Command;
 use crate::runner::sleep_until;
 use crate::shared::Shared;
@@ -74,6 +77,8 @@ pub struct Reporter {
     pub running_rx: mpsc::Receiver<Infallible>,
     /// This start of the prober.
     pub incarnation: Incarnation,
+    /// The own addresses, to probe from on demand.
+    pub local: Vec<IpAddr>,
     /// Spreads the ends of windows over the report interval.
     pub spread: u16,
 }
@@ -83,6 +88,7 @@ struct Running {
     reporter: Reporter,
     outbox: Outbox,
     next_regular: Moment,
+    demands: JoinSet<(Way, v1::ProbeResult)>,
 }
 
 impl Reporter {
@@ -91,6 +97,7 @@ impl Reporter {
         let mut running = Running {
             outbox: Outbox::new(self.incarnation),
             next_regular: Moment::ORIGIN,
+            demands: JoinSet::new(),
             reporter: self,
         };
         running.publish_addresses();
@@ -118,6 +125,9 @@ impl Running {
             Some(event) = self.reporter.events_rx.recv() => self.handle_event(event),
             Some(request) = self.reporter.requests_rx.recv() => self.handle_request(request),
             Ok(()) = self.reporter.facts_rx.changed() => self.tell_facts(),
+            Some(ended) = self.demands.join_next(), if !self.demands.is_empty() => {
+                self.finish_demand(ended);
+            }
             () = self.reporter.shared.flush_wanted() => {}
             () = sleep_until(Some(clock.instant(wake_at))) => {}
         }
@@ -163,7 +173,43 @@ impl Running {
                     .handle_ack(Incarnation(ack.incarnation), ReportSequence(ack.sequence));
             }
             v1::aggregator_message::Message::Confirm(confirm) => self.handle_confirm(&confirm),
-            v1::aggregator_message::Message::RunProbe(_) => {}
+            v1::aggregator_message::Message::RunProbe(request) => {
+                self.handle_run_probe(way, &request);
+            }
+        }
+    }
+
+    /// Makes a probe now; its end goes back by the way of the request.
+    fn handle_run_probe(&mut self, way: Way, request: &v1::RunProbe) {
+        if self.demands.len() >= demand::MAX_UNDER_WAY {
+            let refused = "too many probes are under way; try again".to_owned();
+            let id = request.id;
+            let result = v1::ProbeResult {
+                id,
+                refused,
+                ..v1::ProbeResult::default()
+            };
+            self.outbox.send_probe_result(way, result);
+            return;
+        }
+        let Reporter {
+            assignments,
+            shared,
+            local,
+            ..
+        } = &self.reporter;
+        let run = demand::run(request, assignments, shared, local);
+        self.demands.spawn(async move { (way, run.await) });
+    }
+
+    fn finish_demand(&mut self, ended: Result<(Way, v1::ProbeResult), tokio::task::JoinError>) {
+        match ended {
+            Ok((way, result)) => self.outbox.send_probe_result(way, result),
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
     }
 

@@ -107,6 +107,13 @@ impl FakeAggregator {
         })
     }
 
+    pub(crate) fn probe_results(&self) -> Vec<v1::ProbeResult> {
+        self.select(|_, up| match up {
+            Up::ProbeResult(result) => Some(result.clone()),
+            _ => None,
+        })
+    }
+
     /// What came by one way, by the names of the messages.
     pub(crate) fn names(&self, way: v1::WayHome) -> Vec<&'static str> {
         self.select(|of, up| {

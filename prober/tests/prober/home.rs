@@ -165,6 +165,40 @@ async fn whoever_is_asked_answers_at_once() {
 }
 
 #[tokio::test]
+async fn a_probe_on_demand_is_made_at_once_and_refused_where_there_is_no_path() {
+    let b = address();
+    // A socket that answers nothing; nobody listens on TCP.
+    let _silent = UdpSocket::bind((b, PORT)).unwrap();
+    let (a, aggregator) = start(b, 60_000).await;
+    eventually("both ways are open", || aggregator.hellos().len() >= 2).await;
+    a.until_metric("meshprobe_prober_assignment_generation", &[], 1)
+        .await;
+    let ask = |id, target: &str, kind: v1::ProbeKind| {
+        aggregator.say(&Down::RunProbe(v1::RunProbe {
+            id,
+            target: target.to_owned(),
+            kind: kind.into(),
+            plane: v1::Plane::Pod.into(),
+            family: v1::Family::V4.into(),
+            timeout_millis: 2_000,
+            trace: false,
+        }));
+    };
+    ask(1, "nobody", v1::ProbeKind::Tcp);
+    ask(2, "b", v1::ProbeKind::Tcp);
+    ask(3, "b", v1::ProbeKind::Udp);
+    eventually("the answers", || aggregator.probe_results().len() >= 6).await;
+    let result = |id| {
+        let results = aggregator.probe_results();
+        results.into_iter().find(|result| result.id == id).unwrap()
+    };
+    assert!(result(1).refused.contains("no path to \"nobody\""));
+    assert_eq!(result(2).outcome(), v1::OutcomeClass::Refused);
+    assert_eq!(result(3).outcome(), v1::OutcomeClass::Timeout);
+    a.stop().await;
+}
+
+#[tokio::test]
 async fn a_bad_assignment_is_refused_and_the_one_in_force_stays() {
     let peer = address();
     let (a, aggregator) = start(peer, 500).await;
