@@ -27,7 +27,7 @@ struct DebianPackage {
     reason: &'static str,
 }
 
-const PACKAGES: [DebianPackage; 5] = [
+const PACKAGES: [DebianPackage; 7] = [
     DebianPackage {
         name: "gcc",
         program: "cc",
@@ -51,6 +51,18 @@ const PACKAGES: [DebianPackage; 5] = [
         program: "unbound",
         purpose: Purpose::Lab,
         reason: "the DNS servers of the virtual cluster",
+    },
+    DebianPackage {
+        name: "nginx",
+        program: "nginx",
+        purpose: Purpose::Lab,
+        reason: "the web servers on the virtual cluster's internet",
+    },
+    DebianPackage {
+        name: "tinyproxy-bin",
+        program: "tinyproxy",
+        purpose: Purpose::Lab,
+        reason: "the forward proxy on the virtual cluster's internet",
     },
     DebianPackage {
         name: "fping",
@@ -153,8 +165,8 @@ fn install(names: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps Debian from starting what it installs: we want the program `unbound`, not a resolver on
-/// port 53 of this machine. The switch is `/usr/sbin/policy-rc.d`; one that is there already is
+/// Keeps Debian from starting what it installs: we want the programs `unbound` and `nginx`, not a
+/// resolver on port 53 of this machine and a web server on port 80. The switch is `/usr/sbin/policy-rc.d`; one that is there already is
 /// respected.
 struct NoServices {
     written: bool,
@@ -198,9 +210,15 @@ mod tests {
     #[test]
     fn only_what_the_purpose_needs_and_the_machine_lacks_is_missing() {
         assert_eq!(names(Purpose::Build, &["cc"]), Vec::<&str>::new());
-        assert_eq!(names(Purpose::Lab, &["cc", "ip"]), ["nftables", "unbound"]);
         assert_eq!(
-            names(Purpose::Bench, &["cc", "ip", "nft", "unbound"]),
+            names(Purpose::Lab, &["cc", "ip"]),
+            ["nftables", "unbound", "nginx", "tinyproxy-bin"]
+        );
+        assert_eq!(
+            names(
+                Purpose::Bench,
+                &["cc", "ip", "nft", "unbound", "nginx", "tinyproxy"]
+            ),
             ["fping"]
         );
     }

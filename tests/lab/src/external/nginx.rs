@@ -21,12 +21,14 @@ pub(crate) fn tls_status_port(status: u16) -> u16 {
     20_000 + status
 }
 
-/// `nginx -c`. One process that serves: no user to change to (a user namespace may have only one), nobody to restart it.
+/// `nginx -c`. One process that serves: it changes to no other user and gives its directories to none (a user namespace may have
+/// only one).
 pub(super) fn config(target: &LabTarget, files: &Files, directory: &Path) -> String {
     let LabTarget { name, address, .. } = target;
     let directory = directory.display();
     let mut config = format!(
-        "daemon off;\n\
+        "user root;\n\
+         daemon off;\n\
          master_process off;\n\
          worker_processes 1;\n\
          pid {directory}/{name}.pid;\n\
