@@ -22,7 +22,7 @@ pub(super) fn parse_fault(words: &[String]) -> anyhow::Result<Fault> {
 /// `meshprobe demo faults`
 pub(super) fn catalogue() -> String {
     let mut table = Table::new(&["FAULT", "WHAT HAPPENS"]);
-    for fault in &CATALOGUE {
+    for fault in CATALOGUE {
         table.push(vec![Cell::from(fault.usage()), Cell::from(fault.summary)]);
     }
     format!(

@@ -73,6 +73,12 @@ pub const EXTERNAL_NAMES: [(&str, Ipv4Addr); 4] = [
     ("hooks.example.net", WEBHOOK_IP),
 ];
 
+/// The ones of them that have an IPv6 address too.
+pub const EXTERNAL_NAMES_V6: [(&str, Ipv6Addr); 2] = [
+    ("www.example.com", WWW_IP_V6),
+    ("www.example.org", WWW_IP_V6),
+];
+
 /// The namespace of the routers and bridges between the nodes.
 pub const FABRIC: &str = "fabric";
 /// The namespace beyond the router.

@@ -37,6 +37,11 @@ pub(crate) fn bridge(bridge: &Path, namespace: &str, script: &str) -> Result<(),
     iproute(bridge, Some(namespace), &["-batch", "-"], script)
 }
 
+/// `tc -batch` in a namespace.
+pub(crate) fn tc(tc: &Path, namespace: &str, script: &str) -> Result<(), CommandError> {
+    iproute(tc, Some(namespace), &["-batch", "-"], script)
+}
+
 fn iproute(
     program: &Path,
     namespace: Option<&str>,

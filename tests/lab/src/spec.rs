@@ -16,6 +16,10 @@ pub struct LabSpec {
     pub dns_instances: u8,
     /// How nodes are dealt to zones.
     pub placement: Placement,
+    /// Which families the cluster's addresses are of.
+    pub families: Families,
+    /// A second prober on every node, in the node's own namespace: the host plane.
+    pub host_probers: bool,
 }
 
 impl Default for LabSpec {
@@ -25,6 +29,8 @@ impl Default for LabSpec {
             zones: 2,
             dns_instances: 2,
             placement: Placement::default(),
+            families: Families::default(),
+            host_probers: false,
         }
     }
 }
@@ -38,6 +44,23 @@ pub enum Placement {
     RoundRobin,
     /// The first nodes in zone-a, the next ones in zone-b; sizes differ by one at most.
     Blocks,
+}
+
+/// Which families the cluster's addresses are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Families {
+    /// IPv4.
+    #[default]
+    V4,
+    /// IPv4 and IPv6: underlay, pods, virtual IPs and the internet.
+    Dual,
+}
+
+impl Families {
+    pub fn has_v6(self) -> bool {
+        self == Self::Dual
+    }
 }
 
 /// A cluster that cannot be built.
@@ -114,6 +137,7 @@ mod tests {
             zones,
             dns_instances,
             placement,
+            ..LabSpec::default()
         }
     }
 

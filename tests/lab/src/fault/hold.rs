@@ -100,7 +100,10 @@ impl Shared {
                 let both = translation::no_services() + v6::no_services(&self.plan);
                 self.nft_in(node, &both)?;
             }
-            Held::DnsService { node } => self.nft_in(node, &translation::no_dns())?,
+            Held::DnsService { node } => {
+                let both = translation::no_dns() + v6::no_dns(&self.plan);
+                self.nft_in(node, &both)?;
+            }
             Held::Endpoint => {
                 self.set_responders(&service::with_stale_endpoint(&self.plan.nodes))?;
             }
@@ -111,7 +114,10 @@ impl Shared {
                 self.set_resolv_conf(node, &dns::drifted_line(*drift))?;
             }
             Held::Target { target } => self.external.stop(target).map_err(LabError::from)?,
-            Held::Masquerade => self.nft_in(at::FABRIC, &fabric::no_masquerade())?,
+            Held::Masquerade => {
+                let both = fabric::no_masquerade() + &v6::no_masquerade(&self.plan);
+                self.nft_in(at::FABRIC, &both)?;
+            }
             Held::Prober { node } => self.hook(node, "kill", |hook| hook.stop(node))?,
         }
         Ok(())
@@ -135,7 +141,8 @@ impl Shared {
             }
             Held::DnsService { node } => {
                 let node = self.find_node(node)?;
-                self.nft_in(&node.namespace, &translation::dns(&self.plan))?;
+                let both = translation::dns(&self.plan) + &v6::dns(&self.plan);
+                self.nft_in(&node.namespace, &both)?;
             }
             Held::Endpoint => {
                 self.set_responders(&service::responders(&self.plan.nodes).backends)?;
@@ -147,10 +154,10 @@ impl Shared {
                 self.set_resolv_conf(node, &dns::right_line(*drift))?;
             }
             Held::Target { target } => self.external.start(target)?,
-            Held::Masquerade => self.nft_in(
-                at::FABRIC,
-                &format!("{}{}", fabric::flush_masquerade(), fabric::masquerade()),
-            )?,
+            Held::Masquerade => {
+                let both = fabric::masquerade() + &v6::masquerade(&self.plan);
+                self.nft_in(at::FABRIC, &both)?;
+            }
             Held::Prober { node } => self.hook(node, "start", |hook| hook.start(node))?,
         }
         Ok(())

@@ -37,12 +37,13 @@ pub(super) fn build(inside: &Inside, spec: &LabSpec) -> Result<Shared, LabError>
     write_resolv_confs(&plan)?;
     let dns = DnsServers::new(
         &tools.dns,
-        &plan.dns,
+        &plan,
         Path::new(PRIVATE_DIRECTORY).join("dns"),
         inside.state_directory(),
     )?;
     let external = External::new(
         &tools,
+        plan.families,
         &Path::new(PRIVATE_DIRECTORY).join("external"),
         inside.state_directory(),
     )?;

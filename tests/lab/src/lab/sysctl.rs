@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::LabError;
 use crate::namespace;
+use crate::spec::Families;
 
 /// A new namespace starts with the host's IPv4 settings; routing between links needs the strict ones off.
 const EVERYWHERE: [(&str, &str); 8] = [
@@ -19,11 +20,22 @@ const EVERYWHERE: [(&str, &str); 8] = [
     ("net/ipv4/conf/default/arp_notify", "0"),
 ];
 
-/// Not in every kernel: IPv6 can be off, and `br_netfilter` is a module. The lab's links speak IPv4 only, and a bridge must not
-/// filter: what is dropped where is the routers' and the nodes' business.
-const WHERE_PRESENT: [(&str, &str); 2] = [
-    ("net/ipv6/conf/default/disable_ipv6", "1"),
+/// Not in every kernel: `br_netfilter` is a module. A bridge must not filter: what is dropped where is the routers' and the nodes'
+/// business.
+const BRIDGES: [(&str, &str); 2] = [
     ("net/bridge/bridge-nf-call-iptables", "0"),
+    ("net/bridge/bridge-nf-call-ip6tables", "0"),
+];
+
+/// Links of a cluster without IPv6 have none; the kernel may be without it altogether.
+const WITHOUT_V6: [(&str, &str); 1] = [("net/ipv6/conf/default/disable_ipv6", "1")];
+
+/// Addresses and routes are the lab's alone.
+const WITH_V6: [(&str, &str); 4] = [
+    ("net/ipv6/conf/default/disable_ipv6", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
 ];
 
 /// Who may open an unprivileged ICMP socket. Container runtimes allow every group; a user namespace knows only its own.
@@ -36,8 +48,8 @@ pub(super) enum Kind {
     Host,
 }
 
-pub(super) fn set(namespace: &str, kind: Kind) -> Result<(), LabError> {
-    namespace::run_in(namespace, || write_all(kind))?.map_err(|(setting, source)| {
+pub(super) fn set(namespace: &str, kind: Kind, families: Families) -> Result<(), LabError> {
+    namespace::run_in(namespace, || write_all(kind, families))?.map_err(|(setting, source)| {
         LabError::Setting {
             setting: setting.to_owned(),
             namespace: namespace.to_owned(),
@@ -46,20 +58,35 @@ pub(super) fn set(namespace: &str, kind: Kind) -> Result<(), LabError> {
     })
 }
 
-fn write_all(kind: Kind) -> Result<(), (&'static str, io::Error)> {
+fn write_all(kind: Kind, families: Families) -> Result<(), (&'static str, io::Error)> {
     for (setting, value) in EVERYWHERE {
         write(setting, value)?;
     }
-    for (setting, value) in WHERE_PRESENT {
+    write_where_present(&BRIDGES)?;
+    if families.has_v6() {
+        for (setting, value) in WITH_V6 {
+            write(setting, value)?;
+        }
+    } else {
+        write_where_present(&WITHOUT_V6)?;
+    }
+    if kind == Kind::Router {
+        write("net/ipv4/ip_forward", "1")?;
+        if families.has_v6() {
+            write("net/ipv6/conf/all/forwarding", "1")?;
+        }
+    }
+    write(PING_GROUPS, "0 2147483647").or_else(|_| write(PING_GROUPS, "0 0"))
+}
+
+fn write_where_present(settings: &[(&'static str, &str)]) -> Result<(), (&'static str, io::Error)> {
+    for (setting, value) in settings {
         match write(setting, value) {
             Err((_, error)) if error.kind() == io::ErrorKind::NotFound => {}
             other => other?,
         }
     }
-    if kind == Kind::Router {
-        write("net/ipv4/ip_forward", "1")?;
-    }
-    write(PING_GROUPS, "0 2147483647").or_else(|_| write(PING_GROUPS, "0 0"))
+    Ok(())
 }
 
 fn write(setting: &'static str, value: &str) -> Result<(), (&'static str, io::Error)> {

@@ -81,6 +81,16 @@ impl Api {
         Ok(self.call("ListNodes", list)?.nodes)
     }
 
+    /// One node, with what its probers say about themselves.
+    pub fn node(&self, name: &str) -> Result<v1::NodeDetail, ApiError> {
+        let request = v1::GetNodeRequest {
+            name: name.to_owned(),
+        };
+        self.call("GetNode", async |mut mesh| {
+            mesh.get_node(request.clone()).await
+        })
+    }
+
     /// One layer.
     pub fn matrix(&self, layer: Layer) -> Result<v1::Matrix, ApiError> {
         let v1::Layer {

@@ -1,5 +1,6 @@
 //! The daemons' configuration files for a lab.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -68,11 +69,45 @@ fn ways_home(lab: &Lab) -> Value {
 }
 
 pub(super) fn prober(lab: &Lab, node: &LabNode, log_level: &str) -> Value {
+    one_prober(
+        lab,
+        node,
+        log_level,
+        "pod",
+        addresses(node.pod_ip, node.pod_ip_v6),
+    )
+}
+
+/// The second prober, in the node's own namespace.
+pub(super) fn host_prober(lab: &Lab, node: &LabNode, log_level: &str) -> Value {
+    one_prober(
+        lab,
+        node,
+        log_level,
+        "host",
+        addresses(node.host_ip, node.host_ip_v6),
+    )
+}
+
+fn addresses(v4: Ipv4Addr, v6: Option<Ipv6Addr>) -> Vec<IpAddr> {
+    [Some(IpAddr::V4(v4)), v6.map(IpAddr::V6)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn one_prober(
+    lab: &Lab,
+    node: &LabNode,
+    log_level: &str,
+    plane: &str,
+    addresses: Vec<IpAddr>,
+) -> Value {
     json!({
         "node": {"name": node.name, "zone": node.zone, "host_ip": node.host_ip},
-        "plane": "pod",
+        "plane": plane,
         "listen": {
-            "addresses": [node.pod_ip],
+            "addresses": addresses,
             "admin": format!("0.0.0.0:{}", super::PROBER_ADMIN_PORT),
         },
         "aggregator": {"addresses": ways_home(lab)},

@@ -26,7 +26,8 @@
 //!
 //! The aggregator runs in its pod `agg`; it serves the sockets that were handed in from the host as well
 //! ([`MeshOptions::sockets`]). The probers run in the pods `pod-mesh-N`, know no more than their node's name, their zone and
-//! addresses and the two ways home, and get everything else from the aggregator. Notifications go to
+//! addresses and the two ways home, and get everything else from the aggregator. Where the cluster is to have host probers, a second
+//! one runs in each node's own namespace, on the same ports. Notifications go to
 //! [`WEBHOOK_URL`] in namespace `internet`.
 //!
 //! The API is asked from inside the aggregator's own namespace, over its loopback: what a fault does to the network does not
@@ -35,7 +36,7 @@
 //! # Logs
 //!
 //! Configuration files and logs are in the lab's state directory: `aggregator.yaml`, `aggregator.err`, `prober-mesh-1.yaml`,
-//! `prober-mesh-1.err`. [`Mesh::logs`] returns the end of each for the message of a failed test.
+//! `prober-mesh-1.err`, `host-prober-mesh-1.err`. [`Mesh::logs`] returns the end of each for the message of a failed test.
 //!
 //! Everything ends with the last clone of the [`Mesh`].
 
@@ -58,7 +59,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::fault::ProberHook;
-use crate::{Lab, NamespaceError, ProcessError};
+use crate::{Lab, NamespaceError, Process, ProcessError};
 
 pub use api::{Api, ApiError};
 pub use binaries::{BIN_DIR_VARIABLE, Binaries, BinaryMissing};
@@ -162,6 +163,9 @@ impl Mesh {
         mesh.start_aggregator()?;
         for node in lab.nodes() {
             mesh.start_prober(&node.name)?;
+            if lab.has_host_probers() {
+                mesh.start_host_prober(&node.name)?;
+            }
         }
         Ok(mesh)
     }
@@ -194,6 +198,22 @@ impl Mesh {
     /// SIGCONT after [`Mesh::pause_prober`].
     pub fn resume_prober(&self, node: &str) -> Result<(), MeshError> {
         self.running.resume(&self.running.prober_name(node)?)
+    }
+
+    /// Starts a node's second prober, in the node's own namespace, with the same configuration as before. Only in a cluster that was
+    /// asked for with [`host_probers`](crate::LabSpec::host_probers).
+    pub fn start_host_prober(&self, node: &str) -> Result<(), MeshError> {
+        self.running.start_host_prober(node)
+    }
+
+    /// `kill -9` of the second prober.
+    pub fn kill_host_prober(&self, node: &str) -> Result<(), MeshError> {
+        self.running.kill(&self.running.host_prober_name(node)?)
+    }
+
+    /// SIGTERM to the second prober, and waits for its end.
+    pub fn stop_host_prober(&self, node: &str) -> Result<ExitStatus, MeshError> {
+        self.running.stop(&self.running.host_prober_name(node)?)
     }
 
     /// Starts the aggregator, with the same configuration, store and sockets as before.
@@ -260,6 +280,19 @@ impl Mesh {
             .admin(&name, namespace, PROBER_ADMIN_PORT, path)
     }
 
+    /// GET of a path of the second prober's admin port.
+    pub fn host_prober_admin(&self, node: &str, path: &str) -> Result<String, MeshError> {
+        let name = self.running.host_prober_name(node)?;
+        let namespace = &self.running.node(node)?.namespace;
+        self.running
+            .admin(&name, namespace, PROBER_ADMIN_PORT, path)
+    }
+
+    /// The process id of a node's second prober, if it runs.
+    pub fn host_prober_pid(&self, node: &str) -> Result<Option<u32>, MeshError> {
+        Ok(self.running.pid(&self.running.host_prober_name(node)?))
+    }
+
     /// The process id of a node's prober, if it runs.
     pub fn prober_pid(&self, node: &str) -> Result<Option<u32>, MeshError> {
         Ok(self.running.pid(&self.running.prober_name(node)?))
@@ -287,7 +320,7 @@ impl Mesh {
 struct Hook(Weak<Running>);
 
 impl Hook {
-    fn with(&self, act: impl FnOnce(&Running) -> Result<(), MeshError>) -> io::Result<()> {
+    fn with<T>(&self, act: impl FnOnce(&Running) -> Result<T, MeshError>) -> io::Result<T> {
         let running = self
             .0
             .upgrade()
@@ -303,5 +336,17 @@ impl ProberHook for Hook {
 
     fn start(&self, node: &str) -> io::Result<()> {
         self.with(|running| running.start_prober(node))
+    }
+
+    fn process_id(&self, node: &str) -> io::Result<Option<u32>> {
+        self.with(|running| Ok(running.pid(&running.prober_name(node)?)))
+    }
+
+    fn pause(&self, node: &str) -> io::Result<()> {
+        self.with(|running| running.if_running(&running.prober_name(node)?, Process::pause))
+    }
+
+    fn resume(&self, node: &str) -> io::Result<()> {
+        self.with(|running| running.if_running(&running.prober_name(node)?, Process::resume))
     }
 }

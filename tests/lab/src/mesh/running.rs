@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use meshprobe_core::path::Layer;
 use meshprobe_core::verdict::Verdict;
 use meshprobe_proto::v1;
-use serde_json::Value;
 
 use super::binaries::Binaries;
 use super::webhook::Receiver;
@@ -22,7 +21,7 @@ use super::{Api, ApiError, Mesh, MeshError, MeshOptions, config, http};
 use crate::addressing as at;
 use crate::{Lab, LabNode, Process};
 
-/// The aggregator's process name; a prober's is `prober-` and its node's name.
+/// The aggregator's process name; a prober's is `prober-` and its node's name, a second prober's `host-prober-` and that.
 pub(super) const AGGREGATOR: &str = "aggregator";
 /// A daemon that has not ended this long after SIGTERM hangs. Its own drain deadline is shorter.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -58,7 +57,14 @@ impl Running {
         config::overlay(&mut config, &aggregator);
         config::write(&config_path(lab, AGGREGATOR), &config)?;
         for node in lab.nodes() {
-            write_prober_config(lab, node, &log_level, &prober)?;
+            let mut config = config::prober(lab, node, &log_level);
+            config::overlay(&mut config, &prober);
+            config::write(&config_path(lab, &prober_name(node)), &config)?;
+            if lab.has_host_probers() {
+                let mut config = config::host_prober(lab, node, &log_level);
+                config::overlay(&mut config, &prober);
+                config::write(&config_path(lab, &host_prober_name(node)), &config)?;
+            }
         }
         let address = SocketAddr::from((at::WEBHOOK_IP, config::WEBHOOK_PORT));
         let listener = lab.listen_in(at::INTERNET, address)?;
@@ -87,6 +93,10 @@ impl Running {
         self.node(node).map(prober_name)
     }
 
+    pub(super) fn host_prober_name(&self, node: &str) -> Result<String, MeshError> {
+        self.node(node).map(host_prober_name)
+    }
+
     pub(super) fn start_aggregator(&self) -> Result<(), MeshError> {
         self.start(
             AGGREGATOR,
@@ -101,6 +111,16 @@ impl Running {
         self.start(
             &prober_name(node),
             &node.pod_namespace,
+            &self.binaries.prober,
+            &[],
+        )
+    }
+
+    pub(super) fn start_host_prober(&self, node: &str) -> Result<(), MeshError> {
+        let node = self.node(node)?;
+        self.start(
+            &host_prober_name(node),
+            &node.namespace,
             &self.binaries.prober,
             &[],
         )
@@ -182,6 +202,18 @@ impl Running {
         self.with_process(name, Process::resume)
     }
 
+    /// What faults do to a process: one that is down cannot be disturbed.
+    pub(super) fn if_running(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut Process) -> Result<(), crate::ProcessError>,
+    ) -> Result<(), MeshError> {
+        match self.with_process(name, act) {
+            Err(MeshError::DoesNotRun { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     pub(super) fn pid(&self, name: &str) -> Option<u32> {
         self.lock().get(name).map(Process::pid)
     }
@@ -221,19 +253,12 @@ fn prober_name(node: &LabNode) -> String {
     format!("prober-{}", node.name)
 }
 
-fn config_path(lab: &Lab, name: &str) -> PathBuf {
-    lab.state_directory().join(format!("{name}.yaml"))
+fn host_prober_name(node: &LabNode) -> String {
+    format!("host-prober-{}", node.name)
 }
 
-fn write_prober_config(
-    lab: &Lab,
-    node: &LabNode,
-    log_level: &str,
-    over: &Value,
-) -> Result<(), MeshError> {
-    let mut config = config::prober(lab, node, log_level);
-    config::overlay(&mut config, over);
-    config::write(&config_path(lab, &prober_name(node)), &config)
+fn config_path(lab: &Lab, name: &str) -> PathBuf {
+    lab.state_directory().join(format!("{name}.yaml"))
 }
 
 /// The mesh did not become healthy in time.

@@ -55,7 +55,8 @@ pub(crate) fn translation(plan: &Plan) -> String {
 /// `nft -f` in the fabric: everything from the underlay leaves with the router's address.
 pub(crate) fn masquerade() -> String {
     format!(
-        "add rule ip provider postrouting ip saddr {} oifname \"{UPLINK}\" masquerade\n",
+        "flush chain ip provider postrouting\n\
+         add rule ip provider postrouting ip saddr {} oifname \"{UPLINK}\" masquerade\n",
         at::UNDERLAY_NETWORK
     )
 }
@@ -68,11 +69,6 @@ pub(crate) fn no_masquerade() -> String {
         at::UNDERLAY_NETWORK,
         at::WEBHOOK_IP
     )
-}
-
-/// `nft -f` in the fabric, to make room for [`masquerade`] again.
-pub(crate) fn flush_masquerade() -> String {
-    "flush chain ip provider postrouting\n".to_owned()
 }
 
 /// `ip -batch` in the internet: no route back to the underlay, only what was translated gets an answer.

@@ -77,6 +77,18 @@ impl ProberHook for RecordingHook {
     fn start(&self, node: &str) -> io::Result<()> {
         self.record(format!("start {node}"))
     }
+
+    fn process_id(&self, _: &str) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
+
+    fn pause(&self, node: &str) -> io::Result<()> {
+        self.record(format!("pause {node}"))
+    }
+
+    fn resume(&self, node: &str) -> io::Result<()> {
+        self.record(format!("resume {node}"))
+    }
 }
 
 impl RecordingHook {

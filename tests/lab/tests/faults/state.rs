@@ -36,8 +36,10 @@ pub(crate) fn snapshot(lab: &Lab) -> anyhow::Result<BTreeMap<String, String>> {
         namespaces.extend([node.namespace.clone(), node.pod_namespace.clone()]);
     }
     for namespace in namespaces {
-        let commands: [(&str, &[&str]); 5] = [
+        let commands: [(&str, &[&str]); 7] = [
             ("ip", &["-details", "route", "show", "table", "all"]),
+            ("ip", &["-6", "-details", "route", "show", "table", "all"]),
+            ("tc", &["qdisc", "show"]),
             ("ip", &["neighbour", "show", "nud", "permanent"]),
             ("ip", &["-brief", "link"]),
             ("ip", &["-brief", "address"]),

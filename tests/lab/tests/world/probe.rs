@@ -1,7 +1,7 @@
 //! Echo servers and probes in the lab's namespaces.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
@@ -92,9 +92,17 @@ fn parse_seen(text: &[u8]) -> Seen {
     address.map_or(Seen::Silence, |address| Seen::From(address.ip()))
 }
 
+/// Any own address of the other side's family.
+pub(crate) fn any_address(to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    }
+}
+
 /// One UDP packet there and back.
 pub(crate) fn udp_once(lab: &Lab, namespace: &str, to: SocketAddr) -> anyhow::Result<Seen> {
-    let socket = lab.udp_in(namespace, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let socket = lab.udp_in(namespace, any_address(to))?;
     let exchange = || -> io::Result<Seen> {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.connect(to)?;
