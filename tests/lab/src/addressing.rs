@@ -18,6 +18,7 @@ pub const UNDERLAY_NETWORK: &str = "172.30.0.0/16";
 /// The same for IPv6, in clusters that have it.
 pub const POD_NETWORK_V6: &str = "fd00:244::/32";
 pub const UNDERLAY_NETWORK_V6: &str = "fd00:30::/32";
+pub const SERVICE_NETWORK_V6: &str = "fd00:96::/32";
 /// VXLAN adds 50 bytes to a packet.
 pub const POD_MTU: u32 = 1450;
 /// Flannel's own choice on Linux (the IANA port is 4789).

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::batch::{self, CommandError};
 use crate::dns::DnsServers;
 use crate::enter::{Inside, PRIVATE_DIRECTORY};
-use crate::external::{self, External, LabTarget};
+use crate::external::{External, LabTarget};
 use crate::fault::ProberHook;
 use crate::fault::hold::Holds;
 use crate::fault::routes::Routes;
@@ -119,8 +119,8 @@ impl Lab {
     }
 
     /// The web servers on the internet.
-    pub fn external_targets(&self) -> &'static [LabTarget] {
-        &external::TARGETS
+    pub fn external_targets(&self) -> &[LabTarget] {
+        self.shared.external.targets()
     }
 
     /// The certificate, in PEM, of the authority that signed the external targets' certificates: the file of a `ca_file` setting.

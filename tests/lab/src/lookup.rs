@@ -1,7 +1,7 @@
 //! One DNS question, asked from inside a namespace: to know when a server is up, and for tests.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::namespace::{self, NamespaceError};
@@ -53,7 +53,11 @@ fn ask(
     let query = encode(name);
     let answer = match transport {
         Transport::Udp => {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            let unspecified = match server {
+                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            let socket = UdpSocket::bind((unspecified, 0))?;
             socket.connect(server)?;
             socket.set_read_timeout(Some(timeout))?;
             socket.send(&query)?;

@@ -5,14 +5,18 @@
 
 use std::path::Path;
 
-use super::{DnsRole, TTL_SECONDS, Wrongs};
+use super::{DnsRole, TTL_SECONDS, Wrongs, record_type};
 use crate::script::push;
 
 /// How often it looks for a new serial number: a fault waits for that.
 const RELOAD: &str = "200ms";
 
 pub(super) fn config(role: &DnsRole, wrongs: &Wrongs, zone_file: &Path) -> String {
-    let DnsRole { address, zone, .. } = role;
+    let zone = role.zone;
+    let address = match role.address_v6 {
+        None => role.address.to_string(),
+        Some(second) => format!("{} {second}", role.address),
+    };
     if wrongs.fails {
         return format!(
             ".:53 {{\n    bind {address}\n    errors\n    template ANY ANY {{\n        rcode SERVFAIL\n    }}\n}}\n"
@@ -49,7 +53,10 @@ pub(super) fn zone(role: &DnsRole, wrongs: &Wrongs) -> String {
     for (name, address) in role.present(wrongs) {
         push(
             &mut zone,
-            format_args!("{name}. {TTL_SECONDS} IN A {address}"),
+            format_args!(
+                "{name}. {TTL_SECONDS} IN {} {address}",
+                record_type(address)
+            ),
         );
     }
     zone
@@ -59,7 +66,7 @@ pub(super) fn zone(role: &DnsRole, wrongs: &Wrongs) -> String {
 mod tests {
     use super::*;
     use crate::addressing as at;
-    use crate::spec::LabSpec;
+    use crate::spec::{Families, LabSpec};
     use crate::wiring::Plan;
 
     fn cluster() -> DnsRole {
@@ -99,7 +106,11 @@ mod tests {
             ..Wrongs::default()
         };
         assert_eq!(
-            config(&DnsRole::internet(), &wrongs, Path::new("unused")),
+            config(
+                &DnsRole::internet(Families::V4),
+                &wrongs,
+                Path::new("unused")
+            ),
             ".:53 {\n    bind 203.0.113.53\n    errors\n    template ANY ANY {\n        rcode SERVFAIL\n    }\n}\n"
         );
     }

@@ -9,11 +9,12 @@ mod unbound;
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use crate::addressing as at;
 use crate::fault::Drift;
+use crate::spec::Families;
 use crate::tools::DnsServer;
 use crate::wiring::LabDns;
 
@@ -27,44 +28,54 @@ const CLUSTER_SEARCH: &str = "default.svc.cluster.local svc.cluster.local cluste
 
 /// What one server answers.
 #[derive(Debug)]
-pub(crate) struct DnsRole {
+struct DnsRole {
     /// Its process, its files.
-    pub(crate) name: String,
-    pub(crate) namespace: String,
-    pub(crate) address: Ipv4Addr,
+    name: String,
+    namespace: String,
+    address: Ipv4Addr,
+    /// Where it listens too, in a cluster of two families.
+    address_v6: Option<Ipv6Addr>,
     /// The zone in which only these names exist.
     zone: &'static str,
-    names: Vec<(&'static str, Ipv4Addr)>,
+    names: Vec<(&'static str, IpAddr)>,
     /// Who is asked for names outside of the zone.
     forward: Option<Ipv4Addr>,
 }
 
 impl DnsRole {
     /// A server behind the cluster's virtual IP.
-    pub(crate) fn cluster(dns: &LabDns) -> Self {
+    fn cluster(dns: &LabDns) -> Self {
+        let names = [
+            (at::KUBERNETES_NAME, at::KUBERNETES_VIP),
+            (at::DNS_NAME, at::DNS_VIP),
+            (at::AGGREGATOR_NAME, at::AGGREGATOR_VIP),
+            (at::RESPONDER_NAME, at::RESPONDER_VIP),
+        ];
+        let names_v6 = [
+            (at::DNS_NAME, at::DNS_VIP_V6),
+            (at::AGGREGATOR_NAME, at::AGGREGATOR_VIP_V6),
+        ];
         Self {
             name: dns.name.clone(),
             namespace: dns.namespace.clone(),
             address: at::dns_ip(dns.node_index),
+            address_v6: dns.address_v6.map(|_| at::dns_ip_v6(dns.node_index)),
             zone: at::CLUSTER_DOMAIN,
-            names: vec![
-                (at::KUBERNETES_NAME, at::KUBERNETES_VIP),
-                (at::DNS_NAME, at::DNS_VIP),
-                (at::AGGREGATOR_NAME, at::AGGREGATOR_VIP),
-                (at::RESPONDER_NAME, at::RESPONDER_VIP),
-            ],
+            names: records(&names, &names_v6, dns.address_v6.is_some()),
             forward: Some(at::INTERNET_DNS_IP),
         }
     }
 
     /// The server that the cluster's forward to; what it does not know does not exist.
-    pub(crate) fn internet() -> Self {
+    fn internet(families: Families) -> Self {
+        let has_v6 = families.has_v6();
         Self {
             name: "dns-internet".to_owned(),
             namespace: at::INTERNET.to_owned(),
             address: at::INTERNET_DNS_IP,
+            address_v6: has_v6.then_some(at::INTERNET_DNS_IP_V6),
             zone: ".",
-            names: at::EXTERNAL_NAMES.to_vec(),
+            names: records(&at::EXTERNAL_NAMES, &at::EXTERNAL_NAMES_V6, has_v6),
             forward: None,
         }
     }
@@ -74,9 +85,27 @@ impl DnsRole {
     }
 
     /// The names that exist now.
-    fn present(&self, wrongs: &Wrongs) -> impl Iterator<Item = (&'static str, Ipv4Addr)> {
+    fn present(&self, wrongs: &Wrongs) -> impl Iterator<Item = (&'static str, IpAddr)> {
         let names = self.names.iter().copied();
         names.filter(|(name, _)| !wrongs.absent.contains(*name))
+    }
+}
+
+fn records(
+    v4: &[(&'static str, Ipv4Addr)],
+    v6: &[(&'static str, Ipv6Addr)],
+    has_v6: bool,
+) -> Vec<(&'static str, IpAddr)> {
+    let v4 = v4.iter().map(|(name, ip)| (*name, IpAddr::V4(*ip)));
+    let v6 = v6.iter().map(|(name, ip)| (*name, IpAddr::V6(*ip)));
+    v4.chain(v6.filter(|_| has_v6)).collect()
+}
+
+/// The type of the record that holds an address.
+fn record_type(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "A",
+        IpAddr::V6(_) => "AAAA",
     }
 }
 

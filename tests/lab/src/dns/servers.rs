@@ -17,7 +17,7 @@ use crate::lab::{LabError, lock, resolv_conf_path};
 use crate::lookup::{self, Lookup, Transport};
 use crate::process::{Process, ProcessBuilder, ProcessError};
 use crate::tools::DnsServer;
-use crate::wiring::LabDns;
+use crate::wiring::Plan;
 
 /// A freshly started or reloaded server answers as it should within this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ impl DnsServers {
     /// Gets the files' directory ready; nothing runs yet.
     pub(crate) fn new(
         program: &DnsServer,
-        cluster: &[LabDns],
+        plan: &Plan,
         directory: PathBuf,
         state_directory: &Path,
     ) -> Result<Self, LabError> {
@@ -74,10 +74,11 @@ impl DnsServers {
             path: directory.clone(),
             source,
         })?;
-        let roles = cluster
+        let roles = plan
+            .dns
             .iter()
             .map(DnsRole::cluster)
-            .chain([DnsRole::internet()]);
+            .chain([DnsRole::internet(plan.families)]);
         let slots = roles.map(|role| {
             let state = Mutex::default();
             (role.name.clone(), Slot { role, state })
@@ -98,9 +99,13 @@ impl DnsServers {
     /// The names that exist in the cluster's zone when all is well.
     pub(crate) fn cluster_names(&self) -> Vec<&'static str> {
         let cluster = self.slots.values().find(|slot| slot.role.is_cluster());
-        cluster
+        let mut names: Vec<&str> = cluster
             .map(|slot| slot.role.names.iter().map(|(name, _)| *name).collect())
-            .unwrap_or_default()
+            .unwrap_or_default();
+        // A name of two families is one name.
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(*name));
+        names
     }
 
     /// Starts a server and waits until it answers.

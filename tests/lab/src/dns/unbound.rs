@@ -1,6 +1,6 @@
 //! Unbound's configuration.
 
-use super::{DnsRole, TTL_SECONDS, Wrongs};
+use super::{DnsRole, TTL_SECONDS, Wrongs, record_type};
 use crate::script::push;
 
 pub(super) fn config(role: &DnsRole, wrongs: &Wrongs) -> String {
@@ -11,7 +11,8 @@ pub(super) fn config(role: &DnsRole, wrongs: &Wrongs) -> String {
          \x20 interface: {address}\n\
          \x20 port: 53\n\
          \x20 access-control: 0.0.0.0/0 allow\n\
-         \x20 do-ip6: no\n\
+         \x20 access-control: ::/0 allow\n\
+         \x20 do-ip6: {do_ip6}\n\
          \x20 do-daemonize: no\n\
          \x20 username: \"\"\n\
          \x20 chroot: \"\"\n\
@@ -35,7 +36,15 @@ pub(super) fn config(role: &DnsRole, wrongs: &Wrongs) -> String {
          \x20 infra-keep-probing: yes\n\
          \x20 infra-cache-max-rtt: 1000\n",
         address = role.address,
+        do_ip6 = if role.address_v6.is_some() {
+            "yes"
+        } else {
+            "no"
+        },
     );
+    if let Some(address) = role.address_v6 {
+        push(&mut config, format_args!("  interface: {address}"));
+    }
     if wrongs.fails {
         // Unbound asks nobody on the loopback unless it is told to: there is nobody left to ask, and it fails at once.
         config += "  do-not-query-localhost: yes\nforward-zone:\n  name: \".\"\n  forward-addr: 127.0.0.1\n";
@@ -52,7 +61,10 @@ pub(super) fn config(role: &DnsRole, wrongs: &Wrongs) -> String {
         for (name, address) in role.present(wrongs) {
             push(
                 &mut config,
-                format_args!("  local-data: \"{name}. {TTL_SECONDS} IN A {address}\""),
+                format_args!(
+                    "  local-data: \"{name}. {TTL_SECONDS} IN {} {address}\"",
+                    record_type(address)
+                ),
             );
         }
         if let Some(forward) = role.forward {

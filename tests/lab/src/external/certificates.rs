@@ -110,7 +110,7 @@ fn authority(validity: Validity) -> Result<CertificateParams, rcgen::Error> {
 fn server(target: &LabTarget, validity: Validity) -> Result<CertificateParams, rcgen::Error> {
     let mut names = vec![target.name.to_owned()];
     names.extend(target.aliases.iter().map(|name| (*name).to_owned()));
-    names.push(target.address.to_string());
+    names.extend(target.addresses().map(|address| address.to_string()));
     let mut params = CertificateParams::new(names)?;
     params
         .distinguished_name

@@ -9,13 +9,14 @@ pub(crate) mod nginx;
 mod server;
 mod tinyproxy;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::addressing as at;
 use crate::lab::{LabError, lock};
 use crate::process::{Process, ProcessError};
+use crate::spec::Families;
 use crate::tools::Tools;
 
 use server::WebServer;
@@ -33,6 +34,8 @@ pub struct LabTarget {
     pub name: &'static str,
     /// Where it is.
     pub address: Ipv4Addr,
+    /// Where it is too, in a cluster of two families.
+    pub address_v6: Option<Ipv6Addr>,
     /// Other names that lead there, also in the certificate.
     pub aliases: &'static [&'static str],
 }
@@ -47,25 +50,36 @@ impl LabTarget {
     pub fn https(&self) -> SocketAddr {
         SocketAddr::from((self.address, HTTPS_PORT))
     }
+
+    /// Every address of it.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let second = self.address_v6.map(IpAddr::V6);
+        [IpAddr::V4(self.address)].into_iter().chain(second)
+    }
 }
 
-/// All of them. Their names are in [`at::EXTERNAL_NAMES`].
-pub(crate) const TARGETS: [LabTarget; 2] = [
-    LabTarget {
-        name: "www.example.com",
-        address: at::WWW_IP,
-        aliases: &["www.example.org"],
-    },
-    LabTarget {
-        name: "registry.example.net",
-        address: at::REGISTRY_IP,
-        aliases: &[],
-    },
-];
+/// All of them. Their names are in [`at::EXTERNAL_NAMES`]. The registry has no second address, as is common.
+fn targets(families: Families) -> [LabTarget; 2] {
+    [
+        LabTarget {
+            name: "www.example.com",
+            address: at::WWW_IP,
+            address_v6: families.has_v6().then_some(at::WWW_IP_V6),
+            aliases: &["www.example.org"],
+        },
+        LabTarget {
+            name: "registry.example.net",
+            address: at::REGISTRY_IP,
+            address_v6: None,
+            aliases: &[],
+        },
+    ]
+}
 
 /// The internet's servers.
 #[derive(Debug)]
 pub(crate) struct External {
+    targets: [LabTarget; 2],
     servers: Vec<WebServer>,
     authority: PathBuf,
     directory: PathBuf,
@@ -78,19 +92,22 @@ impl External {
     /// Makes certificates and configurations in `directory`, and the authority's own in the state directory.
     pub(crate) fn new(
         tools: &Tools,
+        families: Families,
         directory: &Path,
         state_directory: &Path,
     ) -> Result<Self, LabError> {
         let authority = state_directory.join("ca.pem");
-        let issued = certificates::issue(&TARGETS, directory, &authority)?;
-        let servers = TARGETS
-            .into_iter()
+        let targets = targets(families);
+        let issued = certificates::issue(&targets, directory, &authority)?;
+        let servers = targets
+            .iter()
             .zip(issued)
             .map(|(target, files)| {
                 WebServer::new(&tools.nginx, target, &files, directory, state_directory)
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
+            targets,
             servers,
             authority,
             directory: directory.to_owned(),
@@ -98,6 +115,10 @@ impl External {
             proxy_program: tools.tinyproxy.clone(),
             proxy: Mutex::new(None),
         })
+    }
+
+    pub(crate) fn targets(&self) -> &[LabTarget] {
+        &self.targets
     }
 
     pub(crate) fn authority(&self) -> &Path {
@@ -170,14 +191,17 @@ mod tests {
 
     #[test]
     fn every_name_of_a_target_leads_to_it_and_to_nothing_else() {
-        for target in TARGETS {
+        for target in targets(Families::Dual) {
             for name in [target.name].iter().chain(target.aliases) {
-                let found: Vec<Ipv4Addr> = at::EXTERNAL_NAMES
+                let v4 = at::EXTERNAL_NAMES.iter().filter(|(known, _)| known == name);
+                let v6 = at::EXTERNAL_NAMES_V6
                     .iter()
-                    .filter(|(known, _)| known == name)
-                    .map(|(_, address)| *address)
+                    .filter(|(known, _)| known == name);
+                let found: Vec<IpAddr> = v4
+                    .map(|(_, address)| IpAddr::V4(*address))
+                    .chain(v6.map(|(_, address)| IpAddr::V6(*address)))
                     .collect();
-                assert_eq!(found, [target.address], "{name}");
+                assert_eq!(found, target.addresses().collect::<Vec<_>>(), "{name}");
             }
         }
     }

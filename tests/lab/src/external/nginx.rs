@@ -1,5 +1,6 @@
 //! The web server's configuration. Pure text.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::certificates::Files;
@@ -24,7 +25,7 @@ pub(crate) fn tls_status_port(status: u16) -> u16 {
 /// `nginx -c`. One process that serves: it changes to no other user and gives its directories to none (a user namespace may have
 /// only one).
 pub(super) fn config(target: &LabTarget, files: &Files, directory: &Path) -> String {
-    let LabTarget { name, address, .. } = target;
+    let name = target.name;
     let directory = directory.display();
     let mut config = format!(
         "user root;\n\
@@ -56,27 +57,44 @@ pub(super) fn config(target: &LabTarget, files: &Files, directory: &Path) -> Str
          location = /moved {{ return 302 /; }} \
          location / {{ return 404; }}"
     );
-    let mut server = |lines: std::fmt::Arguments<'_>| {
-        push(&mut config, format_args!("    server {{ {lines} }}"));
+    let mut server = |plain: Option<u16>, tls: u16, lines: std::fmt::Arguments<'_>| {
+        let listen: Vec<String> = target
+            .addresses()
+            .flat_map(|address| {
+                let plain = plain.map(|port| SocketAddr::new(address, port));
+                let tls = SocketAddr::new(address, tls);
+                let plain = plain.map(|end| format!("listen {end};"));
+                plain.into_iter().chain([format!("listen {tls} ssl;")])
+            })
+            .collect();
+        let listen = listen.join(" ");
+        push(
+            &mut config,
+            format_args!("    server {{ {listen} {lines} }}"),
+        );
     };
-    server(format_args!(
-        "listen {address}:{HTTP_PORT}; listen {address}:{HTTPS_PORT} ssl; {site}"
-    ));
-    server(format_args!(
-        "listen {address}:{EXPIRED_PORT} ssl; ssl_certificate {}; ssl_certificate_key {}; {site}",
-        files.expired.display(),
-        files.key.display()
-    ));
+    server(Some(HTTP_PORT), HTTPS_PORT, format_args!("{site}"));
+    server(
+        None,
+        EXPIRED_PORT,
+        format_args!(
+            "ssl_certificate {}; ssl_certificate_key {}; {site}",
+            files.expired.display(),
+            files.key.display()
+        ),
+    );
     // A cipher that needs an RSA key, which the certificate does not have: the server sends the alert `handshake_failure`.
-    server(format_args!(
-        "listen {address}:{NO_CIPHER_PORT} ssl; ssl_protocols TLSv1.2; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256; {site}"
-    ));
+    server(
+        None,
+        NO_CIPHER_PORT,
+        format_args!("ssl_protocols TLSv1.2; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256; {site}"),
+    );
     for status in STATUSES {
-        server(format_args!(
-            "listen {address}:{}; listen {address}:{} ssl; return {status};",
-            status_port(status),
-            tls_status_port(status)
-        ));
+        server(
+            Some(status_port(status)),
+            tls_status_port(status),
+            format_args!("return {status};"),
+        );
     }
     config += "}\n";
     config

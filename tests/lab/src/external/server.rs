@@ -34,20 +34,20 @@ impl WebServer {
     /// Writes its configuration.
     pub(super) fn new(
         program: &Path,
-        target: LabTarget,
+        target: &LabTarget,
         files: &Files,
         directory: &Path,
         state_directory: &Path,
     ) -> Result<Self, LabError> {
         let config = directory.join(format!("{}.conf", target.name));
-        fs::write(&config, nginx::config(&target, files, directory)).map_err(|source| {
+        fs::write(&config, nginx::config(target, files, directory)).map_err(|source| {
             LabError::Write {
                 path: config.clone(),
                 source,
             }
         })?;
         Ok(Self {
-            target,
+            target: target.clone(),
             program: program.to_owned(),
             config,
             directory: directory.to_owned(),

@@ -401,7 +401,7 @@ fn record(lab: &Lab, name: &str) -> Result<String, FaultError> {
     })
 }
 
-fn external_target(lab: &Lab, name: &str) -> Result<&'static LabTarget, FaultError> {
+fn external_target<'lab>(lab: &'lab Lab, name: &str) -> Result<&'lab LabTarget, FaultError> {
     let targets = lab.external_targets();
     let target = targets.iter().find(|target| target.name == name);
     target.ok_or_else(|| FaultError::UnknownTarget {

@@ -1,5 +1,6 @@
 //! A cluster of two families: what works over IPv6, and what faults do to it.
 
+mod services;
 #[path = "../world/sized.rs"]
 mod sized;
 #[path = "../world/mod.rs"]
@@ -55,6 +56,11 @@ fn main() -> ExitCode {
             (
                 "broken_virtual_addresses_are_broken_in_either_family",
                 vip_broken,
+            ),
+            ("names_are_answered_over_either_family", services::names),
+            (
+                "external_targets_serve_and_fail_in_either_family",
+                services::external,
             ),
         ],
     )

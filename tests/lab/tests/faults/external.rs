@@ -13,7 +13,7 @@ use crate::world::probe;
 
 const FINE: Ended = Ended::Status(200);
 
-fn targets(lab: &Lab) -> anyhow::Result<[&'static LabTarget; 2]> {
+fn targets(lab: &Lab) -> anyhow::Result<[&LabTarget; 2]> {
     let [www, registry] = lab.external_targets() else {
         anyhow::bail!("this lab has two");
     };

@@ -1,11 +1,12 @@
 //! The rules of faults between a pod and what it asks: DNS servers and external targets.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Hook, Rules};
 use crate::addressing as at;
 use crate::external::{HTTP_PORT, HTTPS_PORT, LabTarget, nginx};
 use crate::fault::Percent;
+use crate::script::push;
 use crate::wiring::LabNode;
 
 impl Rules {
@@ -30,12 +31,21 @@ impl Rules {
             at::POD_NETWORK,
             at::SERVICE_NETWORK
         );
-        let pods = format!(
-            "iifname cni0 ip saddr != {{ {}, {} }} ip daddr != {inside} drop",
-            at::dns_ip(node.index),
-            at::aggregator_ip()
+        let inside_v6 = format!(
+            "{{ {}, {}, {}, ::1, fe80::/10, ff00::/8 }}",
+            at::UNDERLAY_NETWORK_V6,
+            at::POD_NETWORK_V6,
+            at::SERVICE_NETWORK_V6
         );
-        let host = format!("ip daddr != {inside} drop");
+        let pods = format!(
+            "iifname cni0 ip saddr != {{ {}, {} }} ip daddr != {inside} drop\n\
+             iifname cni0 ip6 saddr != {{ {}, {} }} ip6 daddr != {inside_v6} drop",
+            at::dns_ip(node.index),
+            at::aggregator_ip(),
+            at::dns_ip_v6(node.index),
+            at::aggregator_ip_v6()
+        );
+        let host = format!("ip daddr != {inside} drop\nip6 daddr != {inside_v6} drop");
         Self::new(
             &node.namespace,
             &[(Hook::Arriving, pods), (Hook::Sent, host)],
@@ -44,24 +54,27 @@ impl Rules {
 
     /// The target's address answers nothing.
     pub(in crate::fault) fn external_silence(target: &LabTarget) -> Self {
-        let rules = format!("ip daddr {} drop", target.address);
-        Self::new(at::INTERNET, &[(Hook::Arriving, rules)])
+        let rules: Vec<String> = target
+            .addresses()
+            .map(|address| format!("{} drop", to(address)))
+            .collect();
+        Self::new(at::INTERNET, &[(Hook::Arriving, rules.join("\n"))])
     }
 
     /// The target's HTTPS port leads to a server with an expired certificate.
     pub(in crate::fault) fn tls_expired(target: &LabTarget) -> Self {
-        Self::elsewhere(target.address, &[(HTTPS_PORT, nginx::EXPIRED_PORT)])
+        Self::elsewhere(target, &[(HTTPS_PORT, nginx::EXPIRED_PORT)])
     }
 
     /// The target's HTTPS port leads to a server that no client agrees on a cipher with.
     pub(in crate::fault) fn tls_handshake(target: &LabTarget) -> Self {
-        Self::elsewhere(target.address, &[(HTTPS_PORT, nginx::NO_CIPHER_PORT)])
+        Self::elsewhere(target, &[(HTTPS_PORT, nginx::NO_CIPHER_PORT)])
     }
 
     /// Both of the target's ports lead to servers that answer every request with this status.
     pub(in crate::fault) fn http_status(target: &LabTarget, status: u16) -> Self {
         Self::elsewhere(
-            target.address,
+            target,
             &[
                 (HTTP_PORT, nginx::status_port(status)),
                 (HTTPS_PORT, nginx::tls_status_port(status)),
@@ -69,15 +82,25 @@ impl Rules {
         )
     }
 
-    /// New connections to a port of an address go to another port, also those of a proxy beside the server.
-    fn elsewhere(address: Ipv4Addr, ports: &[(u16, u16)]) -> Self {
-        let rules: Vec<String> = ports
-            .iter()
-            .map(|(from, to)| {
-                format!("ip daddr {address} tcp dport {from} dnat ip to {address}:{to}\n")
-            })
-            .collect();
-        let rules = rules.concat();
+    /// New connections to a target's port go to another port, also those of a proxy beside the server.
+    fn elsewhere(target: &LabTarget, ports: &[(u16, u16)]) -> Self {
+        let mut rules = String::new();
+        for address in target.addresses() {
+            let family = match address {
+                IpAddr::V4(_) => "ip",
+                IpAddr::V6(_) => "ip6",
+            };
+            for (from, to_port) in ports {
+                push(
+                    &mut rules,
+                    format_args!(
+                        "{} tcp dport {from} dnat {family} to {}",
+                        to(address),
+                        SocketAddr::new(address, *to_port)
+                    ),
+                );
+            }
+        }
         let chains = format!(
             "chain arriving {{\ntype nat hook prerouting priority dstnat; policy accept;\n{rules}}}\n\
              chain sent {{\ntype nat hook output priority -100; policy accept;\n{rules}}}\n"
@@ -86,5 +109,13 @@ impl Rules {
             namespace: at::INTERNET.to_owned(),
             chains,
         }
+    }
+}
+
+/// Packets to an address.
+fn to(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("ip daddr {address}"),
+        IpAddr::V6(address) => format!("ip6 daddr {address}"),
     }
 }
