@@ -323,6 +323,7 @@ impl SimulatedProber {
             rtt_max: RttCode::from_octet(70),
             classes: ClassCounts::new(),
             failing: None,
+            detail: None,
         };
         let since = clock::now()
             .saturating_duration_since(self.started)

@@ -10,7 +10,19 @@ use rand::seq::SliceRandom as _;
 /// The role of the node that the aggregator runs on; every scenario has it.
 pub const AGGREGATOR_NODE: &str = "aggregator-node";
 /// Words that a role's name would hide.
-const RESERVED: [&str; 6] = [AGGREGATOR_NODE, "aggregator", "prober", "all", "in", "out"];
+const RESERVED: [&str; 9] = [
+    AGGREGATOR_NODE,
+    "aggregator",
+    "prober",
+    "all",
+    "in",
+    "out",
+    "both",
+    "one-way",
+    "service",
+];
+/// What the names of the lab's own things begin with.
+const RESERVED_BEGINNINGS: [&str; 3] = ["zone-", "dns-", "mesh-"];
 
 /// Roles and their nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +57,10 @@ impl Cast {
         let mut played = BTreeMap::new();
         for (role, node) in roles.iter().zip(free) {
             let is_fault = CATALOGUE.iter().any(|info| info.name == role);
-            if is_fault || RESERVED.contains(&role.as_str()) {
+            let is_thing = RESERVED_BEGINNINGS
+                .iter()
+                .any(|name| role.starts_with(name));
+            if is_fault || is_thing || RESERVED.contains(&role.as_str()) {
                 return Err(CastError::Reserved(role.clone()));
             }
             if played.insert(role.clone(), node.clone()).is_some() {

@@ -17,11 +17,13 @@
 
 use std::path::Path;
 
-use meshprobe_daemon::config::{ConfigError, ConfigProblems, HumanDuration};
+use meshprobe_daemon::config::{ConfigError, ConfigProblems, HumanDuration, Spanned};
+use meshprobe_lab::Families;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::cast::Cast;
+use super::claim::ground::Ground;
 use super::step::{QuietFor, Step};
 
 /// A whole file.
@@ -51,7 +53,7 @@ pub struct Scenario {
     #[serde(default)]
     pub store_kib: Option<u32>,
     /// What happens, one after the other.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Spanned<Step>>,
     /// Warnings and errors in the daemons' logs that belong to the failure.
     #[serde(default)]
     pub allowed_log: Vec<AllowedLine>,
@@ -65,6 +67,12 @@ pub struct Cluster {
     pub zones: u8,
     /// In a smaller cluster other incidents would be right.
     pub min_nodes: u8,
+    /// DNS servers behind the virtual IP.
+    pub dns_instances: u8,
+    /// `v4`, or `dual` for both families.
+    pub families: Families,
+    /// A second prober on every node: the host plane.
+    pub host_probers: bool,
 }
 
 impl Default for Cluster {
@@ -73,6 +81,9 @@ impl Default for Cluster {
             nodes: 6,
             zones: 2,
             min_nodes: 3,
+            dns_instances: 2,
+            families: Families::V4,
+            host_probers: false,
         }
     }
 }
@@ -134,9 +145,10 @@ impl Scenario {
         match Cast::assign(&self.roles, &paper_nodes(self.cluster.nodes), 1) {
             Err(error) => problems.add("roles", error.to_string()),
             Ok(cast) => {
+                let ground = Ground::on_paper(self.cluster.zones);
                 for (index, step) in self.steps.iter().enumerate() {
-                    if let Err(error) = step.check(&cast) {
-                        problems.add(format!("steps[{index}]"), error.to_string());
+                    if let Err(error) = step.value.check(&cast, &ground) {
+                        problems.add_at(step, format!("steps[{index}]"), error.to_string());
                     }
                 }
             }
@@ -144,7 +156,7 @@ impl Scenario {
         let needs_duration = self
             .steps
             .iter()
-            .any(|step| matches!(step, Step::Quiet(QuietFor::Duration)));
+            .any(|step| matches!(step.value, Step::Quiet(QuietFor::Duration)));
         if needs_duration != self.duration.is_some() {
             problems.add(
                 "duration",
@@ -189,6 +201,13 @@ steps:
   - start: prober other
   - roll_probers: {pause: 1s}
   - check: no-report-lost
+  - matrix:
+      within: 40s
+      expect:
+        - {layer: udp/pod/v4, down: [{from: victim, to: zone-b}], ignored: all}
+  - path: {within: 5s, layer: mtu/pod/v4, from: victim, detail: {mtu: {forward: 1450}}}
+  - share: {of: lost-probes, layer: dns-udp/pod/v4, percent: 20, tolerance: 3, during: 10s}
+  - node: {within: 5s, name: victim, state: ok}
 allowed_log:
   - {from: prober, contains: lost the aggregator, because: the link is down}
 ";
@@ -210,7 +229,7 @@ allowed_log:
     fn the_format_reads_what_its_example_says() {
         let scenario = parse(GOOD).expect("a good file");
         assert_eq!(scenario.roles, ["victim", "other"]);
-        assert_eq!(scenario.steps.len(), 14);
+        assert_eq!(scenario.steps.len(), 18);
         assert_eq!(scenario.allowed_log[0].from, LogSource::Prober);
     }
 
@@ -252,6 +271,33 @@ allowed_log:
     fn a_healing_of_something_that_nobody_broke_is_refused() {
         let error = error_of("heal: node-dark victim", "heal: node-drak victim");
         assert!(error.contains("steps[5]"), "{error}");
+    }
+
+    #[test]
+    fn a_claim_about_nothing_is_refused_with_its_place_and_what_to_write() {
+        let at = |line: &str| GOOD.lines().position(|one| one.contains(line));
+        for (from, to, part) in [
+            (
+                "to: zone-b}",
+                "to: zone-x}",
+                "`zone-x` is no role and no zone",
+            ),
+            ("udp/pod/v4, down", "upd/pod/v4, down", "no kind of a layer"),
+            (", detail: {mtu: {forward: 1450}}", "", "nothing is claimed"),
+            ("forward: 1450", "forwards: 1450", "forwards"),
+            ("tolerance: 3", "tolerance: -3", "tolerance"),
+            ("name: victim, state", "name: nobody, state", "nobody"),
+        ] {
+            let error = error_of(from, to);
+            assert!(error.contains(part), "{error}");
+            assert!(
+                error.contains("two-faults.yaml:") || error.contains("line "),
+                "{error}"
+            );
+        }
+        let line = at("- node:").expect("a step") + 1;
+        let error = error_of("name: victim, state", "name: nobody, state");
+        assert!(error.contains(&format!("line {line}, ")), "{error}");
     }
 
     #[test]

@@ -12,12 +12,13 @@
 //!                             expected ── compare ── journal · agreement · log lines ──► outcome (the last line)
 //! ```
 //!
-//! The file format is in [`file`](mod@file) and [`step`]; what is compared is in [`expected`], [`journal`] and [`agreement`], which
-//! are pure and tested without a cluster.
+//! The file format is in [`file`](mod@file) and [`step`]; what is compared is in [`expected`], [`journal`], [`agreement`] and
+//! [`claim`], which are pure and tested without a cluster.
 
 pub mod agreement;
 pub mod attack;
 pub mod cast;
+pub mod claim;
 pub mod expected;
 pub mod file;
 pub mod journal;

@@ -14,6 +14,7 @@
 //! | `check: no-report-lost` | see [`Check`] |
 //! | `attack: responders` | see [`Attack`] |
 //! | `disk: full`, `disk: free` | the file system of the aggregator's store |
+//! | `matrix`, `path`, `share`, `node` | what the measurements say; see [`super::claim`] |
 
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ use meshprobe_lab::{Fault, ParseFaultError};
 use serde::Deserialize;
 
 use super::cast::{Cast, CastError};
+use super::claim::cells::UnknownEnd;
+use super::claim::ground::Ground;
+use super::claim::matrix::MatrixClaim;
+use super::claim::node::NodeClaim;
+use super::claim::path::PathClaim;
+use super::claim::share::ShareClaim;
 use super::expected::ExpectedIncident;
 
 /// One step.
@@ -43,6 +50,10 @@ pub enum Step {
     Check(Check),
     Attack(Attack),
     Disk(Disk),
+    Matrix(MatrixClaim),
+    Path(PathClaim),
+    Share(ShareClaim),
+    Node(NodeClaim),
 }
 
 /// A process of the mesh: `aggregator` or `prober ROLE`.
@@ -186,8 +197,16 @@ pub enum StepError {
     Fault(#[from] ParseFaultError),
     #[error(transparent)]
     Cast(#[from] CastError),
+    #[error(transparent)]
+    Cells(#[from] UnknownEnd),
     #[error("no incident is listed: use `quiet` where nothing is expected")]
     NothingToFind,
+    #[error(
+        "nothing is claimed: write `verdict`, `failure`, `detail`, `trace`, `state` or `self_health`"
+    )]
+    NothingClaimed,
+    #[error("{0}")]
+    Share(String),
 }
 
 /// `heal: all`
@@ -195,7 +214,7 @@ pub const EVERYTHING: &str = "all";
 
 impl Step {
     /// Whether its words mean something.
-    pub fn check(&self, cast: &Cast) -> Result<(), StepError> {
+    pub fn check(&self, cast: &Cast, ground: &Ground) -> Result<(), StepError> {
         match self {
             Self::Heal(text) if text == EVERYTHING => {}
             Self::Break(text) | Self::Heal(text) => {
@@ -214,6 +233,28 @@ impl Step {
                 }
                 for incident in &find.incidents {
                     incident.resolve(cast)?;
+                }
+            }
+            Self::Matrix(claim) => {
+                claim.resolve(cast, ground)?;
+            }
+            Self::Path(claim) => {
+                claim.cells().resolve(cast, ground)?;
+                if let Some(detail) = &claim.detail {
+                    detail.check(cast)?;
+                }
+                if !claim.says_something() {
+                    return Err(StepError::NothingClaimed);
+                }
+            }
+            Self::Share(claim) => {
+                claim.cells().resolve(cast, ground)?;
+                claim.check().map_err(StepError::Share)?;
+            }
+            Self::Node(claim) => {
+                cast.node(&claim.name)?;
+                if claim.state.is_none() && claim.self_health.is_none() {
+                    return Err(StepError::NothingClaimed);
                 }
             }
             Self::Kill(Daemon::Aggregator)

@@ -116,6 +116,7 @@ fn address(plane: v1::Plane, ip: &str) -> Address {
         ip: ip.to_owned(),
         udp_port: 4862,
         tcp_port: 4862,
+        quic_port: 0,
     }
 }
 

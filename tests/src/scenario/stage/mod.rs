@@ -5,6 +5,7 @@
 //! the product at fault ends the play with [`Failed`]; any other error is one of the runner or of the machine.
 
 mod acts;
+mod claims;
 mod waits;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use serde_json::json;
 
 use super::agreement::{self, Notice};
 use super::cast::Cast;
+use super::claim::ground::Ground;
 use super::expected::{Expected, What};
 use super::file::{AllowedLine, LogSource, Scenario};
 use super::observer::{Observer, Story};
@@ -88,6 +90,7 @@ struct Stage<'a> {
     scenario: &'a Scenario,
     casting: &'a Casting,
     cast: Cast,
+    ground: Ground,
     story: Story,
     // What is broken is healed before the mesh ends, and the mesh before the cluster.
     broken: Vec<(String, Injected)>,
@@ -118,6 +121,9 @@ impl<'a> Stage<'a> {
         let spec = LabSpec {
             nodes: casting.nodes,
             zones: casting.zones,
+            dns_instances: scenario.cluster.dns_instances.min(casting.nodes),
+            families: scenario.cluster.families,
+            host_probers: scenario.cluster.host_probers,
             ..LabSpec::default()
         };
         let lab = Lab::build(inside, &spec).context("build the virtual cluster")?;
@@ -157,6 +163,7 @@ impl<'a> Stage<'a> {
             scenario,
             casting,
             cast,
+            ground: Ground::of(&lab),
             story,
             broken: Vec::new(),
             observer: Observer::start(&mesh, story)?,
@@ -182,7 +189,7 @@ impl<'a> Stage<'a> {
         self.no_surprise()?;
         let scenario = self.scenario;
         for step in &scenario.steps {
-            self.take(step)?;
+            self.take(&step.value)?;
         }
         Ok(())
     }
@@ -207,6 +214,10 @@ impl<'a> Stage<'a> {
                 attack::run(*attack, &self.mesh, |line| self.story.tell(line))
             }
             Step::Disk(disk) => self.set_disk(*disk),
+            Step::Matrix(claim) => self.claim_matrix(claim),
+            Step::Path(claim) => self.claim_path(claim),
+            Step::Share(claim) => self.claim_share(claim),
+            Step::Node(claim) => self.claim_node(claim),
         }
     }
 

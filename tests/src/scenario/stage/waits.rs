@@ -86,15 +86,11 @@ impl Stage<'_> {
                 let ended_at = |expected: &Expected| {
                     journal.find(&expected.what)?.1.resolved_at.last().copied()
                 };
-                let last = self
-                    .open
-                    .iter()
-                    .filter_map(ended_at)
-                    .max()
-                    .unwrap_or(healed_at);
-                let seconds = last.saturating_duration_since(healed_at).as_secs_f64();
-                self.seconds_to_clear = Some(to_millis(seconds));
-                self.story.tell(&format!("all clear after {seconds:.2} s"));
+                if let Some(last) = self.open.iter().filter_map(ended_at).max() {
+                    let seconds = last.saturating_duration_since(healed_at).as_secs_f64();
+                    self.seconds_to_clear = Some(to_millis(seconds));
+                    self.story.tell(&format!("all clear after {seconds:.2} s"));
+                }
                 break;
             }
             if is_over {
@@ -105,17 +101,21 @@ impl Stage<'_> {
             }
             self.breathe()?;
         }
+        self.wait_for_recovery(deadline)?;
+        if self.open.is_empty() {
+            let seconds = clock::now().saturating_duration_since(healed_at);
+            self.seconds_to_clear = Some(to_millis(seconds.as_secs_f64()));
+        }
         self.open.clear();
-        self.wait_for_recovery()?;
         self.no_surprise()
     }
 
-    fn wait_for_recovery(&self) -> anyhow::Result<()> {
-        let deadline = clock::now() + RECOVERY_PATIENCE;
+    fn wait_for_recovery(&self, deadline: Instant) -> anyhow::Result<()> {
+        let deadline = deadline.max(clock::now() + RECOVERY_PATIENCE);
         let api = self.mesh.api()?;
         while let Some(missing) = recovery::missing(&api)? {
             if clock::now() >= deadline {
-                let why = format!("not recovered after {RECOVERY_PATIENCE:?}: {missing}");
+                let why = format!("not recovered in time: {missing}");
                 return Err(Failed::one(why).into());
             }
             self.breathe()?;
