@@ -13,6 +13,8 @@ use crate::args::Global;
 
 /// A matrix of 5,000 nodes is 75 MB.
 const MAX_MESSAGE: usize = 256 << 20;
+/// A probe on demand ends by itself within this time: its longest timeout, its trace, and the ways to and fro.
+const LONGEST_PROBE: Duration = Duration::from_secs(60);
 /// How often a silent stream is checked for a live aggregator.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Incidents that are asked for at once; the API's maximum.
@@ -156,6 +158,26 @@ impl Client {
         let mut mesh = self.mesh.clone();
         self.answer(mesh.get_path(v1::GetPathRequest { source, target }))
             .await
+    }
+
+    /// One node, its probers and its host.
+    pub async fn node(&self, name: String) -> Result<v1::NodeDetail, ClientError> {
+        let mut mesh = self.mesh.clone();
+        self.answer(mesh.get_node(v1::GetNodeRequest { name }))
+            .await
+    }
+
+    /// Makes one probe and waits for its end.
+    pub async fn run_probe(
+        &self,
+        request: v1::RunProbeRequest,
+    ) -> Result<v1::RunProbeResponse, ClientError> {
+        let mut mesh = self.mesh.clone();
+        let patient = Self {
+            timeout: self.timeout.max(LONGEST_PROBE),
+            ..self.clone()
+        };
+        patient.answer(mesh.run_probe(request)).await
     }
 
     /// Incidents, newest first, all pages.

@@ -23,7 +23,7 @@ fn healthy() -> Answers {
         incidents: vec![samples::resolved("mesh-5")],
         path: Some(v1::PathDetail {
             forward: samples::path().forward.split_off(1),
-            reverse: Vec::new(),
+            ..v1::PathDetail::default()
         }),
         delay: Duration::ZERO,
     }
@@ -106,6 +106,35 @@ fn a_broken_mesh_ends_every_command_with_2_in_every_format() {
             assert_eq!(stderr(&output), "", "{line} -o {format}");
         }
     }
+}
+
+#[test]
+fn a_probe_on_demand_tells_how_it_ended() {
+    let aggregator = FakeAggregator::start(healthy());
+    let output = run(&aggregator, "probe mesh-1 mesh-2 --kind tcp");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        stdout(&output),
+        "mesh-1 -> mesh-2 by tcp/pod/v4: reply in 0.31ms\n"
+    );
+    let output = run(&aggregator, "probe mesh-1 mesh-3");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout(&output), "mesh-1 -> mesh-3 by udp/pod/v4: timeout\n");
+    let output = run(&aggregator, "probe mesh-1 nobody");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("there is no node \"nobody\""));
+}
+
+#[test]
+fn one_node_is_shown_by_its_name() {
+    let aggregator = FakeAggregator::start(healthy());
+    let output = run(&aggregator, "node mesh-1");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).starts_with("mesh-1 is ok"),
+        "{}",
+        stdout(&output)
+    );
 }
 
 #[test]

@@ -9,9 +9,10 @@ pub struct LayerArgs {
     /// What is sent. Default: udp on the pod plane, tcp on the host plane, dns-udp on the service plane.
     #[arg(long, short, value_enum)]
     pub kind: Option<KindArg>,
-    /// Where the packets run: the pod network, the nodes' own addresses, or a virtual IP.
-    #[arg(long, short, value_enum, default_value_t = PlaneArg::Pod)]
-    pub plane: PlaneArg,
+    /// Where the packets run: the pod network, the nodes' own addresses, or a virtual IP. Default: service for the
+    /// kind service, else pod.
+    #[arg(long, short, value_enum)]
+    pub plane: Option<PlaneArg>,
     /// Address family.
     #[arg(long, short, value_enum, default_value_t = FamilyArg::V4)]
     pub family: FamilyArg,
@@ -20,16 +21,16 @@ pub struct LayerArgs {
 impl LayerArgs {
     /// The layer that is meant.
     pub fn layer(self) -> Layer {
-        let plane = match self.plane {
-            PlaneArg::Pod => Plane::Pod,
-            PlaneArg::Host => Plane::Host,
-            PlaneArg::Service => Plane::Service,
+        let plane = match (self.plane, self.kind) {
+            (Some(PlaneArg::Host), _) => Plane::Host,
+            (Some(PlaneArg::Service), _) | (None, Some(KindArg::Service)) => Plane::Service,
+            (Some(PlaneArg::Pod) | None, _) => Plane::Pod,
         };
         let kind = match (self.kind, plane) {
-            (Some(KindArg::Udp), _) | (None, Plane::Pod) => ProbeKind::Udp,
-            (Some(KindArg::Tcp), _) | (None, Plane::Host) => ProbeKind::Tcp,
-            (Some(KindArg::DnsUdp), _) | (None, Plane::Service) => ProbeKind::DnsUdp,
-            (Some(KindArg::DnsTcp), _) => ProbeKind::DnsTcp,
+            (Some(kind), _) => kind.into(),
+            (None, Plane::Pod) => ProbeKind::Udp,
+            (None, Plane::Host) => ProbeKind::Tcp,
+            (None, Plane::Service) => ProbeKind::DnsUdp,
         };
         let family = match self.family {
             FamilyArg::V4 => Family::V4,
@@ -54,6 +55,41 @@ pub enum KindArg {
     DnsUdp,
     /// DNS queries over TCP.
     DnsTcp,
+    /// The largest packet that passes, each way.
+    Mtu,
+    /// QUIC handshakes and datagrams.
+    Quic,
+    /// ICMP echo.
+    Icmp,
+    /// Names as an application asks them.
+    DnsSearch,
+    /// Connections to virtual IPs in front of the probers.
+    Service,
+    /// TCP connections to targets outside the mesh.
+    TcpConnect,
+    /// TLS handshakes with targets outside the mesh.
+    Tls,
+    /// HTTP requests to targets outside the mesh.
+    Http,
+}
+
+impl From<KindArg> for ProbeKind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Udp => Self::Udp,
+            KindArg::Tcp => Self::Tcp,
+            KindArg::DnsUdp => Self::DnsUdp,
+            KindArg::DnsTcp => Self::DnsTcp,
+            KindArg::Mtu => Self::Mtu,
+            KindArg::Quic => Self::Quic,
+            KindArg::Icmp => Self::Icmp,
+            KindArg::DnsSearch => Self::DnsSearch,
+            KindArg::Service => Self::Service,
+            KindArg::TcpConnect => Self::TcpConnect,
+            KindArg::Tls => Self::Tls,
+            KindArg::Http => Self::Http,
+        }
+    }
 }
 
 /// Where it runs.
@@ -98,6 +134,8 @@ mod tests {
             ("matrix --plane service", "dns-udp/service/v4"),
             ("matrix --kind dns-tcp --family v6", "dns-tcp/pod/v6"),
             ("matrix --kind udp --plane host --family 6", "udp/host/v6"),
+            ("matrix --kind service", "service/service/v4"),
+            ("matrix --kind http", "http/pod/v4"),
         ] {
             let layer = Line::try_parse_from(line.split_whitespace())
                 .expect(line)

@@ -143,20 +143,26 @@ pub enum ApiCommand {
   meshprobe status -o json | jq .openIncidents
   until meshprobe status; do sleep 1; done")]
     Status,
-    /// Every known node: state, last report, failing paths.
+    /// Every known node: state, last report, failing paths. With a name: that node, its probers and its host.
     #[command(
         visible_alias = "node",
         after_long_help = "Examples:
   meshprobe nodes
-  meshprobe nodes -o wide"
+  meshprobe nodes -o wide
+  meshprobe nodes mesh-3                       its routes, MTUs, name servers, its prober's own health"
     )]
-    Nodes,
+    Nodes {
+        /// One of them.
+        name: Option<String>,
+    },
     /// Who reaches whom: the heat table of one layer, sources in rows, targets in columns.
     #[command(after_long_help = "Examples:
   meshprobe matrix                             UDP on the pod network
   meshprobe matrix --plane host                TCP on the nodes' own addresses
   meshprobe matrix --kind dns-udp              every DNS server instance from every node
   meshprobe matrix --plane service             DNS through its virtual IP
+  meshprobe matrix --kind mtu                  does the largest packet pass
+  meshprobe matrix --kind http                 every external HTTP target from every node
   meshprobe matrix -o wide | less -S           every cell with its round-trip time")]
     Matrix(LayerArgs),
     /// Everything that is known between two nodes: each layer, both directions.
@@ -167,6 +173,24 @@ pub enum ApiCommand {
         source: String,
         /// Node that answers.
         target: String,
+    },
+    /// Make one probe now and print its result. It waits for the probe's own end, however long --timeout is.
+    #[command(after_long_help = "Examples:
+  meshprobe probe mesh-1 mesh-3                one STAMP packet on the pod network
+  meshprobe probe mesh-1 mesh-3 --kind mtu     the largest packet, each way
+  meshprobe probe mesh-1 mesh-3 --trace        and where packets end
+  meshprobe probe mesh-1 vip/www.example.com. --kind dns-udp --plane service")]
+    Probe {
+        /// Node that sends.
+        source: String,
+        /// Node that answers, or a target as the matrix names its column.
+        target: String,
+        /// Which layer.
+        #[command(flatten)]
+        layer: LayerArgs,
+        /// Follow it by a trace of the path.
+        #[arg(long)]
+        trace: bool,
     },
     /// What is broken and why: open incidents, newest first.
     #[command(

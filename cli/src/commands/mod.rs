@@ -5,6 +5,7 @@ mod incidents;
 mod matrix;
 mod nodes;
 mod path;
+mod probe;
 mod status;
 mod watch;
 
@@ -22,7 +23,19 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
         let client = || Client::connect(global);
         match command {
             ApiCommand::Status => status::run(&client().await?, console).await,
-            ApiCommand::Nodes => nodes::run(&client().await?, console).await,
+            ApiCommand::Nodes { name: None } => nodes::run(&client().await?, console).await,
+            ApiCommand::Nodes { name: Some(name) } => {
+                nodes::show(&client().await?, name, console).await
+            }
+            ApiCommand::Probe {
+                source,
+                target,
+                layer,
+                trace,
+            } => {
+                let layer = layer.layer();
+                probe::run(&client().await?, source, target, layer, trace, console).await
+            }
             ApiCommand::Matrix(layer) => {
                 matrix::run(&client().await?, layer.layer(), console).await
             }

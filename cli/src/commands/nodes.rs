@@ -13,3 +13,16 @@ pub(super) async fn run(client: &Client, console: &Console) -> anyhow::Result<He
     )?;
     Ok(render::node::health(&response.nodes))
 }
+
+pub(super) async fn show(
+    client: &Client,
+    name: String,
+    console: &Console,
+) -> anyhow::Result<Health> {
+    let detail = client.node(name).await?;
+    console.answer(
+        || render::node_detail::render(&detail, console.now()),
+        &detail,
+    )?;
+    Ok(render::node_detail::health(&detail))
+}

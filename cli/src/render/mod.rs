@@ -1,14 +1,19 @@
 //! Messages to text for people. Pure: the width and the time are arguments, colours are always in it.
 
+pub mod detail;
 pub mod incident;
 pub mod matrix;
 pub mod node;
+pub mod node_detail;
 pub mod order;
+pub mod outcome;
 pub mod path;
+pub mod probe;
 pub mod status;
 pub mod style;
 pub mod table;
 pub mod time;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use meshprobe_proto::v1;
 
 use super::style::{BAD, GOOD, UNKNOWN, glyph, of_verdict, paint, words};
 use super::table::{Cell, Table};
-use super::time;
+use super::{detail, outcome, time, trace};
 use crate::exit::Health;
 
 /// Healthy: at least one layer has data, and none fails in either direction.
@@ -26,22 +26,40 @@ pub fn render(
     now: Timestamp,
 ) -> String {
     let directions = [
-        (source, target, &detail.forward),
-        (target, source, &detail.reverse),
+        (source, target, &detail.forward, &detail.forward_traces),
+        (target, source, &detail.reverse, &detail.reverse_traces),
     ];
     let mut text = String::new();
-    for (from, to, cells) in &directions {
+    for (from, to, cells, _) in &directions {
         text.push_str(&conclusion(from, to, cells));
     }
-    for (from, to, cells) in directions {
+    for (from, to, cells, traces) in directions {
         text.extend(["\n", from, " -> ", to, "\n"]);
         if cells.is_empty() {
             text.push_str("  no layer has data\n");
         } else {
             text.push_str(&layers(cells, wide, now));
+            text.push_str(&found(cells, now));
+        }
+        for route in traces.iter().filter_map(|trace| trace.route.as_ref()) {
+            text.push_str(&trace::render(route));
         }
     }
     text
+}
+
+/// What the probes found beside their outcomes, a line for each layer that has something to tell.
+fn found(cells: &[v1::Cell], now: Timestamp) -> String {
+    let line = |cell: &v1::Cell| {
+        let sentence = detail::sentence(cell.detail.as_ref()?, now);
+        (!sentence.is_empty()).then(|| format!("  {}: {sentence}\n", layer(cell)))
+    };
+    let lines: String = cells.iter().filter_map(line).collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\n{lines}")
+    }
 }
 
 /// "mesh-1 -> mesh-3: 2 of 3 layers healthy; udp/pod/v4 down (timeout)"
@@ -148,17 +166,5 @@ fn or_empty(is_known: bool, text: impl FnOnce() -> String) -> String {
 
 /// How the last failed probe ended, in words.
 fn failure(cell: &v1::Cell) -> &'static str {
-    match cell.last_failure() {
-        v1::OutcomeClass::Unspecified | v1::OutcomeClass::Reply => "",
-        v1::OutcomeClass::Late => "late",
-        v1::OutcomeClass::Timeout => "timeout",
-        v1::OutcomeClass::Refused => "refused",
-        v1::OutcomeClass::Unreachable => "unreachable",
-        v1::OutcomeClass::TooBig => "too big",
-        v1::OutcomeClass::SendFailed => "send failed",
-        v1::OutcomeClass::Invalid => "invalid",
-        v1::OutcomeClass::WrongAnswer => "wrong answer",
-        v1::OutcomeClass::Rcode => "wrong rcode",
-        v1::OutcomeClass::Reset => "reset",
-    }
+    outcome::words(cell.last_failure())
 }

@@ -128,6 +128,43 @@ impl MeshService for Fake {
         }
     }
 
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Answer<v1::NodeDetail> {
+        let name = request.into_inner().name;
+        let found = self.answers.nodes.iter().find(|node| node.name == name);
+        match found {
+            Some(node) => {
+                self.answer(v1::NodeDetail {
+                    node: Some(node.clone()),
+                    probers: Vec::new(),
+                })
+                .await
+            }
+            None => Err(Status::not_found(format!("there is no node {name:?}"))),
+        }
+    }
+
+    async fn run_probe(
+        &self,
+        request: Request<v1::RunProbeRequest>,
+    ) -> Answer<v1::RunProbeResponse> {
+        let request = request.into_inner();
+        if request.target == "nobody" {
+            return Err(Status::not_found("there is no node \"nobody\""));
+        }
+        let is_lost = request.target == "mesh-3";
+        let outcome = if is_lost {
+            v1::OutcomeClass::Timeout
+        } else {
+            v1::OutcomeClass::Reply
+        };
+        self.answer(v1::RunProbeResponse {
+            outcome: outcome.into(),
+            rtt_seconds: (!is_lost).then_some(0.000_31),
+            ..v1::RunProbeResponse::default()
+        })
+        .await
+    }
+
     /// One incident a page: the client must turn pages.
     async fn list_incidents(
         &self,

@@ -243,5 +243,6 @@ pub fn path() -> v1::PathDetail {
             updated_at: None,
             ..cell(v1::ProbeKind::Udp, v1::Verdict::NoData)
         }],
+        ..v1::PathDetail::default()
     }
 }
