@@ -199,6 +199,11 @@ impl Book {
         }
     }
 
+    /// When the open window began.
+    pub const fn window_began(&self) -> Moment {
+        self.started_at
+    }
+
     /// Somebody asked about this target: the next outcome on each of its paths is told at once.
     pub fn expect_confirmation(&mut self, target: TargetNumber) {
         for entry in self.entries.iter_mut().flatten() {

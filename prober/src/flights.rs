@@ -9,6 +9,8 @@ use std::time::Duration;
 use meshprobe_core::stamp::{Sequence, Timestamp};
 use meshprobe_core::time::Moment;
 
+use crate::udp::flow::Flow;
+
 /// Most probes of one path that are remembered: 20 a second for longer than any answer is waited for.
 const CAPACITY: usize = 64;
 
@@ -32,6 +34,10 @@ pub struct Flight {
     pub epoch: u32,
     /// The send call took so long that T1 is not when the packet left.
     pub preempted: bool,
+    /// Which of the family's ports it left from.
+    pub flow: Flow,
+    /// That port.
+    pub port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,17 +152,17 @@ impl Flights {
         self.find_pending(sequence).map(|(flight, _)| *flight)
     }
 
-    /// The numbers of the pending probes.
-    pub fn pending_sequences(&self) -> impl Iterator<Item = Sequence> + '_ {
+    /// The pending probes.
+    pub fn pending_flights(&self) -> impl Iterator<Item = &Flight> + '_ {
         self.flights
             .iter()
             .filter(|(_, state)| *state == State::Pending)
-            .map(|(flight, _)| flight.sequence)
+            .map(|(flight, _)| flight)
     }
 
     /// How many probes are pending.
     pub fn pending_count(&self) -> usize {
-        self.pending_sequences().count()
+        self.pending_flights().count()
     }
 
     fn find_pending(&mut self, sequence: Sequence) -> Option<&mut (Flight, State)> {
@@ -194,6 +200,8 @@ mod tests {
             deadline: sent_at + Duration::from_millis(50),
             epoch: 0,
             preempted: false,
+            flow: Flow::default(),
+            port: 0,
         }
     }
 

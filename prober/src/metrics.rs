@@ -76,6 +76,8 @@ pub struct Metrics {
     pub engine_stalls: Counter,
     /// Packets that the kernel dropped because an own socket's buffer was full.
     pub socket_overflows: Counter,
+    /// Probes to oneself over loopback that did not come back in time.
+    pub self_probes_missed: Counter,
     /// Requests to confirm a peer by TCP that found the queue full.
     pub confirmations_dropped: Counter,
     /// SYN segments that were sent again.
@@ -184,6 +186,10 @@ impl Metrics {
         );
         let engine_stalls = counter("engine_stalls", "Wake-ups more than 20 ms late");
         let socket_overflows = counter("socket_overflows", "Packets dropped at full own sockets");
+        let self_probes_missed = counter(
+            "self_probes_missed",
+            "Probes to oneself over loopback that did not come back in time",
+        );
         let confirmations_dropped = counter(
             "confirmations_dropped",
             "Confirmations that found a full queue",
@@ -240,6 +246,7 @@ impl Metrics {
             sends_preempted,
             engine_stalls,
             socket_overflows,
+            self_probes_missed,
             confirmations_dropped,
             tcp_syn_retransmissions,
             echo_answers,

@@ -324,6 +324,8 @@ fn plan_udp(
         plan.udp.push(UdpTarget {
             path,
             target,
+            // The identifier is that of the peer's prober in the own plane.
+            peer: (address.plane == own_plane).then_some(peer.ssid),
             address: SocketAddr::new(address.ip, port.get()),
             cadence: Cadence {
                 interval: timing.interval,

@@ -32,6 +32,8 @@ pub struct Turn {
     pub due: Moment,
     /// Turns of this path that were skipped because nobody asked in time.
     pub missed: u32,
+    /// Its number on the grid of the wall clock: the same for all paths with this interval, and one more each turn.
+    pub number: u64,
 }
 
 /// The turns of many paths.
@@ -88,7 +90,12 @@ impl Schedule {
         };
         self.agenda
             .set(path, due + interval * missed.saturating_add(1));
-        Some(Turn { path, due, missed })
+        Some(Turn {
+            path,
+            due,
+            missed,
+            number: self.number(due, interval),
+        })
     }
 
     /// When the next turn is due.
@@ -100,6 +107,14 @@ impl Schedule {
     pub fn clear(&mut self) {
         self.cadences.clear();
         self.agenda.clear();
+    }
+
+    fn number(&self, due: Moment, interval: Duration) -> u64 {
+        let unix = self
+            .origin_unix_nanos
+            .cast_unsigned()
+            .wrapping_add(due.as_nanos());
+        unix / (interval.as_nanos() as u64).max(1)
     }
 
     /// The first point of the grid at or after `now`.

@@ -5,6 +5,8 @@
     reason = "recvmmsg, MSG_ERRQUEUE, ppoll and TCP_INFO have no sound safe wrapper (see the module docs)"
 )]
 
+mod batch;
+
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,11 +14,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
-/// Packets of one `recvmmsg` call: a slot's worth at 3,000 packets a second.
-const BATCH: usize = 32;
-
-/// Octets that are kept of a packet. A longer one is marked as truncated.
-pub(crate) const PACKET_OCTETS: usize = 2048;
+pub(crate) use self::batch::ReceiveBatch;
 
 /// Octets for the control messages of one packet: a timestamp, a TTL, a drop counter, an error with its offender.
 const CONTROL: usize = 256;
@@ -44,110 +42,6 @@ pub(crate) fn set_option(
         )
     };
     check(result).map(|_| ())
-}
-
-/// What the kernel told about a received packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PacketFacts {
-    /// When it arrived, nanoseconds since the Unix epoch.
-    pub(crate) unix_nanos: Option<i64>,
-    /// TTL or hop limit.
-    pub(crate) ttl: Option<u8>,
-    /// The own address that it came to, if the socket was told to say so.
-    pub(crate) local: Option<IpAddr>,
-    /// Packets that this socket has dropped in its life because its buffer was full.
-    pub(crate) overflow: Option<u32>,
-}
-
-/// A received packet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Packet<'a> {
-    pub(crate) source: SocketAddr,
-    pub(crate) octets: &'a [u8],
-    /// It was longer than what is kept.
-    pub(crate) truncated: bool,
-    pub(crate) facts: PacketFacts,
-}
-
-/// Buffers for batched receives. One for all sockets of a thread.
-pub(crate) struct ReceiveBatch {
-    packets: Box<[[u8; PACKET_OCTETS]]>,
-    controls: Box<[Control]>,
-    names: Box<[libc::sockaddr_storage]>,
-    lengths: [u32; BATCH],
-    control_lengths: [usize; BATCH],
-    flags: [i32; BATCH],
-}
-
-impl ReceiveBatch {
-    pub(crate) fn new() -> Self {
-        Self {
-            packets: vec![[0; PACKET_OCTETS]; BATCH].into(),
-            controls: vec![Control([0; CONTROL]); BATCH].into(),
-            // SAFETY: all-zero octets are a valid sockaddr_storage (family AF_UNSPEC).
-            names: vec![unsafe { zeroed() }; BATCH].into(),
-            lengths: [0; BATCH],
-            control_lengths: [0; BATCH],
-            flags: [0; BATCH],
-        }
-    }
-
-    /// How many packets one call can return.
-    pub(crate) const fn capacity() -> usize {
-        BATCH
-    }
-
-    /// Receives what is there, at most a batch, without waiting. Returns how many packets can be read with
-    /// [`Self::packet`].
-    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        // SAFETY: all-zero octets are valid values of these plain structures.
-        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
-            unsafe { (zeroed(), zeroed()) };
-        for i in 0..BATCH {
-            vectors[i] = libc::iovec {
-                iov_base: self.packets[i].as_mut_ptr().cast(),
-                iov_len: PACKET_OCTETS,
-            };
-            let header = &mut headers[i].msg_hdr;
-            header.msg_name = (&raw mut self.names[i]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            header.msg_iov = &raw mut vectors[i];
-            header.msg_iovlen = 1;
-            header.msg_control = self.controls[i].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL as _;
-        }
-        // SAFETY: every header points to distinct buffers of the stated lengths that outlive the call; the
-        // descriptor is open for as long as it is borrowed; no timeout is passed.
-        let received = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
-                std::ptr::null_mut(),
-            )
-        };
-        let received = check(received)? as usize;
-        for (i, header) in headers[..received].iter().enumerate() {
-            self.lengths[i] = header.msg_len;
-            self.control_lengths[i] = header.msg_hdr.msg_controllen;
-            self.flags[i] = header.msg_hdr.msg_flags;
-        }
-        Ok(received)
-    }
-
-    /// A packet of the last call; `None` if its source is no IP address.
-    pub(crate) fn packet(&self, index: usize) -> Option<Packet<'_>> {
-        let source = socket_address(&self.names[index])?;
-        let length = (self.lengths[index] as usize).min(PACKET_OCTETS);
-        let control = &self.controls[index].0[..self.control_lengths[index].min(CONTROL)];
-        Some(Packet {
-            source,
-            octets: &self.packets[index][..length],
-            truncated: self.flags[index] & libc::MSG_TRUNC != 0,
-            facts: packet_facts(control),
-        })
-    }
 }
 
 /// An entry of a socket's error queue.
@@ -345,37 +239,6 @@ fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
         }
         _ => None,
     }
-}
-
-fn packet_facts(control: &[u8]) -> PacketFacts {
-    let mut facts = PacketFacts::default();
-    for (level, kind, value) in Messages::new(control) {
-        match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                if let (Some(seconds), Some(nanos)) = (native_i64(value, 0), native_i64(value, 8)) {
-                    facts.unix_nanos = seconds
-                        .checked_mul(1_000_000_000)
-                        .and_then(|whole| whole.checked_add(nanos));
-                }
-            }
-            (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => {
-                facts.ttl = native_u32(value, 0).and_then(|ttl| u8::try_from(ttl).ok());
-            }
-            // Interface index, own address, destination in the packet.
-            (libc::SOL_IP, libc::IP_PKTINFO) => {
-                let octets = value.get(4..).and_then(<[u8]>::first_chunk::<4>);
-                facts.local = octets.map(|octets| IpAddr::from(*octets));
-            }
-            (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
-                facts.local = value
-                    .first_chunk::<16>()
-                    .map(|octets| IpAddr::from(*octets));
-            }
-            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => facts.overflow = native_u32(value, 0),
-            _ => {}
-        }
-    }
-    facts
 }
 
 /// Iterates over control messages without pointers: (level, type, value).

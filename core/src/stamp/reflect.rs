@@ -228,6 +228,12 @@ impl Request<'_> {
         self.signed.map(|signed| signed.generation)
     }
 
+    /// Whether it asks what sizes pass rather than whether packets do: it is padded, or wants a reply of another length.
+    /// Such probes are lost when all is well, so they are no part of a session's loss.
+    pub fn tests_size(&self) -> bool {
+        self.extensions.change_size()
+    }
+
     /// Writes the reply to `buffer`, which should be as long as the request.
     ///
     /// The only possible refusal is [`Refusal::TooLong`], for a buffer that is too small.

@@ -52,6 +52,8 @@ pub struct UdpTarget {
     pub path: PathId,
     /// The peer.
     pub target: TargetNumber,
+    /// The session identifier by which its responder names itself; `None`: not known.
+    pub peer: Option<Ssid>,
     /// Its responder.
     pub address: SocketAddr,
     /// How often.

@@ -8,59 +8,68 @@
 //! While nothing arrives the thread sleeps until the next turn, and a packet that wakes it early waits for the end of
 //! the slot with whatever follows it.
 //!
-//! Owns: sockets, [`Sender`], [`Responder`]. Ends on [`Command::End`]. Blocks nobody: the book is locked once a slot.
+//! | Part | What it does in a slot |
+//! |---|---|
+//! | `answering` | the probes of others |
+//! | `collecting` | replies and ICMP errors, of the ports that wait for any |
+//! | `sending` | what is due |
+//! | `listening` | the probe to oneself |
+//!
+//! Owns: sockets, [`Sender`], [`Responder`], [`SelfProbe`]. Ends on [`Command::End`]. Blocks nobody: the book is locked
+//! once a slot.
+
+mod answering;
+mod collecting;
+mod listening;
+mod sending;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use meshprobe_core::ids::Ssid;
-use meshprobe_core::outcome::Outcome;
-use meshprobe_core::stamp::reflect::Refusal;
-use meshprobe_core::stamp::{
-    AUTHENTICATED_OCTETS, ErrorEstimate, Keys, ReflectorPacket, SenderPacket, Sequence, Timestamp,
-    TimestampFormat,
-};
+use meshprobe_core::path::Family;
+use meshprobe_core::stamp::{Keys, MAX_OCTETS, Timestamp, TimestampFormat};
 use meshprobe_core::time::Moment;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
-use tracing::warn;
 
-use super::errors::{icmp_outcome, is_pending_error, send_outcome, send_to};
-use super::reply::send_reply;
-use super::responder::{Request, Responder};
-use super::sender::{Arrival, Departure, Failure, Heard, Probe, Sender};
+use super::responder::Responder;
+use super::self_probe::SelfProbe;
+use super::sender::Sender;
 use super::slot::{next_slot, slot_of};
 use super::sockets::AddressSockets;
 use crate::book::Sample;
-use crate::clock::{Clock, ClockSteps, Reading};
+use crate::clock::{Clock, ClockSteps};
 use crate::health::STALL;
 use crate::mailbox::{Command, MailboxReader};
 use crate::path_id::PathId;
 use crate::plan::Plan;
 use crate::shared::Shared;
-use crate::sys::{self, PACKET_OCTETS, ReceiveBatch};
+use crate::sys::{self, ReceiveBatch};
 
 /// The longest sleep, so that a stall of the thread is noticed even when nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// A send call that takes longer was preempted: T1 is not when the packet left.
-const PREEMPTED: Duration = Duration::from_micros(200);
-
 /// Batches of one socket in one slot: 200,000 packets a second. A flood does not keep the thread from its probes.
 const BATCHES_A_SLOT: usize = 64;
-
-/// Errors of one socket in one slot.
-const ERRORS_A_SLOT: usize = 4096;
 
 /// The thread's state.
 pub struct Engine {
     clock: Clock,
     steps: ClockSteps,
     sockets: Vec<AddressSockets>,
-    overflows: Vec<[u32; 2]>,
+    /// Which of the addresses probes leave from: the first one of each family.
+    probing: SmallVec<[usize; 2]>,
+    /// Packets that each responder socket has dropped in its life, as far as it has told.
+    responders_dropped: Vec<u32>,
     sender: Sender,
     responder: Responder,
+    self_probe: SelfProbe,
+    /// Bound on loopback; `None`: there is no such address.
+    own: Option<UdpSocket>,
     ssid: Option<Ssid>,
     keys: Option<Keys>,
     mailbox: MailboxReader,
@@ -69,13 +78,18 @@ pub struct Engine {
     running: Option<mpsc::Sender<Infallible>>,
     stopping: bool,
     batch: ReceiveBatch,
+    /// The reply that is being written.
+    reply: Box<[u8]>,
     samples: Vec<Sample>,
     missed: Vec<(PathId, u32)>,
     heard: Vec<(PathId, Moment)>,
     max_lateness: Duration,
+    /// Packets that were lost inside this machine.
     dropped: u32,
     /// A send call told of an error that is still in a queue. A receive call that does so is followed up at once.
     errors_pending: bool,
+    /// Grows by one each slot.
+    slots: usize,
     ended: bool,
 }
 
@@ -93,13 +107,20 @@ impl Engine {
         let origin_unix_nanos = reading.unix_nanos - reading.now.as_nanos() as i64;
         let mut steps = ClockSteps::default();
         steps.observe(reading);
+        let first_of = |family| sockets.iter().position(|own| own.family == family);
         Self {
             clock,
             steps,
-            overflows: vec![[0; 2]; sockets.len()],
+            probing: [Family::V4, Family::V6]
+                .into_iter()
+                .filter_map(first_of)
+                .collect(),
+            responders_dropped: vec![0; sockets.len()],
             sockets,
             sender: Sender::new(origin_unix_nanos),
             responder,
+            self_probe: SelfProbe::default(),
+            own: listening::bind(),
             ssid: None,
             keys: None,
             mailbox,
@@ -107,12 +128,14 @@ impl Engine {
             running: Some(running),
             stopping: false,
             batch: ReceiveBatch::new(),
+            reply: vec![0; MAX_OCTETS].into(),
             samples: Vec::new(),
             missed: Vec::new(),
             heard: Vec::new(),
             max_lateness: Duration::ZERO,
             dropped: 0,
             errors_pending: false,
+            slots: 0,
             ended: false,
         }
     }
@@ -136,11 +159,17 @@ impl Engine {
             return Ok(slot_end);
         }
         let due = self.sender.next_deadline().unwrap_or(now + LONGEST_SLEEP);
+        let due = match &self.own {
+            Some(_) => due.min(self.self_probe.next_deadline()),
+            None => due,
+        };
         let wake = slot_of(due).clamp(slot_end, slot_of(now + LONGEST_SLEEP));
-        let mut descriptors: smallvec::SmallVec<[_; 8]> = smallvec::smallvec![self.mailbox.as_fd()];
-        for sockets in &self.sockets {
-            descriptors.push(sockets.sender.as_fd());
-            descriptors.push(sockets.responder.as_fd());
+        let mut descriptors: SmallVec<[_; 24]> = smallvec::smallvec![self.mailbox.as_fd()];
+        descriptors.extend(self.sockets.iter().map(|own| own.responder.as_fd()));
+        for i in &self.probing {
+            let own = &self.sockets[*i];
+            let waits = |flow| self.sender.pending_from(own.family, flow) > 0;
+            descriptors.extend(own.senders.descriptors(waits));
         }
         if !sys::wait_readable(&descriptors, wake.saturating_since(now))? {
             return Ok(wake);
@@ -161,6 +190,7 @@ impl Engine {
         let stamps_usable = epoch == epoch_before;
         let late = now.saturating_since(wanted);
         self.max_lateness = self.max_lateness.max(late);
+        self.slots = self.slots.wrapping_add(1);
         if late > STALL {
             self.sender.handle_stall(wanted, now);
             self.shared.metrics.engine_stalls.inc();
@@ -174,17 +204,18 @@ impl Engine {
             packets += self.answer(i, now, stamps_usable);
         }
         let errors_pending = std::mem::take(&mut self.errors_pending);
-        for i in 0..self.sockets.len() {
-            if errors_pending {
-                self.drain_errors(i);
-            }
-            packets += self.collect(i, now, epoch);
+        for place in 0..self.probing.len() {
+            let i = self.probing[place];
+            self.sockets[i].senders.rotate(now);
+            packets += self.collect(i, errors_pending, now, epoch);
         }
+        self.listen(now);
         while let Some(sample) = self.sender.poll_expired(now) {
             self.samples.push(sample);
         }
         self.record(now);
         let sent = self.send_due(reading, epoch);
+        self.speak(now);
         if self.stopping && self.samples.is_empty() && self.sender.pending_count() == 0 {
             self.running = None;
         }
@@ -210,151 +241,6 @@ impl Engine {
         self.keys.clone_from(&plan.keys);
     }
 
-    /// Answers what arrived at a responder socket.
-    fn answer(&mut self, i: usize, now: Moment, stamps_usable: bool) -> usize {
-        let mut total = 0;
-        let mut buffer = [0_u8; PACKET_OCTETS];
-        for _ in 0..BATCHES_A_SLOT {
-            let socket = &self.sockets[i].responder;
-            let received = match self.batch.receive(socket.as_fd()) {
-                Ok(received) => received,
-                // An ICMP error for a reply: the asker has gone. Nothing is lost but that reply.
-                Err(error) if is_pending_error(&error) => continue,
-                Err(_) => break,
-            };
-            total += received;
-            for number in 0..received {
-                let Some(packet) = self.batch.packet(number) else {
-                    continue;
-                };
-                if packet.truncated {
-                    self.shared.metrics.refuse(Refusal::TooLong);
-                    continue;
-                }
-                let dropped = overflow(packet.facts.overflow, &mut self.overflows[i][1]);
-                self.dropped = self.dropped.saturating_add(dropped);
-                let received_at = match packet.facts.unix_nanos {
-                    // The clock was stepped in this slot: the stamp and T3 may lie on two sides of the step.
-                    _ if !stamps_usable => Timestamp::UNSET,
-                    Some(unix_nanos) => stamp(unix_nanos),
-                    None => {
-                        self.shared.metrics.stamps_missing.inc();
-                        stamp(self.clock.unix_nanos())
-                    }
-                };
-                let request = Request {
-                    source: packet.source,
-                    octets: packet.octets,
-                    received_at,
-                    ttl: packet.facts.ttl,
-                    now,
-                };
-                let clock = self.clock;
-                match self
-                    .responder
-                    .handle(&request, || stamp(clock.unix_nanos()), &mut buffer)
-                {
-                    Ok(answered) => {
-                        self.heard.extend(answered.heard.map(|path| (path, now)));
-                        let octets = &buffer[..answered.octets];
-                        let sent = send_reply(socket, octets, packet.source, packet.facts.local);
-                        self.shared.metrics.count_answer(sent.is_ok());
-                    }
-                    Err(refusal) => self.shared.metrics.refuse(refusal),
-                }
-            }
-            if received < ReceiveBatch::capacity() {
-                break;
-            }
-        }
-        total
-    }
-
-    /// Takes ICMP errors out of a sender socket's queue and gives each to its probe.
-    fn drain_errors(&mut self, i: usize) {
-        for _ in 0..ERRORS_A_SLOT {
-            let Ok(Some(error)) = sys::receive_error(self.sockets[i].sender.as_fd()) else {
-                break;
-            };
-            let quoted = &error.quoted[..error.quoted_length.min(error.quoted.len())];
-            let failure = Failure {
-                destination: error.destination,
-                sequence: quoted
-                    .first_chunk::<4>()
-                    .map(|octets| Sequence(u32::from_be_bytes(*octets))),
-                outcome: icmp_outcome(error.errno, error.info),
-            };
-            self.samples.extend(self.sender.handle_failure(&failure));
-        }
-    }
-
-    /// Takes replies out of a sender socket.
-    fn collect(&mut self, i: usize, now: Moment, epoch: u32) -> usize {
-        let mut total = 0;
-        for _ in 0..BATCHES_A_SLOT {
-            let socket = &self.sockets[i].sender;
-            let received = match self.batch.receive(socket.as_fd()) {
-                Ok(received) => received,
-                // An error that came after the queue was drained: it is in the queue as well.
-                Err(error) if is_pending_error(&error) => {
-                    self.drain_errors(i);
-                    continue;
-                }
-                Err(_) => break,
-            };
-            total += received;
-            for number in 0..received {
-                let Some(packet) = self.batch.packet(number) else {
-                    continue;
-                };
-                let dropped = overflow(packet.facts.overflow, &mut self.overflows[i][0]);
-                self.dropped = self.dropped.saturating_add(dropped);
-                let parsed = match &self.keys {
-                    Some(keys) => ReflectorPacket::parse_authenticated(packet.octets, keys)
-                        .map(|(reply, _)| reply),
-                    None => ReflectorPacket::parse_unauthenticated(packet.octets),
-                };
-                let Ok(reply) = parsed else {
-                    self.shared.metrics.replies_malformed.inc();
-                    continue;
-                };
-                let unix_nanos = packet.facts.unix_nanos.unwrap_or_else(|| {
-                    self.shared.metrics.stamps_missing.inc();
-                    self.clock.unix_nanos()
-                });
-                let arrival = Arrival {
-                    source: packet.source,
-                    sequence: reply.sender_sequence,
-                    stamp: reply.sender_timestamp,
-                    turnaround_nanos: (!reply.receive_timestamp.is_unset())
-                        .then(|| reply.turnaround_nanos())
-                        .flatten(),
-                    unix_nanos,
-                    now,
-                    epoch,
-                };
-                match self.sender.handle_arrival(&arrival) {
-                    Heard::Sample { sample, reordered } => {
-                        self.samples.push(sample);
-                        if reordered {
-                            self.shared.metrics.replies_reordered.inc();
-                        }
-                    }
-                    Heard::Duplicate => {
-                        self.shared.metrics.replies_duplicate.inc();
-                    }
-                    Heard::Unknown => {
-                        self.shared.metrics.replies_unknown.inc();
-                    }
-                }
-            }
-            if received < ReceiveBatch::capacity() {
-                break;
-            }
-        }
-        total
-    }
-
     /// Folds the slot into the book and lets what changed begin or end close watches.
     fn record(&mut self, now: Moment) {
         let ill = self.max_lateness > STALL || self.dropped > 0;
@@ -364,6 +250,7 @@ impl Engine {
         let mut urgent = false;
         {
             let mut book = self.shared.book.lock();
+            self.sender.set_window(book.window_began());
             for (path, at) in self.heard.drain(..) {
                 book.record_received(path, at);
             }
@@ -388,6 +275,9 @@ impl Engine {
                     recorded.first_loss_at,
                     now,
                 );
+                if let Some(detail) = self.sender.take_detail(sample.path) {
+                    book.record_detail(sample.path, detail);
+                }
                 self.shared.follow_up(&recorded);
             }
             urgent |= book.next_flush().is_some();
@@ -396,108 +286,6 @@ impl Engine {
             self.shared.wake_reporter();
         }
     }
-
-    /// Sends everything that is due.
-    fn send_due(&mut self, slot: Reading, epoch: u32) -> usize {
-        let Some(ssid) = self.ssid else { return 0 };
-        let now = slot.now;
-        let mut sent = 0;
-        // One reading of the clock is the end of a send call and T1 of the next one.
-        let mut unix_nanos = slot.unix_nanos;
-        while let Some(probe) = self.sender.poll_probe(now) {
-            // What is due inside a slot is sent at its end; that is no lateness.
-            let lateness = now.saturating_since(slot_of(probe.due));
-            self.max_lateness = self.max_lateness.max(lateness);
-            if probe.missed > 0 {
-                self.missed.push((probe.path, probe.missed));
-            }
-            if probe.extra {
-                self.shared.metrics.probes_extra.inc();
-            }
-            if sent == 0 {
-                unix_nanos = self.clock.unix_nanos();
-            }
-            unix_nanos = self.send(&probe, ssid, epoch, unix_nanos, slot);
-            sent += 1;
-        }
-        sent
-    }
-
-    /// Sends one probe at `unix_nanos`; returns when it had been sent.
-    fn send(
-        &mut self,
-        probe: &Probe,
-        ssid: Ssid,
-        epoch: u32,
-        unix_nanos: i64,
-        slot: Reading,
-    ) -> i64 {
-        let family = meshprobe_core::path::Family::of(probe.destination.ip());
-        let Some(sockets) = self.sockets.iter().find(|sockets| sockets.family == family) else {
-            self.fail(
-                probe,
-                Outcome::SendFailed {
-                    errno: libc::EAFNOSUPPORT,
-                },
-            );
-            return unix_nanos;
-        };
-        let mut buffer = [0_u8; AUTHENTICATED_OCTETS];
-        let packet = SenderPacket {
-            sequence: probe.sequence,
-            timestamp: stamp(unix_nanos),
-            error_estimate: ErrorEstimate::UNKNOWN,
-            ssid: Some(ssid),
-        };
-        let encoded = match &self.keys {
-            Some(keys) => packet.encode_authenticated(&keys.current, &mut buffer),
-            None => packet.encode_unauthenticated(&mut buffer),
-        };
-        let octets = match encoded {
-            Ok(octets) => &buffer[..octets],
-            Err(error) => {
-                // The buffer is as long as the longer of the two packets.
-                warn!(%error, "Cannot encode a probe");
-                return unix_nanos;
-            }
-        };
-        let result = send_to(sockets, octets, probe.destination, &mut self.errors_pending);
-        let after = self.clock.unix_nanos();
-        if let Err(error) = result {
-            self.fail(probe, send_outcome(&error));
-            return after;
-        }
-        // Too long, or the clock went back.
-        let preempted = !(0..=PREEMPTED.as_nanos() as i64).contains(&(after - unix_nanos));
-        let at = if preempted {
-            self.shared.metrics.sends_preempted.inc();
-            self.clock.now()
-        } else {
-            let since_slot = u64::try_from(after - slot.unix_nanos).unwrap_or(0);
-            slot.now + Duration::from_nanos(since_slot)
-        };
-        let departure = Departure {
-            stamp: packet.timestamp,
-            unix_nanos,
-            at,
-            epoch,
-            preempted,
-        };
-        self.samples
-            .extend(self.sender.handle_sent(probe, departure));
-        after
-    }
-
-    fn fail(&mut self, probe: &Probe, outcome: Outcome) {
-        self.samples
-            .push(Sample::new(probe.path, outcome, self.clock.now()));
-    }
-}
-
-/// How many packets a socket has dropped since its last word about that.
-fn overflow(total: Option<u32>, known: &mut u32) -> u32 {
-    let Some(total) = total else { return 0 };
-    total.wrapping_sub(std::mem::replace(known, total))
 }
 
 fn stamp(unix_nanos: i64) -> Timestamp {

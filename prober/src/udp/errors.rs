@@ -1,24 +1,22 @@
 //! What errors of the UDP sockets say about a probe.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use meshprobe_core::outcome::Outcome;
-
-use super::sockets::AddressSockets;
 
 /// Sends one probe. `errors_pending` is set if the call told of an earlier probe's error instead: the error is in the
 /// queue as well, and this probe is sent again.
 pub(super) fn send_to(
-    sockets: &AddressSockets,
+    socket: &UdpSocket,
     octets: &[u8],
     destination: SocketAddr,
     errors_pending: &mut bool,
 ) -> io::Result<()> {
-    match sockets.sender.send_to(octets, destination) {
+    match socket.send_to(octets, destination) {
         Err(error) if is_pending_error(&error) => {
             *errors_pending = true;
-            sockets.sender.send_to(octets, destination).map(|_| ())
+            socket.send_to(octets, destination).map(|_| ())
         }
         result => result.map(|_| ()),
     }

@@ -4,6 +4,12 @@
 //! refusal is counted by its reason. A session is an SSID; within it, what comes from the peer's own addresses and what
 //! comes from elsewhere (NAT, or somebody who knows the SSID) have separate limits and counters, so that a forger
 //! cannot use up the peer's share.
+//!
+//! A provisioned peer is told who answers: the reply carries the responder's own SSID, so that a duplicate address or a
+//! wrong route shows. Anybody else gets its own SSID back, as RFC 8972 §3 has it.
+//!
+//! A probe of a size (padded, or with a wish for a shorter reply) is answered, without a fragment, and counted nowhere: it
+//! may be lost when all is well.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +47,8 @@ pub struct Request<'a> {
     pub received_at: Timestamp,
     /// TTL or hop limit that it arrived with.
     pub ttl: Option<u8>,
+    /// DSCP and ECN that it arrived with.
+    pub traffic_class: Option<u8>,
     /// When it is looked at.
     pub now: Moment,
 }
@@ -50,6 +58,8 @@ pub struct Request<'a> {
 pub struct Answered {
     /// Octets at the start of the buffer.
     pub octets: usize,
+    /// DSCP to send it with; `None`: the system's default.
+    pub dscp: Option<u8>,
     /// The path that the probe is counted on, if it came from a peer in this family.
     pub heard: Option<PathId>,
 }
@@ -86,6 +96,8 @@ impl Stream {
 pub struct Responder {
     reflector: Reflector,
     own_port: u16,
+    /// By which it names itself to its peers.
+    own_ssid: Option<Ssid>,
     /// Ascending by identifier: found in a few comparisons, for every packet.
     sessions: Vec<(Ssid, Session)>,
     open: Option<Stream>,
@@ -97,6 +109,7 @@ impl Responder {
         Self {
             reflector: Reflector::unauthenticated(vec![own_port]),
             own_port,
+            own_ssid: None,
             sessions: Vec::new(),
             open: open.then(|| Stream::new(RATE_OPEN)),
         }
@@ -112,8 +125,9 @@ impl Responder {
             keys: plan.keys.clone(),
             responder_ports: ports,
             dscp: DscpPolicy::Refuse,
-            reflected_control: ReflectedControlPolicy::Off,
+            reflected_control: ReflectedControlPolicy::Shorten,
         };
+        self.own_ssid = plan.ssid;
         let mut before: HashMap<Ssid, Session> = self.sessions.drain(..).collect();
         for peer in &plan.answered {
             let (expected, elsewhere) = match before.remove(&peer.ssid) {
@@ -151,7 +165,7 @@ impl Responder {
             place.ok().map(|place| &mut self.sessions[place].1)
         });
         let source = request.source.ip().to_canonical();
-        let (stream, heard) = match session {
+        let (stream, heard, ssid) = match session {
             Some(session) => {
                 let heard = match Family::of(source) {
                     Family::V4 => session.heard_v4,
@@ -162,23 +176,31 @@ impl Responder {
                 } else {
                     &mut session.elsewhere
                 };
-                (stream, heard)
+                let ssid = self.own_ssid.map_or(ReplySsid::Echo, ReplySsid::Own);
+                (stream, heard, ssid)
             }
-            None => (self.open.as_mut().ok_or(Refusal::Unprovisioned)?, None),
+            None => (
+                self.open.as_mut().ok_or(Refusal::Unprovisioned)?,
+                None,
+                ReplySsid::Echo,
+            ),
         };
         if !stream.budget.try_take(request.now) {
             return Err(Refusal::RateLimited);
         }
-        stream.received = stream.received.wrapping_add(1);
-        stream.sent = stream.sent.wrapping_add(1);
+        let is_counted = !admitted.tests_size();
+        if is_counted {
+            stream.received = stream.received.wrapping_add(1);
+            stream.sent = stream.sent.wrapping_add(1);
+        }
         let facts = Facts {
-            sequence: Some(Sequence(stream.sent.wrapping_sub(1))),
+            sequence: is_counted.then(|| Sequence(stream.sent.wrapping_sub(1))),
             received_at: request.received_at,
             sent_at: sent_at(),
             error_estimate: ErrorEstimate::UNKNOWN,
-            ssid: ReplySsid::Echo,
+            ssid,
             ttl: request.ttl,
-            traffic_class: None,
+            traffic_class: request.traffic_class,
             counters: Some(SessionCounters {
                 received: stream.received,
                 sent: stream.sent,
@@ -187,170 +209,11 @@ impl Responder {
         let reply = admitted.reply(&facts, buffer)?;
         Ok(Answered {
             octets: reply.octets,
-            heard,
+            dscp: reply.dscp,
+            heard: heard.filter(|_| is_counted),
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use meshprobe_core::ids::TargetNumber;
-    use meshprobe_core::stamp::{Key, Keys, ReflectorPacket, SenderPacket};
-
-    use super::*;
-    use crate::plan::AnsweredPeer;
-
-    const T2: Timestamp = Timestamp(0xE000_0000_0000_0000);
-    const T3: Timestamp = Timestamp(0xE000_0000_0001_0000);
-
-    fn plan() -> Plan {
-        Plan {
-            ssid: Some(Ssid(1)),
-            responder_ports: vec![4862, 4872],
-            answered: vec![AnsweredPeer {
-                ssid: Ssid(2),
-                target: TargetNumber(0),
-                heard_v4: Some(PathId::for_test(5)),
-                heard_v6: None,
-                addresses: vec!["10.0.0.2".parse().unwrap()],
-            }],
-            ..Plan::default()
-        }
-    }
-
-    fn responder() -> Responder {
-        let mut responder = Responder::new(4862, false);
-        responder.set_plan(&plan());
-        responder
-    }
-
-    fn packet(ssid: Option<u16>) -> [u8; 44] {
-        let mut octets = [0; 44];
-        SenderPacket {
-            sequence: Sequence(7),
-            timestamp: Timestamp(0xE000_0000_0000_1234),
-            error_estimate: ErrorEstimate::UNKNOWN,
-            ssid: ssid.map(Ssid),
-        }
-        .encode_unauthenticated(&mut octets)
-        .unwrap();
-        octets
-    }
-
-    fn ask(
-        responder: &mut Responder,
-        source: &str,
-        octets: &[u8],
-        millis: u64,
-    ) -> Result<Answered, Refusal> {
-        let mut buffer = [0; 2048];
-        let request = Request {
-            source: source.parse().unwrap(),
-            octets,
-            received_at: T2,
-            ttl: Some(64),
-            now: Moment::from_millis(millis),
-        };
-        responder.handle(&request, || T3, &mut buffer)
-    }
-
-    #[test]
-    fn a_peers_probe_is_answered_and_counted_on_its_path() {
-        let mut responder = responder();
-        let answered = ask(&mut responder, "10.0.0.2:40000", &packet(Some(2)), 0).unwrap();
-        assert_eq!(answered.octets, 44);
-        assert_eq!(answered.heard, Some(PathId::for_test(5)));
-    }
-
-    #[test]
-    fn whoever_has_no_session_is_refused_unless_the_responder_is_open() {
-        let mut closed = responder();
-        for ssid in [None, Some(3)] {
-            let refused = ask(&mut closed, "10.0.0.2:40000", &packet(ssid), 0);
-            assert_eq!(refused, Err(Refusal::Unprovisioned));
-        }
-        let mut open = Responder::new(4862, true);
-        let answered = ask(&mut open, "192.0.2.1:40000", &packet(None), 0).unwrap();
-        assert_eq!(answered.heard, None);
-    }
-
-    #[test]
-    fn two_responders_never_answer_each_other() {
-        let mut responder = responder();
-        for port in ["10.0.0.2:4862", "10.0.0.2:4872"] {
-            let refused = ask(&mut responder, port, &packet(Some(2)), 0);
-            assert_eq!(refused, Err(Refusal::ResponderPort));
-        }
-    }
-
-    #[test]
-    fn a_reply_is_never_answered_and_a_truncated_packet_neither() {
-        let mut responder = responder();
-        let mut reply = [0; 44];
-        ReflectorPacket {
-            sequence: Sequence(1),
-            timestamp: T3,
-            error_estimate: ErrorEstimate::UNKNOWN,
-            ssid: Some(Ssid(2)),
-            receive_timestamp: T2,
-            sender_sequence: Sequence(7),
-            sender_timestamp: T2,
-            sender_error_estimate: ErrorEstimate::UNKNOWN,
-            sender_ttl: 64,
-        }
-        .encode_unauthenticated(&mut reply)
-        .unwrap();
-        assert_eq!(
-            ask(&mut responder, "10.0.0.2:40000", &reply, 0),
-            Err(Refusal::Reflected)
-        );
-        for length in 0..41 {
-            let cut = &packet(Some(2))[..length];
-            assert_eq!(
-                ask(&mut responder, "10.0.0.2:40000", cut, 0),
-                Err(Refusal::TooShort)
-            );
-        }
-    }
-
-    #[test]
-    fn with_keys_a_forged_packet_is_refused_before_anything_else() {
-        let keys = Keys::new(Key::new(b"sixteen octets!!").unwrap());
-        let mut responder = Responder::new(4862, true);
-        responder.set_plan(&Plan {
-            keys: Some(keys.clone()),
-            ..plan()
-        });
-        let mut octets = [0; 112];
-        let packet = SenderPacket {
-            sequence: Sequence(7),
-            timestamp: T2,
-            error_estimate: ErrorEstimate::UNKNOWN,
-            ssid: Some(Ssid(2)),
-        };
-        packet
-            .encode_authenticated(&keys.current, &mut octets)
-            .unwrap();
-        assert_eq!(
-            ask(&mut responder, "10.0.0.2:40000", &octets, 0)
-                .unwrap()
-                .octets,
-            112
-        );
-        octets[26] ^= 1;
-        assert_eq!(
-            ask(&mut responder, "10.0.0.2:40000", &octets, 0),
-            Err(Refusal::BadHmac)
-        );
-    }
-
-    #[test]
-    fn a_forger_elsewhere_does_not_use_up_the_peers_share() {
-        let mut responder = responder();
-        let forged = (0..10_000)
-            .filter(|_| ask(&mut responder, "203.0.113.9:40000", &packet(Some(2)), 1_000).is_ok())
-            .count();
-        assert!(forged <= RATE_ELSEWHERE as usize);
-        assert!(ask(&mut responder, "10.0.0.2:40000", &packet(Some(2)), 1_000).is_ok());
-    }
-}
+mod tests;

@@ -5,18 +5,28 @@
 //! ([`Sender::poll_probe`]) and tells what became of the sending. The order matters: what has arrived is looked at
 //! before anything is judged, so a driver that was paused does not take its own pause for loss.
 
+mod exchange;
 mod skipping;
+mod under_way;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::TargetNumber;
 use meshprobe_core::outcome::Outcome;
+use meshprobe_core::path::Family;
 use meshprobe_core::rtt::Rtt;
-use meshprobe_core::stamp::{Sequence, Timestamp};
+use meshprobe_core::stamp::Sequence;
 use meshprobe_core::time::Moment;
 use smallvec::SmallVec;
+
+pub use self::exchange::{Arrival, Departure, Failure, Heard, Probe};
+use self::under_way::UnderWay;
+use super::flow::Flow;
+use super::flow_loss::FlowTable;
+use super::sight::Sight;
 
 use crate::agenda::Agenda;
 use crate::book::Sample;
@@ -39,84 +49,6 @@ const LONG_STALL: Duration = Duration::from_millis(200);
 /// After a shorter stall what should have timed out gets one more look at the socket, this much later.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// A probe to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// On which path.
-    pub path: PathId,
-    /// Where to.
-    pub destination: SocketAddr,
-    /// Its number in the session.
-    pub sequence: Sequence,
-    /// When it should have been sent.
-    pub due: Moment,
-    /// Turns of this path that were skipped before it.
-    pub missed: u32,
-    /// Not by the schedule but to confirm something.
-    pub extra: bool,
-}
-
-/// A probe that left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Departure {
-    /// T1 as it travels.
-    pub stamp: Timestamp,
-    /// T1, nanoseconds since the Unix epoch.
-    pub unix_nanos: i64,
-    /// The same on the monotonic clock.
-    pub at: Moment,
-    /// Epoch of the wall clock.
-    pub epoch: u32,
-    /// The send call took so long that T1 is not when the packet left.
-    pub preempted: bool,
-}
-
-/// A reply as it arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Where it came from.
-    pub source: SocketAddr,
-    /// Which probe it answers.
-    pub sequence: Sequence,
-    /// T1 that it returns.
-    pub stamp: Timestamp,
-    /// T3 − T2; `None` if the responder could not measure it.
-    pub turnaround_nanos: Option<i64>,
-    /// T4, nanoseconds since the Unix epoch.
-    pub unix_nanos: i64,
-    /// When the driver looked.
-    pub now: Moment,
-    /// Epoch of the wall clock when the driver looked.
-    pub epoch: u32,
-}
-
-/// What an arrival was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// The end of a probe.
-    Sample {
-        /// How it ended.
-        sample: Sample,
-        /// It was overtaken by the answer to a later probe.
-        reordered: bool,
-    },
-    /// Another answer to a probe that was answered.
-    Duplicate,
-    /// It answers nothing that was sent.
-    Unknown,
-}
-
-/// What an error says of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Where the probe was sent to.
-    pub destination: SocketAddr,
-    /// Which probe, if the error quotes enough of it.
-    pub sequence: Option<Sequence>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
 #[derive(Debug)]
 struct Target {
     config: UdpTarget,
@@ -124,6 +56,9 @@ struct Target {
     flights: Flights,
     patience: Patience,
     suspicion: Option<Suspicion>,
+    /// Of the newest probe.
+    flow: Flow,
+    sight: Sight,
 }
 
 /// See the module.
@@ -136,9 +71,16 @@ pub struct Sender {
     extras: Agenda,
     deadlines: Deadlines,
     /// Probes whose end is not known.
-    pending: usize,
+    under_way: UnderWay,
+    /// Loss by flow of the paths that are lossy.
+    flow_losses: FlowTable,
+    /// When the book's open window began.
+    window: Moment,
     extra_budget: TokenBucket,
     last_stall: Option<(Moment, Moment)>,
+    /// The last time in which this machine cannot be trusted to have received what came.
+    last_blind: Option<(Moment, Moment)>,
+    is_slow: bool,
 }
 
 impl Sender {
@@ -151,9 +93,13 @@ impl Sender {
             schedule: Schedule::new(origin_unix_nanos),
             extras: Agenda::new(),
             deadlines: Deadlines::new(),
-            pending: 0,
+            under_way: UnderWay::default(),
+            flow_losses: FlowTable::default(),
+            window: Moment::ORIGIN,
             extra_budget: TokenBucket::new(EXTRA_PER_SECOND, EXTRA_PER_SECOND / 5),
             last_stall: None,
+            last_blind: None,
+            is_slow: false,
         }
     }
 
@@ -179,8 +125,9 @@ impl Sender {
                 },
                 moved => {
                     if let Some(moved) = moved {
-                        self.pending -= moved.flights.pending_count();
+                        moved.abandon(&mut self.under_way);
                     }
+                    self.flow_losses.forget(config.path);
                     self.extras.remove(config.path);
                     Target {
                         config: *config,
@@ -188,6 +135,8 @@ impl Sender {
                         flights: Flights::default(),
                         patience: Patience::default(),
                         suspicion: None,
+                        flow: Flow::default(),
+                        sight: Sight::default(),
                     }
                 }
             };
@@ -196,7 +145,8 @@ impl Sender {
         for (path, gone) in before.into_entries() {
             self.schedule.remove(path);
             self.extras.remove(path);
-            self.pending -= gone.flights.pending_count();
+            self.flow_losses.forget(path);
+            gone.abandon(&mut self.under_way);
         }
     }
 
@@ -222,9 +172,11 @@ impl Sender {
             let Some(target) = self.targets.get_mut(turn.path) else {
                 continue;
             };
+            target.flow = Flow::of_turn(&turn, target.config.cadence);
             return Some(Probe {
                 path: turn.path,
                 destination: target.config.address,
+                flow: target.flow,
                 sequence: target.take_sequence(),
                 due: turn.due,
                 missed: turn.missed,
@@ -237,7 +189,7 @@ impl Sender {
     pub fn handle_sent(&mut self, probe: &Probe, departure: Departure) -> Option<Sample> {
         let target = self.targets.get_mut(probe.path)?;
         let deadline = departure.at + target.patience.tmax(target.config.timeout);
-        let evicted = target.flights.insert(Flight {
+        let flight = Flight {
             sequence: probe.sequence,
             stamp: departure.stamp,
             sent_unix_nanos: departure.unix_nanos,
@@ -245,11 +197,13 @@ impl Sender {
             deadline,
             epoch: departure.epoch,
             preempted: departure.preempted,
-        });
+            flow: probe.flow,
+            port: departure.port,
+        };
         self.deadlines.push(probe.path, probe.sequence, deadline);
-        self.pending += 1;
-        let evicted = evicted?;
-        self.pending -= 1;
+        self.under_way.begin(target.config.address, &flight);
+        let evicted = target.flights.insert(flight)?;
+        self.under_way.end(target.config.address, &evicted);
         Some(Sample::new(probe.path, Outcome::Invalid, evicted.sent_at))
     }
 
@@ -270,14 +224,33 @@ impl Sender {
                 Answer::Expected(flight) => (flight, false),
                 Answer::Late(flight) => (flight, true),
                 Answer::Duplicate => {
+                    target.sight.begin(self.window);
+                    target.sight.handle_duplicate();
                     heard = Heard::Duplicate;
                     continue;
                 }
                 Answer::Unknown => continue,
             };
-            self.pending -= usize::from(!late);
+            if late && target.is_answered_by_other(arrival) {
+                // It is no proof of the peer's life, and the probe has been counted.
+                continue;
+            }
+            target.sight.begin(self.window);
+            if late {
+                self.flow_losses.handle_late(*path, flight.port);
+            } else {
+                self.under_way.end(target.config.address, &flight);
+                self.flow_losses
+                    .handle_answer(*path, flight.port, arrival.now);
+            }
             let reordered = target.flights.is_reordered(arrival.sequence);
-            let sample = judge(target, &flight, late, arrival);
+            if reordered {
+                target.sight.handle_reordered();
+            }
+            if self.flow_losses.is_lossy(*path) {
+                target.sight.handle_news();
+            }
+            let sample = judge(target, &flight, late, self.is_slow, arrival);
             return Heard::Sample { sample, reordered };
         }
         heard
@@ -293,7 +266,13 @@ impl Sender {
                 None => target.flights.give_up_newest(),
             };
             if let Some(flight) = flight {
-                self.pending -= 1;
+                self.under_way.end(target.config.address, &flight);
+                if failure.outcome.class().is_loss() {
+                    // No clock here: the flow is lossy from when the probe was sent.
+                    self.flow_losses
+                        .handle_loss(*path, flight.port, flight.sent_at);
+                    target.sight.handle_news();
+                }
                 return Some(Sample::new(*path, failure.outcome, flight.sent_at));
             }
         }
@@ -303,6 +282,25 @@ impl Sender {
     /// The driver wanted to run at `from` and runs at `to`.
     pub fn handle_stall(&mut self, from: Moment, to: Moment) {
         self.last_stall = Some((from, to));
+    }
+
+    /// Between these moments this machine may have lost what came (it was throttled, or did not even hear itself): what
+    /// was under way then and is missed is no loss of the network.
+    pub fn handle_blind(&mut self, from: Moment, to: Moment) {
+        self.last_blind = Some(match self.last_blind {
+            Some((began, ended)) if ended >= from => (began.min(from), ended.max(to)),
+            _ => (from, to),
+        });
+    }
+
+    /// Packets wait inside this machine: what is measured now is not the network's time.
+    pub const fn set_slow(&mut self, is_slow: bool) {
+        self.is_slow = is_slow;
+    }
+
+    /// The socket of this port had no room and dropped packets, at the latest now.
+    pub fn handle_overflow(&mut self, family: Family, flow: Flow, now: Moment) {
+        self.under_way.handle_overflow(family, flow, now);
     }
 
     /// The next probe whose time is over. Only after everything that has arrived was handled.
@@ -316,9 +314,15 @@ impl Sender {
                 continue;
             };
             let mut outcome = Outcome::Timeout;
-            if let Some((from, to)) = self.last_stall
-                && flight.sent_at < to
-                && flight.deadline >= from
+            let overlaps = |(from, to)| flight.sent_at < to && flight.deadline >= from;
+            if self.last_blind.is_some_and(overlaps)
+                || self
+                    .under_way
+                    .may_be_dropped(target.config.address, &flight)
+            {
+                outcome = Outcome::Invalid;
+            } else if let Some((from, to)) = self.last_stall
+                && overlaps((from, to))
             {
                 if to.saturating_since(from) > LONG_STALL {
                     outcome = Outcome::Invalid;
@@ -330,7 +334,11 @@ impl Sender {
                 }
             }
             target.flights.give_up(sequence);
-            self.pending -= 1;
+            self.under_way.end(target.config.address, &flight);
+            if outcome == Outcome::Timeout {
+                self.flow_losses.handle_loss(path, flight.port, now);
+                target.sight.handle_news();
+            }
             return Some(Sample::new(path, outcome, flight.sent_at));
         }
     }
@@ -390,7 +398,7 @@ impl Sender {
             self.schedule.next_deadline(),
             self.extras.next_due(),
             // The wheel still holds probes that were answered.
-            (self.pending > 0)
+            (self.under_way.total() > 0)
                 .then(|| self.deadlines.next_due())
                 .flatten(),
         ]
@@ -401,7 +409,27 @@ impl Sender {
 
     /// Probes whose end is not known.
     pub const fn pending_count(&self) -> usize {
-        self.pending
+        self.under_way.total()
+    }
+
+    /// Of those, from one port of a family.
+    pub const fn pending_from(&self, family: Family, flow: Flow) -> u32 {
+        self.under_way.from(family, flow)
+    }
+
+    /// The book's open window began then.
+    pub const fn set_window(&mut self, began: Moment) {
+        self.window = began;
+    }
+
+    /// What a path's probes saw beside their outcomes, if there is something to tell. To be asked after each sample.
+    pub fn take_detail(&mut self, path: PathId) -> Option<Box<Detail>> {
+        let target = self.targets.get_mut(path)?;
+        target.sight.take_news().then(|| {
+            target.sight.begin(self.window);
+            let flows = self.flow_losses.summary(path);
+            Box::new(Detail::Udp(target.sight.detail(flows)))
+        })
     }
 
     fn extra_probe(
@@ -417,9 +445,11 @@ impl Sender {
         if let Some(next) = target.suspicion {
             self.extras.set(path, next.next_at());
         }
+        target.flow = target.flow.next();
         granted.then(|| Probe {
             path,
             destination: target.config.address,
+            flow: target.flow,
             sequence: target.take_sequence(),
             due,
             missed: 0,
@@ -434,12 +464,34 @@ impl Target {
         self.next_sequence = sequence.next();
         sequence
     }
+
+    /// Does somebody name himself in the reply who is not the peer?
+    fn is_answered_by_other(&self, arrival: &Arrival) -> bool {
+        matches!((arrival.responder, self.config.peer), (Some(named), Some(peer)) if named != peer)
+    }
+
+    /// Nobody waits for what is under way any more.
+    fn abandon(&self, under_way: &mut UnderWay) {
+        for flight in self.flights.pending_flights() {
+            under_way.end(self.config.address, flight);
+        }
+    }
 }
 
 /// What the answer to a probe is worth.
-fn judge(target: &mut Target, flight: &Flight, late: bool, arrival: &Arrival) -> Sample {
+fn judge(
+    target: &mut Target,
+    flight: &Flight,
+    late: bool,
+    is_slow: bool,
+    arrival: &Arrival,
+) -> Sample {
     let path = target.config.path;
-    let measured = (flight.epoch == arrival.epoch && !flight.preempted)
+    if target.is_answered_by_other(arrival) {
+        // Somebody lives, but not the peer: a duplicate address, or a wrong route.
+        return Sample::new(path, Outcome::AnsweredByOther, flight.sent_at);
+    }
+    let measured = (flight.epoch == arrival.epoch && !flight.preempted && !is_slow)
         .then_some(arrival.turnaround_nanos)
         .flatten()
         .and_then(|turnaround| {
@@ -452,15 +504,19 @@ fn judge(target: &mut Target, flight: &Flight, late: bool, arrival: &Arrival) ->
         let patience = flight.deadline.saturating_since(flight.sent_at);
         u64::try_from(waited).is_ok_and(|waited| Duration::from_nanos(waited) <= patience)
     };
+    target.sight.handle_ttl(arrival.ttl);
     if let Some(rtt) = measured {
         target.patience.handle_rtt(rtt, arrival.now);
     }
     let outcome = match measured {
         _ if late => Outcome::Late,
         // Counted by the kernel's receive stamp: what arrived in time was in time, whenever we looked.
-        Some(rtt) if in_time() => Outcome::Reply {
-            rtt: rtt.as_duration(),
-        },
+        Some(rtt) if in_time() => {
+            target.sight.handle_rtt(rtt.code());
+            Outcome::Reply {
+                rtt: rtt.as_duration(),
+            }
+        }
         Some(_) => Outcome::Timeout,
         None => Outcome::Invalid,
     };

@@ -1,7 +1,7 @@
-//! The UDP sockets: for each listen address one that probes and one that answers.
+//! The UDP sockets: for each listen address one that answers, and one that probes for each flow.
 //!
-//! The probing socket is unconnected, so that one socket serves all peers. With `IP_RECVERR` it still learns of every
-//! ICMP error, with the destination that the probe was sent to. Both get kernel receive stamps.
+//! The probing sockets are unconnected, so that each of them serves all peers. With `IP_RECVERR` each still learns of every
+//! ICMP error, with the destination that the probe was sent to. All get kernel receive stamps.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -11,6 +11,7 @@ use meshprobe_core::path::Family;
 use meshprobe_daemon::listeners::ListenError;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::flow_sockets::FlowSockets;
 use crate::sys;
 
 /// Room for a second of replies at 10,000 probes a second while the thread is not scheduled.
@@ -47,72 +48,25 @@ pub enum SocketError {
 /// The sockets of one listen address.
 #[derive(Debug)]
 pub struct AddressSockets {
-    /// Sends probes and receives their replies.
-    pub sender: UdpSocket,
+    /// Send probes and receive their replies.
+    pub senders: FlowSockets,
     /// Receives the probes of others and answers them.
     pub responder: UdpSocket,
-    /// Of both.
+    /// Of all of them.
     pub family: Family,
 }
 
 impl AddressSockets {
-    /// Binds both on `ip`; port 0 lets the system choose the responder's (for tests).
+    /// Binds all of them on `ip`; port 0 lets the system choose the responder's (for tests).
     pub fn bind(ip: IpAddr, responder_port: u16) -> Result<Self, SocketError> {
-        let responder = bind(
-            SocketAddr::new(ip, responder_port),
-            Type::DGRAM,
-            Protocol::UDP,
-        )?;
-        let responder = UdpSocket::from(responder);
-        let address = responder
+        let responder = bind_responder(SocketAddr::new(ip, responder_port))?;
+        let port = responder
             .local_addr()
-            .unwrap_or(SocketAddr::new(ip, responder_port));
-        let sender = sender(ip, address.port())?;
-        let family = Family::of(ip);
-        for socket in [&sender, &responder] {
-            // A smaller buffer than asked for is what the system grants without privileges.
-            SockRef::from(socket)
-                .set_recv_buffer_size(RECEIVE_BUFFER)
-                .ok();
-            enable(
-                socket,
-                "SO_TIMESTAMPNS",
-                libc::SOL_SOCKET,
-                libc::SO_TIMESTAMPNS,
-            )?;
-            enable(socket, "SO_RXQ_OVFL", libc::SOL_SOCKET, libc::SO_RXQ_OVFL)?;
-        }
-        match family {
-            Family::V4 => {
-                // Never fragmented, and without the search for an identification that only fragments need.
-                for socket in [&sender, &responder] {
-                    let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);
-                    set(socket, "IP_MTU_DISCOVER", libc::SOL_IP, option, value)?;
-                }
-                enable(&sender, "IP_RECVERR", libc::SOL_IP, libc::IP_RECVERR)?;
-                enable(&responder, "IP_RECVTTL", libc::SOL_IP, libc::IP_RECVTTL)?;
-                if ip.is_unspecified() {
-                    enable(&responder, "IP_PKTINFO", libc::SOL_IP, libc::IP_PKTINFO)?;
-                }
-            }
-            Family::V6 => {
-                enable(&sender, "IPV6_RECVERR", libc::SOL_IPV6, libc::IPV6_RECVERR)?;
-                enable(
-                    &responder,
-                    "IPV6_RECVHOPLIMIT",
-                    libc::SOL_IPV6,
-                    libc::IPV6_RECVHOPLIMIT,
-                )?;
-                if ip.is_unspecified() {
-                    let option = libc::IPV6_RECVPKTINFO;
-                    enable(&responder, "IPV6_RECVPKTINFO", libc::SOL_IPV6, option)?;
-                }
-            }
-        }
+            .map_or(responder_port, |address| address.port());
         Ok(Self {
-            sender,
+            senders: FlowSockets::bind(ip, port)?,
             responder,
-            family,
+            family: Family::of(ip),
         })
     }
 }
@@ -158,8 +112,34 @@ fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> Result<Socket, L
     })
 }
 
-/// A socket whose port is not the responders' one: nobody would answer what comes from there.
-fn sender(ip: IpAddr, responder_port: u16) -> Result<UdpSocket, SocketError> {
+/// Binds the socket that answers, and has it told all that a reply says: when, with which TTL and DSCP a request came.
+fn bind_responder(address: SocketAddr) -> Result<UdpSocket, SocketError> {
+    let socket = UdpSocket::from(bind(address, Type::DGRAM, Protocol::UDP)?);
+    prepare(&socket, Family::of(address.ip()))?;
+    let is_any = address.ip().is_unspecified();
+    match Family::of(address.ip()) {
+        Family::V4 => {
+            enable(&socket, "IP_RECVTTL", libc::SOL_IP, libc::IP_RECVTTL)?;
+            enable(&socket, "IP_RECVTOS", libc::SOL_IP, libc::IP_RECVTOS)?;
+            if is_any {
+                enable(&socket, "IP_PKTINFO", libc::SOL_IP, libc::IP_PKTINFO)?;
+            }
+        }
+        Family::V6 => {
+            let level = libc::SOL_IPV6;
+            let option = libc::IPV6_RECVHOPLIMIT;
+            enable(&socket, "IPV6_RECVHOPLIMIT", level, option)?;
+            enable(&socket, "IPV6_RECVTCLASS", level, libc::IPV6_RECVTCLASS)?;
+            if is_any {
+                enable(&socket, "IPV6_RECVPKTINFO", level, libc::IPV6_RECVPKTINFO)?;
+            }
+        }
+    }
+    Ok(socket)
+}
+
+/// Binds a socket that probes. Its port is not the responders' one: nobody would answer what comes from there.
+pub(super) fn bind_sender(ip: IpAddr, responder_port: u16) -> Result<UdpSocket, SocketError> {
     let mut socket = bind(SocketAddr::new(ip, 0), Type::DGRAM, Protocol::UDP)?;
     for _ in 0..PORT_TRIES {
         let port = socket.local_addr().ok().and_then(|addr| addr.as_socket());
@@ -168,7 +148,46 @@ fn sender(ip: IpAddr, responder_port: u16) -> Result<UdpSocket, SocketError> {
         }
         socket = bind(SocketAddr::new(ip, 0), Type::DGRAM, Protocol::UDP)?;
     }
-    Ok(socket.into())
+    let socket = UdpSocket::from(socket);
+    prepare(&socket, Family::of(ip))?;
+    match Family::of(ip) {
+        Family::V4 => enable(&socket, "IP_RECVERR", libc::SOL_IP, libc::IP_RECVERR)?,
+        Family::V6 => enable(&socket, "IPV6_RECVERR", libc::SOL_IPV6, libc::IPV6_RECVERR)?,
+    }
+    Ok(socket)
+}
+
+/// Binds a socket that talks to itself and to nobody else.
+pub(super) fn bind_loopback(ip: IpAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((ip, 0))?;
+    socket.connect(socket.local_addr()?)?;
+    socket.set_nonblocking(true)?;
+    let level = libc::SOL_SOCKET;
+    sys::set_option(socket.as_fd(), level, libc::SO_TIMESTAMPNS, 1)?;
+    Ok(socket)
+}
+
+/// What both kinds of sockets have: room, receive stamps, a count of what was dropped, and packets that are never
+/// fragmented. A packet that is too large is lost or refused, which is what a size test asks; and for IPv4 the search for
+/// an identification is saved that only fragments need.
+fn prepare(socket: &UdpSocket, family: Family) -> Result<(), SocketError> {
+    // A smaller buffer than asked for is what the system grants without privileges.
+    SockRef::from(socket)
+        .set_recv_buffer_size(RECEIVE_BUFFER)
+        .ok();
+    let level = libc::SOL_SOCKET;
+    enable(socket, "SO_TIMESTAMPNS", level, libc::SO_TIMESTAMPNS)?;
+    enable(socket, "SO_RXQ_OVFL", level, libc::SO_RXQ_OVFL)?;
+    match family {
+        Family::V4 => {
+            let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);
+            set(socket, "IP_MTU_DISCOVER", libc::SOL_IP, option, value)
+        }
+        Family::V6 => {
+            let (option, value) = (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE);
+            set(socket, "IPV6_MTU_DISCOVER", libc::SOL_IPV6, option, value)
+        }
+    }
 }
 
 fn enable(

@@ -78,6 +78,13 @@ impl<'a> Extensions<'a> {
         self.control.is_some_and(|control| control.replies == 0)
     }
 
+    /// Whether there is padding, or the wish for a reply of another length.
+    pub(super) fn change_size(&self) -> bool {
+        Tlvs::new(self.octets)
+            .map_while(Result::ok)
+            .any(|tlv| matches!(tlv.kind, TlvType::ExtraPadding | TlvType::ReflectedControl))
+    }
+
     /// Writes the answers to `buffer`, which is as long as the extensions.
     pub(super) fn answer(&self, context: &Context<'_>, buffer: &mut [u8]) -> Written {
         let shorten = self.control.filter(|_| self.is_well_formed());

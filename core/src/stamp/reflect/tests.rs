@@ -122,6 +122,22 @@ fn a_stateless_reflector_returns_the_senders_number() {
 }
 
 #[test]
+fn a_probe_of_a_size_is_told_from_a_probe_of_the_path() {
+    let tests_size = |request: &[u8]| shortening().admit(CLIENT, request).unwrap().tests_size();
+    assert!(!tests_size(&unauthenticated(&|_| Ok(()))));
+    let measuring =
+        |writer: &mut TlvWriter<'_>| writer.direct_measurement(&DirectMeasurement::default());
+    assert!(!tests_size(&unauthenticated(&measuring)));
+    assert!(tests_size(&unauthenticated(
+        &|writer| writer.padding(900, 1)
+    )));
+    let control = ReflectedControl::SHORTEST_REPLY;
+    assert!(tests_size(&unauthenticated(
+        &|writer| writer.reflected_control(&control)
+    )));
+}
+
+#[test]
 fn a_twamp_light_sender_is_answered_with_the_length_it_sent() {
     let request = unauthenticated(&|_| Ok(()));
     for octets in 41..44 {

@@ -1,6 +1,8 @@
 use std::collections::HashMap as Counts;
 
-use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
+use meshprobe_core::ids::Ssid;
+use meshprobe_core::path::{Layer, Plane, ProbeKind};
+use meshprobe_core::stamp::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -12,6 +14,9 @@ const LAYER: Layer = Layer {
     plane: Plane::Pod,
     family: Family::V4,
 };
+
+/// The first of the eight ports that probes leave from.
+const PORT: u16 = 40_000;
 
 const fn ms(millis: u64) -> Moment {
     Moment::from_millis(millis)
@@ -46,6 +51,7 @@ impl Bench {
         UdpTarget {
             path: self.paths[number as usize],
             target: TargetNumber(number),
+            peer: Some(Ssid(number as u16 + 1)),
             address: SocketAddr::from(([10, 0, 0, number as u8 + 1], 4862)),
             cadence: Cadence {
                 interval: Duration::from_secs(1),
@@ -65,6 +71,7 @@ impl Bench {
                 at: now,
                 epoch: 0,
                 preempted: false,
+                port: PORT + probe.flow.index() as u16,
             };
             assert_eq!(self.sender.handle_sent(&probe, departure), None);
             self.wire.push((probe, departure));
@@ -83,6 +90,8 @@ impl Bench {
             unix_nanos: now.as_nanos() as i64,
             now,
             epoch: 0,
+            ttl: Some(64),
+            responder: None,
         }
     }
 
@@ -165,6 +174,7 @@ fn a_preempted_send_is_no_measurement_but_its_loss_is_a_loss() {
             at: now,
             epoch: 0,
             preempted: true,
+            port: PORT,
         };
         bench.sender.handle_sent(&probe, departure);
         bench.wire.push((probe, departure));
@@ -222,6 +232,7 @@ fn an_isolated_prober_keeps_to_its_budget() {
                 at: ms(millis),
                 epoch: 0,
                 preempted: false,
+                port: PORT + probe.flow.index() as u16,
             };
             bench.sender.handle_sent(&probe, departure);
         }

@@ -175,6 +175,7 @@ impl Mesh {
             at: now,
             epoch: 0,
             preempted: false,
+            port: 0,
         };
         if let Some(evicted) = prober.sender.handle_sent(probe, departure) {
             self.record(node, &evicted);
@@ -231,6 +232,8 @@ impl Mesh {
             unix_nanos: self.probers[node].unix_nanos(arrived_at),
             now: arrived_at,
             epoch: 0,
+            ttl: None,
+            responder: None,
         };
         self.deliver(node, arrived_at, Incoming::Reply(arrival));
     }

@@ -1,0 +1,156 @@
+//! Replies and ICMP errors.
+//!
+//! A path visits eight ports by turns, and answers come within a slot or two. So only those ports are looked at that wait
+//! for an answer; the others have a look now and then, for what comes late or uninvited.
+
+use std::os::fd::AsFd as _;
+
+use meshprobe_core::path::Family;
+use meshprobe_core::stamp::reflector::TTL_UNKNOWN;
+use meshprobe_core::stamp::{ReflectorPacket, Sequence};
+use meshprobe_core::time::Moment;
+
+use super::{BATCHES_A_SLOT, Engine};
+use crate::sys::{self, ReceiveBatch};
+use crate::udp::errors::{icmp_outcome, is_pending_error};
+use crate::udp::sender::{Arrival, Failure, Heard};
+
+/// Errors of one socket in one slot.
+const ERRORS_A_SLOT: usize = 4096;
+
+/// A port that waits for nothing is looked at in one of so many slots.
+const IDLE_LOOKS: usize = 16;
+
+impl Engine {
+    /// Takes what has come to the probing sockets of an address.
+    pub(super) fn collect(
+        &mut self,
+        i: usize,
+        errors_pending: bool,
+        now: Moment,
+        epoch: u32,
+    ) -> usize {
+        let family = self.sockets[i].family;
+        let mut total = 0;
+        for place in 0..self.sockets[i].senders.count() {
+            let senders = &mut self.sockets[i].senders;
+            let is_replaced = senders.is_replaced(place);
+            let Some((flow, _)) = senders.at(place) else {
+                break;
+            };
+            if errors_pending {
+                self.drain_errors(i, place);
+            }
+            if is_replaced
+                || self.sender.pending_from(family, flow) > 0
+                || self.slots.wrapping_add(place).is_multiple_of(IDLE_LOOKS)
+            {
+                total += self.receive(i, place, family, now, epoch);
+            }
+        }
+        total
+    }
+
+    /// Takes ICMP errors out of a socket's queue and gives each to its probe.
+    fn drain_errors(&mut self, i: usize, place: usize) {
+        let Some((_, own)) = self.sockets[i].senders.at(place) else {
+            return;
+        };
+        for _ in 0..ERRORS_A_SLOT {
+            let Ok(Some(error)) = sys::receive_error(own.socket().as_fd()) else {
+                break;
+            };
+            let quoted = &error.quoted[..error.quoted_length.min(error.quoted.len())];
+            let failure = Failure {
+                destination: error.destination,
+                sequence: quoted
+                    .first_chunk::<4>()
+                    .map(|octets| Sequence(u32::from_be_bytes(*octets))),
+                outcome: icmp_outcome(error.errno, error.info),
+            };
+            self.samples.extend(self.sender.handle_failure(&failure));
+        }
+    }
+
+    /// Takes replies out of a socket.
+    fn receive(
+        &mut self,
+        i: usize,
+        place: usize,
+        family: Family,
+        now: Moment,
+        epoch: u32,
+    ) -> usize {
+        let mut total = 0;
+        for _ in 0..BATCHES_A_SLOT {
+            let Some((flow, own)) = self.sockets[i].senders.at(place) else {
+                break;
+            };
+            let received = match self.batch.receive(own.socket().as_fd()) {
+                Ok(received) => received,
+                // An error that came after the queue was drained: it is in the queue as well.
+                Err(error) if is_pending_error(&error) => {
+                    self.drain_errors(i, place);
+                    continue;
+                }
+                Err(_) => break,
+            };
+            total += received;
+            for number in 0..received {
+                let Some(packet) = self.batch.packet(number) else {
+                    continue;
+                };
+                let dropped = own.handle_dropped(packet.facts.overflow);
+                if dropped > 0 {
+                    self.dropped = self.dropped.saturating_add(dropped);
+                    self.sender.handle_overflow(family, flow, now);
+                }
+                let parsed = match &self.keys {
+                    Some(keys) => ReflectorPacket::parse_authenticated(packet.octets, keys)
+                        .map(|(reply, _)| reply),
+                    None => ReflectorPacket::parse_unauthenticated(packet.octets),
+                };
+                let Ok(reply) = parsed else {
+                    self.shared.metrics.replies_malformed.inc();
+                    continue;
+                };
+                let unix_nanos = packet.facts.unix_nanos.unwrap_or_else(|| {
+                    self.shared.metrics.stamps_missing.inc();
+                    self.clock.unix_nanos()
+                });
+                let arrival = Arrival {
+                    source: packet.source,
+                    sequence: reply.sender_sequence,
+                    stamp: reply.sender_timestamp,
+                    turnaround_nanos: (!reply.receive_timestamp.is_unset())
+                        .then(|| reply.turnaround_nanos())
+                        .flatten(),
+                    unix_nanos,
+                    now,
+                    epoch,
+                    ttl: (reply.sender_ttl != TTL_UNKNOWN).then_some(reply.sender_ttl),
+                    // Other implementations return the asker's identifier.
+                    responder: reply.ssid.filter(|ssid| Some(*ssid) != self.ssid),
+                };
+                match self.sender.handle_arrival(&arrival) {
+                    Heard::Sample { sample, reordered } => {
+                        self.samples.push(sample);
+                        if reordered {
+                            self.shared.metrics.replies_reordered.inc();
+                        }
+                    }
+                    Heard::Duplicate => {
+                        self.shared.metrics.replies_duplicate.inc();
+                    }
+                    Heard::Unknown => {
+                        self.shared.metrics.replies_unknown.inc();
+                    }
+                }
+            }
+            if received < ReceiveBatch::capacity() {
+                break;
+            }
+        }
+        total
+    }
+}
