@@ -67,7 +67,7 @@ impl Args {
             meshprobe_daemon::config::load(path)?
         };
         self.lay_over(&mut config);
-        config.check().into_result(path)?;
+        config.check(crate::wall::now()).into_result(path)?;
         Ok(config)
     }
 

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use meshprobe_core::path::{Plane, ProbeKind};
+use meshprobe_proto::v1;
 
 use crate::{
-    config::{Config, Secret, Way},
+    config::{Ask, Config, ExternalTarget, Way, read_bundle},
     ingest::IngestConfig,
     judge::JudgeConfig,
     membership::{MembershipConfig, NodeAddress, Remembered, StaticNode, WayHome},
     pipeline::PipelineConfig,
-    plan::{DnsProbe, Pace, PlanConfig, Schedule},
+    plan::{self, DnsProbe, Pace, PlanConfig, Schedule, ServiceProbe},
 };
 
 /// Everything that the pipeline wants to know. Reads the files with STAMP secrets.
@@ -63,6 +62,7 @@ fn membership(config: &Config) -> MembershipConfig {
                 ip: address.ip.0,
                 udp_port: address.udp_port,
                 tcp_port: address.tcp_port,
+                quic_port: address.quic_port,
             });
             StaticNode {
                 name: node.name.value.clone(),
@@ -86,20 +86,16 @@ fn membership(config: &Config) -> MembershipConfig {
 }
 
 fn plan(config: &Config) -> anyhow::Result<PlanConfig> {
-    let mut schedules = Vec::new();
-    for (kind, every) in config.probing.kinds() {
-        if every.interval.duration().is_zero() {
-            continue;
-        }
-        for plane in planes(kind) {
-            schedules.push(Schedule {
-                kind,
-                plane: *plane,
-                interval: every.interval.duration(),
-                timeout: every.timeout.duration(),
-            });
-        }
-    }
+    let intervals: BTreeMap<_, _> = config.probing.kinds().into_iter().collect();
+    let schedules = plan::layers().filter_map(|(kind, plane)| {
+        let every = intervals.get(&kind)?;
+        Some(Schedule {
+            kind,
+            plane,
+            interval: every.interval.duration()?,
+            timeout: every.timeout.duration(),
+        })
+    });
     let dns = config.dns.iter().flat_map(|server| {
         server.names.iter().map(|name| DnsProbe {
             server: server.server.value.clone(),
@@ -109,6 +105,12 @@ fn plan(config: &Config) -> anyhow::Result<PlanConfig> {
             plane: server.plane,
         })
     });
+    let names = config.dns_search.names.iter();
+    let services = config.services.iter().map(|service| ServiceProbe {
+        name: service.name.value.clone(),
+        address: service.address.0,
+    });
+    let external = config.external.targets.iter().map(external_target);
     let aggregators = config.aggregators.iter().map(|other| {
         let way = match other.way {
             Way::Overlay => WayHome::Overlay,
@@ -116,36 +118,61 @@ fn plan(config: &Config) -> anyhow::Result<PlanConfig> {
         };
         (other.address.value.clone(), way)
     });
-    let stamp_keys = config
-        .stamp_key_files
-        .iter()
-        .map(|path| Secret::read(path).map(|secret| Bytes::copy_from_slice(secret.expose())))
-        .collect::<Result<_, _>>()
-        .context("stamp_key_files")?;
     Ok(PlanConfig {
-        schedules,
+        schedules: schedules.collect(),
         udp_pace: match config.probing.udp {
             Some(_) => Pace::Configured,
             None => Pace::BySize,
         },
         report_interval: config.probing.report_interval.duration(),
         dns: dns.collect(),
-        stamp_keys,
+        search: names.map(|name| name.value.clone()).collect(),
+        services: services.collect(),
+        external: external.collect::<Result<_, _>>()?,
+        quic_sample: config.probing.quic.sample.into(),
+        stamp_keys: config.stamp.secrets().context("stamp.keys")?,
         aggregators: aggregators.collect(),
     })
 }
 
-/// Where a kind can run.
-fn planes(kind: ProbeKind) -> &'static [Plane] {
-    if kind.is_between_nodes() {
-        &[Plane::Pod, Plane::Host]
-    } else {
-        &[Plane::Pod, Plane::Service, Plane::Host]
-    }
+fn external_target(target: &ExternalTarget) -> anyhow::Result<v1::ExternalTarget> {
+    let name = &target.name.value;
+    let ask = target
+        .ask()
+        .with_context(|| format!("external target {name}: nothing to ask of it"))?;
+    let expect = target.expect.as_ref().map(|expect| &expect.value);
+    let statuses = expect.map_or(&[][..], |expect| &expect.status);
+    let ca_pem = match &target.ca_file {
+        Some(file) => read_bundle(&file.value)
+            .with_context(|| format!("external target {name}: {}", file.value.display()))?,
+        None => String::new(),
+    };
+    let (address, url) = match ask {
+        Ask::Tcp(end) | Ask::Tls(end) => (end.value.to_string(), String::new()),
+        Ask::Http(url) => (String::new(), url.value.to_string()),
+    };
+    Ok(v1::ExternalTarget {
+        name: name.clone(),
+        kind: v1::ProbeKind::from(ask.kind()).into(),
+        address,
+        url,
+        server_name: target
+            .server_name
+            .as_ref()
+            .map(|name| name.value.clone())
+            .unwrap_or_default(),
+        expected_statuses: statuses.iter().map(|status| status.value).collect(),
+        expected_body: expect.map(|expect| expect.body.clone()).unwrap_or_default(),
+        max_redirects: target.redirects.as_ref().map_or(0, |most| most.value),
+        family: v1::Family::from(target.family()).into(),
+        ca_pem,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use meshprobe_core::path::{Plane, ProbeKind};
+
     use super::*;
 
     #[test]

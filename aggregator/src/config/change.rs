@@ -5,16 +5,19 @@ use serde_json::Value;
 use super::Config;
 
 /// Sections that a running aggregator takes over.
-pub(super) const RELOADABLE: [&str; 11] = [
+pub(super) const RELOADABLE: [&str; 14] = [
     "aggregators",
     "detection",
     "dns",
+    "dns_search",
+    "external",
     "external_url",
     "membership",
     "nodes",
     "probing",
     "runbook_url",
-    "stamp_key_files",
+    "services",
+    "stamp",
     "webhooks",
     "zones",
 ];

@@ -1,12 +1,8 @@
-//! What the aggregator knows of the mesh beforehand: zones, nodes, DNS servers, intervals, thresholds.
+//! What the aggregator knows of the mesh beforehand: zones, nodes, DNS servers, thresholds.
 
 use std::time::Duration;
 
-use meshprobe_core::{
-    dark::DarkConfig,
-    ids::NodeName,
-    path::{Plane, ProbeKind},
-};
+use meshprobe_core::{dark::DarkConfig, ids::NodeName, path::Plane};
 use meshprobe_daemon::config::{HumanDuration, Spanned};
 use serde::{Deserialize, Serialize};
 
@@ -51,10 +47,17 @@ pub struct AddressConfig {
     /// The echo responder. On the host plane a closed port serves too: a reset proves the way.
     #[serde(default = "responder_port")]
     pub tcp_port: u16,
+    /// The QUIC responder; 0: none there.
+    #[serde(default = "quic_port")]
+    pub quic_port: u16,
 }
 
 fn responder_port() -> u16 {
     4862
+}
+
+fn quic_port() -> u16 {
+    4863
 }
 
 /// Who becomes a node.
@@ -125,65 +128,6 @@ impl Rcode {
     pub const fn number(self) -> u32 {
         self as u32
     }
-}
-
-/// What is probed, how often.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Probing {
-    /// When all is well, one report in this time.
-    pub report_interval: HumanDuration,
-    /// STAMP between nodes. Not given: once a second, twice where there are at most three nodes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub udp: Option<KindInterval>,
-    /// TCP between nodes.
-    pub tcp: KindInterval,
-    /// DNS over UDP.
-    pub dns_udp: KindInterval,
-    /// DNS over TCP.
-    pub dns_tcp: KindInterval,
-}
-
-impl Default for Probing {
-    fn default() -> Self {
-        let every = |interval, timeout| KindInterval {
-            interval: HumanDuration::from_millis(interval),
-            timeout: HumanDuration::from_millis(timeout),
-        };
-        Self {
-            report_interval: HumanDuration::from_secs(10),
-            udp: None,
-            tcp: every(5_000, 1_000),
-            dns_udp: every(5_000, 1_000),
-            dns_tcp: every(5_000, 1_000),
-        }
-    }
-}
-
-impl Probing {
-    /// Each kind with its interval.
-    pub fn kinds(&self) -> [(ProbeKind, KindInterval); 4] {
-        let udp = self.udp.unwrap_or(KindInterval {
-            interval: HumanDuration::from_millis(1_000),
-            timeout: HumanDuration::from_millis(250),
-        });
-        [
-            (ProbeKind::Udp, udp),
-            (ProbeKind::Tcp, self.tcp),
-            (ProbeKind::DnsUdp, self.dns_udp),
-            (ProbeKind::DnsTcp, self.dns_tcp),
-        ]
-    }
-}
-
-/// How often one kind probes a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct KindInterval {
-    /// Time between two probes of one path; 0 switches the kind off.
-    pub interval: HumanDuration,
-    /// Longest wait for an answer.
-    pub timeout: HumanDuration,
 }
 
 /// When a node counts as failed. The defaults carry the promises; see the documentation before changing them.

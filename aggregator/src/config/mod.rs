@@ -7,11 +7,16 @@
 //!
 //! Every field has a default; an empty file is a working aggregator that accepts any prober.
 
+mod certificates;
 mod change;
 mod check;
+mod external;
+mod intervals;
 mod mesh;
 mod network;
 mod secret;
+mod stamp;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -24,13 +29,22 @@ use meshprobe_daemon::{
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::wall;
+
+pub use certificates::{BundleError, read_bundle};
 pub use change::ReloadPlan;
+pub use external::{
+    Allowed, Ask, Cidr, ExpectedResponse, External, ExternalTarget, HostPort, PortRange,
+};
+pub use intervals::{Interval, KindInterval, Probing, QuicInterval};
 pub use mesh::{
-    AddressConfig, AggregatorAddressConfig, Detection, DnsName, DnsServer, KindInterval,
-    Membership, Probing, Rcode, StaticNode, Way, ZoneConfig,
+    AddressConfig, AggregatorAddressConfig, Detection, DnsName, DnsServer, Membership, Rcode,
+    StaticNode, Way, ZoneConfig,
 };
 pub use network::{Endpoint, IpLiteral, Limits, Listen, ListenAddress, TlsListeners};
-pub use secret::{Secret, SecretError};
+pub use secret::{InlineSecret, Secret, SecretError};
+pub use stamp::{Stamp, StampKey};
+pub use targets::{DnsSearch, ServiceConfig};
 
 /// Where the file is unless a flag or `MESHPROBE_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/meshprobe/aggregator.yaml";
@@ -54,13 +68,18 @@ pub struct Config {
     pub membership: Membership,
     /// The DNS servers that every prober asks.
     pub dns: Vec<DnsServer>,
+    /// Names that every prober asks as an application would.
+    pub dns_search: DnsSearch,
+    /// Virtual IPs in front of the responders, which every prober connects to.
+    pub services: Vec<ServiceConfig>,
+    /// Targets outside the mesh, and the fence around them.
+    pub external: External,
     /// What is probed, how often.
     pub probing: Probing,
     /// When a node counts as failed.
     pub detection: Detection,
-    /// Files with the secrets of authenticated STAMP, the one to send with first; at most two. Empty:
-    /// unauthenticated.
-    pub stamp_key_files: Vec<PathBuf>,
+    /// Authenticated STAMP.
+    pub stamp: Stamp,
     /// Where else probers can bring their reports: the other way home, other replicas.
     pub aggregators: Vec<AggregatorAddressConfig>,
     /// Where nodes, incidents and undelivered notifications are kept.
@@ -161,7 +180,7 @@ impl Config {
     /// Reads the file and checks it, the files that it names included.
     pub fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
         let config: Self = meshprobe_daemon::config::load(path)?;
-        config.check().into_result(path)?;
+        config.check(wall::now()).into_result(path)?;
         Ok(config)
     }
 

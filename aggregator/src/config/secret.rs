@@ -1,4 +1,4 @@
-//! Secrets out of files: shown nowhere, compared nowhere.
+//! Secrets, out of files or in place: shown nowhere, compared nowhere.
 
 use std::{
     fmt, fs, io,
@@ -6,6 +6,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Shorter secrets can be guessed.
 const MIN_BYTES: usize = 16;
@@ -37,18 +38,20 @@ pub enum SecretError {
         path: PathBuf,
     },
     /// It can be guessed.
-    #[error("{}: the secret has {found} bytes, write at least {MIN_BYTES} (for example: openssl rand -base64 32)", path.display())]
+    #[error(
+        "{place}: the secret has {found} bytes, write at least {MIN_BYTES} (for example: openssl rand -base64 32)"
+    )]
     TooShort {
         /// The file.
-        path: PathBuf,
+        place: String,
         /// How many there are.
         found: usize,
     },
     /// What follows `whsec_` is not base64.
-    #[error("{}: what follows {BASE64_PREFIX} is not base64", path.display())]
+    #[error("{place}: what follows {BASE64_PREFIX} is not base64")]
     NotBase64 {
         /// The file.
-        path: PathBuf,
+        place: String,
     },
 }
 
@@ -69,19 +72,22 @@ impl Secret {
                 path: path.to_owned(),
             });
         }
-        let raw = fs::read(path).map_err(read)?;
+        Self::decode(&fs::read(path).map_err(read)?, &path.display().to_string())
+    }
+
+    fn decode(raw: &[u8], place: &str) -> Result<Self, SecretError> {
         let trimmed = raw.trim_ascii();
         let bytes = match trimmed.strip_prefix(BASE64_PREFIX.as_bytes()) {
             Some(encoded) => STANDARD
                 .decode(encoded)
                 .map_err(|_| SecretError::NotBase64 {
-                    path: path.to_owned(),
+                    place: place.to_owned(),
                 })?,
             None => trimmed.to_owned(),
         };
         if bytes.len() < MIN_BYTES {
             return Err(SecretError::TooShort {
-                path: path.to_owned(),
+                place: place.to_owned(),
                 found: bytes.len(),
             });
         }
@@ -97,5 +103,30 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+/// The text of a secret that stands in the configuration itself. It is never written out again.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct InlineSecret(String);
+
+impl InlineSecret {
+    /// The secret that the text stands for.
+    pub fn secret(&self) -> Result<Secret, SecretError> {
+        Secret::decode(self.0.as_bytes(), "in place")
+    }
+}
+
+impl Serialize for InlineSecret {
+    /// A configuration that was dumped is refused where its secret was hidden: better than one with another secret.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(hidden)")
+    }
+}
+
+impl fmt::Debug for InlineSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InlineSecret({} characters)", self.0.len())
     }
 }

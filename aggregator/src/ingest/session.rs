@@ -214,6 +214,7 @@ mod tests {
                 ip: [10, 0, 0, last].into(),
                 udp_port: 1,
                 tcp_port: 1,
+                quic_port: 0,
             }],
             way: None,
         }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meshprobe_core::dark::{
-    Action, DarkConfig, Declaration, Detector, NodeFacts, NodeState, Pattern, Sighting,
+    Accusation, Action, DarkConfig, Declaration, Detector, NodeFacts, NodeState, Pattern, Sighting,
 };
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::path::Layer;
@@ -235,6 +235,11 @@ impl Judge {
         };
         self.detector.handle_sighting(sighting, now);
         self.expedite(now);
+    }
+
+    /// How much of its observers accused each node under suspicion in the last evaluation.
+    pub(crate) fn accusations(&self) -> &[Accusation] {
+        self.detector.accusations()
     }
 
     /// When [`Self::evaluate`] wants to be called.

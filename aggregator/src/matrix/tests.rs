@@ -76,6 +76,7 @@ fn membership() -> Membership {
                 ip: [10, 0, 0, node as u8 + 1].into(),
                 udp_port: 1,
                 tcp_port: 1,
+                quic_port: 0,
             }],
             way: None,
         };

@@ -163,6 +163,7 @@ fn address(wire: &v1::Address) -> Result<NodeAddress, AnnouncementError> {
         ip,
         udp_port: port(wire.udp_port)?,
         tcp_port: port(wire.tcp_port)?,
+        quic_port: port(wire.quic_port)?,
     })
 }
 
@@ -180,7 +181,7 @@ mod tests {
                 ip: "10.244.1.2".to_owned(),
                 udp_port: 4862,
                 tcp_port: 4862,
-                quic_port: 0,
+                quic_port: 4863,
             }],
             ..v1::Hello::default()
         }
@@ -197,6 +198,7 @@ mod tests {
         let taken = Announcement::try_from(hello()).unwrap();
         assert_eq!(taken.node.as_str(), "mesh-1");
         assert_eq!(taken.addresses[0].ip.to_string(), "10.244.1.2");
+        assert_eq!(taken.addresses[0].quic_port, 4863);
         assert_eq!(taken.way, None);
     }
 
@@ -230,9 +232,12 @@ mod tests {
                 E::Ip(ip.to_owned())
             );
         }
-        assert_eq!(
-            refused(|h| h.addresses[0].udp_port = 65_536),
-            E::Port(65_536)
-        );
+        for port in [
+            |h: &mut v1::Hello| h.addresses[0].udp_port = 65_536,
+            |h: &mut v1::Hello| h.addresses[0].tcp_port = 65_536,
+            |h: &mut v1::Hello| h.addresses[0].quic_port = 65_536,
+        ] {
+            assert_eq!(refused(port), E::Port(65_536));
+        }
     }
 }

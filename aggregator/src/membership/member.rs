@@ -1,6 +1,5 @@
 //! One node of the mesh: its probers, and what follows from them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,6 +7,7 @@ use meshprobe_core::ids::{Ssid, ZoneIndex};
 use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::path::Plane;
 
+use super::announcement::MAX_ADDRESSES;
 use super::record::{NodeAddress, NodeRecord, ProberRecord};
 use super::zones::Zones;
 use crate::snapshot::NodeProfile;
@@ -55,9 +55,7 @@ impl Member {
 impl Member {
     /// Rebuilds what follows from the seats.
     pub(super) fn refresh(&mut self, mut profile: NodeProfile, zones: &mut Zones) {
-        let addresses = self.seats().flat_map(|seat| &seat.addresses);
-        let addresses: BTreeSet<NodeAddress> = addresses.copied().collect();
-        profile.addresses = addresses.into_iter().collect();
+        profile.addresses = merged_addresses(self.seats());
         let versions = self.seats.iter().map(|seat| &seat.version);
         profile.prober_version = versions
             .into_iter()
@@ -114,6 +112,44 @@ impl Member {
                 .collect(),
         }
     }
+}
+
+/// The addresses of all probers of a node, each once. What both of its probers name is one address: the one that runs on
+/// its plane knows the ports, the other one fills in what that leaves out.
+fn merged_addresses<'a>(seats: impl Iterator<Item = &'a Seat>) -> Vec<NodeAddress> {
+    let mut named: Vec<(bool, NodeAddress)> = seats
+        .flat_map(|seat| {
+            let own = |address: &NodeAddress| (address.plane != seat.plane, *address);
+            seat.addresses.iter().map(own)
+        })
+        .collect();
+    named.sort_unstable();
+    let mut merged: Vec<NodeAddress> = Vec::new();
+    for (_, address) in named {
+        let same = |known: &&mut NodeAddress| {
+            let is_known = (known.plane, known.ip) == (address.plane, address.ip);
+            // Two probers of one plane behind one address have different ports.
+            let fits = |a: u16, b: u16| a == 0 || b == 0 || a == b;
+            is_known && fits(known.udp_port, address.udp_port)
+        };
+        let Some(known) = merged.iter_mut().find(same) else {
+            merged.push(address);
+            continue;
+        };
+        for (port, other) in [
+            (&mut known.udp_port, address.udp_port),
+            (&mut known.tcp_port, address.tcp_port),
+            (&mut known.quic_port, address.quic_port),
+        ] {
+            if *port == 0 {
+                *port = other;
+            }
+        }
+    }
+    // A peer with more addresses is refused by probers.
+    merged.truncate(MAX_ADDRESSES);
+    merged.sort_unstable();
+    merged
 }
 
 /// Do the probers mean the same to the plan? Their versions and goodbyes do not matter to it.

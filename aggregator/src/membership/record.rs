@@ -31,6 +31,9 @@ pub struct NodeAddress {
     pub udp_port: u16,
     /// TCP port of the echo responder. On the host plane a closed port serves too: a reset proves the way.
     pub tcp_port: u16,
+    /// UDP port of the QUIC responder; 0: none there. Records of older versions do not have it.
+    #[serde(default)]
+    pub quic_port: u16,
 }
 
 /// A node as the store keeps it. One for each node name; a newer one replaces it.

@@ -24,6 +24,7 @@ fn hello(node: &str) -> Announcement {
             ip: [10, 244, 1, 2].into(),
             udp_port: 4862,
             tcp_port: 4862,
+            quic_port: 4863,
         }],
         way: None,
     }
@@ -228,6 +229,7 @@ fn a_configured_node_is_there_before_it_calls_and_keeps_its_zone() {
             ip: [192, 168, 0, 1].into(),
             udp_port: 4862,
             tcp_port: 4862,
+            quic_port: 4863,
         }],
     };
     let config = MembershipConfig {

@@ -10,6 +10,7 @@
 mod pace;
 mod phase;
 mod roster;
+mod sample;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::membership::WayHome;
 pub use pace::{Pace, default_udp_interval};
 pub use phase::phase;
 pub use roster::{Roster, RosterNode};
+pub(crate) use sample::Ring;
 
 /// How often one kind is sent on one plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,15 @@ pub struct DnsProbe {
     pub plane: Plane,
 }
 
+/// A virtual IP in front of the responders that every prober connects to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceProbe {
+    /// For people, unique.
+    pub name: String,
+    /// Where it is.
+    pub address: std::net::SocketAddr,
+}
+
 /// What is the same for every prober.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanConfig {
@@ -66,6 +77,14 @@ pub struct PlanConfig {
     pub report_interval: Duration,
     /// DNS targets.
     pub dns: Vec<DnsProbe>,
+    /// Names that are asked as an application asks them.
+    pub search: Vec<String>,
+    /// Virtual IPs in front of the responders.
+    pub services: Vec<ServiceProbe>,
+    /// Targets outside the mesh, as they are sent.
+    pub external: Vec<v1::ExternalTarget>,
+    /// Peers that each prober probes by QUIC; all, if there are fewer.
+    pub quic_sample: usize,
     /// Secrets of authenticated STAMP, the one to send with first. Empty: unauthenticated.
     pub stamp_keys: Vec<Bytes>,
     /// Where reports can go, as host:port.
@@ -74,28 +93,42 @@ pub struct PlanConfig {
 
 impl Default for PlanConfig {
     fn default() -> Self {
-        let schedule = |kind, plane, interval, timeout| Schedule {
-            kind,
-            plane,
-            interval: Duration::from_millis(interval),
-            timeout: Duration::from_millis(timeout),
+        let every = |kind| {
+            let (interval, timeout) = match kind {
+                ProbeKind::Udp => (1_000, 250),
+                ProbeKind::Service => (1_000, 1_000),
+                ProbeKind::Tcp | ProbeKind::DnsUdp | ProbeKind::DnsTcp => (5_000, 1_000),
+                ProbeKind::TcpConnect | ProbeKind::Tls => (10_000, 5_000),
+                ProbeKind::Http => (10_000, 10_000),
+                ProbeKind::Quic => (30_000, 1_000),
+                ProbeKind::DnsSearch => (30_000, 5_000),
+                ProbeKind::Mtu => (60_000, 6_000),
+                // A kernel may forbid it, and it tells little that UDP does not.
+                ProbeKind::Icmp => return None,
+            };
+            Some((
+                Duration::from_millis(interval),
+                Duration::from_millis(timeout),
+            ))
         };
+        let schedules = layers().filter_map(|(kind, plane)| {
+            let (interval, timeout) = every(kind)?;
+            Some(Schedule {
+                kind,
+                plane,
+                interval,
+                timeout,
+            })
+        });
         Self {
-            schedules: vec![
-                schedule(ProbeKind::Udp, Plane::Pod, 1_000, 250),
-                schedule(ProbeKind::Udp, Plane::Host, 1_000, 250),
-                schedule(ProbeKind::Tcp, Plane::Pod, 5_000, 1_000),
-                schedule(ProbeKind::Tcp, Plane::Host, 5_000, 1_000),
-                schedule(ProbeKind::DnsUdp, Plane::Pod, 5_000, 1_000),
-                schedule(ProbeKind::DnsUdp, Plane::Service, 5_000, 1_000),
-                schedule(ProbeKind::DnsUdp, Plane::Host, 5_000, 1_000),
-                schedule(ProbeKind::DnsTcp, Plane::Pod, 5_000, 1_000),
-                schedule(ProbeKind::DnsTcp, Plane::Service, 5_000, 1_000),
-                schedule(ProbeKind::DnsTcp, Plane::Host, 5_000, 1_000),
-            ],
+            schedules: schedules.collect(),
             udp_pace: Pace::default(),
             report_interval: Duration::from_secs(10),
             dns: Vec::new(),
+            search: Vec::new(),
+            services: Vec::new(),
+            external: Vec::new(),
+            quic_sample: 10,
             stamp_keys: Vec::new(),
             aggregators: Vec::new(),
         }
@@ -113,6 +146,23 @@ impl PlanConfig {
     }
 }
 
+/// Every kind with every plane that it can run in.
+pub fn layers() -> impl Iterator<Item = (ProbeKind, Plane)> {
+    ProbeKind::ALL
+        .into_iter()
+        .flat_map(|kind| planes(kind).iter().map(move |plane| (kind, *plane)))
+}
+
+/// Where a kind can run. Between nodes, and on the way out of the mesh, it is the plane of the prober; otherwise that of
+/// the server.
+const fn planes(kind: ProbeKind) -> &'static [Plane] {
+    match kind {
+        ProbeKind::DnsUdp | ProbeKind::DnsTcp => &[Plane::Pod, Plane::Service, Plane::Host],
+        ProbeKind::Service => &[Plane::Service],
+        _ => &[Plane::Pod, Plane::Host],
+    }
+}
+
 /// The assignment of one prober, its generation still zero; `None`: the roster does not have it.
 pub fn assignment(
     config: &PlanConfig,
@@ -122,6 +172,7 @@ pub fn assignment(
 ) -> Option<v1::Assignment> {
     let own = roster.node(node)?;
     let ssid = own.ssid(plane)?;
+    let sample = roster.quic_sample(own, plane, config.quic_sample);
     let peers = roster.nodes().iter().filter(|peer| peer.name != *node);
     let peers = peers.filter_map(|peer| {
         let peer_ssid = peer.ssid(plane).or_else(|| peer.any_ssid())?;
@@ -131,25 +182,30 @@ pub fn assignment(
             addresses: peer.addresses.clone(),
             phase: phase(ssid, peer_ssid).into(),
             answer_only: false,
-            quic: false,
+            quic: sample.contains(&peer.index),
         })
     });
+    let (dns, services) = if asks_servers(own, plane) {
+        (config.dns.as_slice(), config.services.as_slice())
+    } else {
+        (&[][..], &[][..])
+    };
     Some(v1::Assignment {
         generation: 0,
         ssid: ssid.0.into(),
         peers: peers.collect(),
-        dns: if does_dns(own, plane) {
-            config.dns.iter().map(dns_target).collect()
-        } else {
-            Vec::new()
-        },
+        dns: dns.iter().map(dns_target).collect(),
         schedules: schedules(config, own, plane),
         report_interval_millis: millis(config.report_interval),
         stamp_keys: config.stamp_keys.iter().map(|key| key.to_vec()).collect(),
         aggregators: config.aggregators.iter().map(aggregator).collect(),
-        search: Vec::new(),
-        services: Vec::new(),
-        external: Vec::new(),
+        search: config
+            .search
+            .iter()
+            .map(|name| search_target(name))
+            .collect(),
+        services: services.iter().map(service_target).collect(),
+        external: config.external.clone(),
     })
 }
 
@@ -160,29 +216,50 @@ pub fn fingerprint(assignment: &v1::Assignment) -> u64 {
     hasher.finish()
 }
 
-/// One prober of a node asks the DNS servers: that of the pod plane, if there is one.
-fn does_dns(own: &RosterNode, plane: Plane) -> bool {
+/// One prober of a node asks the servers of the cluster: that of the pod plane, if there is one. A path to a server has the
+/// server's plane, so two of them would write into one cell.
+fn asks_servers(own: &RosterNode, plane: Plane) -> bool {
     plane == Plane::Pod || own.ssid(Plane::Pod).is_none()
 }
 
+/// Every kind on every plane, those that are off with an interval of zero: a prober has an idea of its own of what is not
+/// mentioned.
 fn schedules(config: &PlanConfig, own: &RosterNode, plane: Plane) -> Vec<v1::KindSchedule> {
-    let concerns = |schedule: &&Schedule| {
-        if !schedule.kind.is_between_nodes() {
-            return does_dns(own, plane);
+    let concerns = |schedule: &Schedule| match schedule.kind {
+        ProbeKind::DnsUdp | ProbeKind::DnsTcp | ProbeKind::Service => asks_servers(own, plane),
+        kind => {
+            let stands_in = plane == Plane::Pod
+                && schedule.plane == Plane::Host
+                && kind == ProbeKind::Tcp
+                && own.ssid(Plane::Host).is_none();
+            schedule.plane == plane || stands_in
         }
-        let stands_in = plane == Plane::Pod
-            && schedule.plane == Plane::Host
-            && schedule.kind == ProbeKind::Tcp
-            && own.ssid(Plane::Host).is_none();
-        schedule.plane == plane || stands_in
     };
-    let wire = |schedule: &Schedule| v1::KindSchedule {
-        kind: v1::ProbeKind::from(schedule.kind).into(),
-        plane: v1::Plane::from(schedule.plane).into(),
-        interval_millis: millis(schedule.interval),
-        timeout_millis: millis(schedule.timeout),
+    let wire = |(kind, on): (ProbeKind, Plane)| {
+        let same = |schedule: &&Schedule| (schedule.kind, schedule.plane) == (kind, on);
+        let found = config.schedules.iter().find(same);
+        let found = found.filter(|schedule| concerns(schedule));
+        v1::KindSchedule {
+            kind: v1::ProbeKind::from(kind).into(),
+            plane: v1::Plane::from(on).into(),
+            interval_millis: found.map_or(0, |schedule| millis(schedule.interval)),
+            timeout_millis: found.map_or(0, |schedule| millis(schedule.timeout)),
+        }
     };
-    config.schedules.iter().filter(concerns).map(wire).collect()
+    layers().map(wire).collect()
+}
+
+fn search_target(name: &str) -> v1::SearchTarget {
+    v1::SearchTarget {
+        name: name.to_owned(),
+    }
+}
+
+fn service_target(service: &ServiceProbe) -> v1::ServiceTarget {
+    v1::ServiceTarget {
+        name: service.name.clone(),
+        address: service.address.to_string(),
+    }
 }
 
 fn dns_target(probe: &DnsProbe) -> v1::DnsTarget {

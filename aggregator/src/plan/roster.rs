@@ -6,7 +6,7 @@ use meshprobe_core::ids::{NodeIndex, NodeName, Ssid};
 use meshprobe_core::path::Plane;
 use meshprobe_proto::v1;
 
-use super::PlanConfig;
+use super::{PlanConfig, Ring};
 use crate::membership::{Membership, NodeAddress};
 
 /// A node that probes and is probed.
@@ -42,6 +42,8 @@ pub struct Roster {
     /// Grows from roster to roster, also over restarts: what is sent as the assignments' generation.
     pub generation: u64,
     nodes: Vec<RosterNode>,
+    /// Who can be probed by QUIC, in the pod and in the host plane.
+    quic: [Ring; 2],
 }
 
 impl Roster {
@@ -57,16 +59,26 @@ impl Roster {
             })
             .collect();
         nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let quic =
+            [Plane::Pod, Plane::Host].map(|plane| Ring::of_quic(membership.present(), plane));
         Self {
             plan,
             generation,
             nodes,
+            quic,
         }
     }
 
     /// The nodes, by name.
     pub fn nodes(&self) -> &[RosterNode] {
         &self.nodes
+    }
+
+    /// Whom the prober of `own` in this plane probes by QUIC.
+    pub fn quic_sample(&self, own: &RosterNode, plane: Plane, size: usize) -> Vec<NodeIndex> {
+        let [pod, host] = &self.quic;
+        let ring = if plane == Plane::Host { host } else { pod };
+        ring.after(&own.name, size).collect()
     }
 
     /// The node with this name.
@@ -82,6 +94,6 @@ fn address(address: &NodeAddress) -> v1::Address {
         ip: address.ip.to_string(),
         udp_port: address.udp_port.into(),
         tcp_port: address.tcp_port.into(),
-        quic_port: 0,
+        quic_port: address.quic_port.into(),
     }
 }

@@ -1,35 +1,51 @@
 //! What only several fields together, or the files that they name, can get wrong. Everything is said at once.
 
+mod external;
+mod stamp;
+
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
     time::Duration,
 };
 
+use jiff::Timestamp;
+use meshprobe_core::path::ProbeKind;
 use meshprobe_daemon::{
     config::{ConfigProblems, HumanDuration, Spanned},
     tls::ServerTls,
 };
 
-use super::{Config, Secret, mesh::KindInterval};
+use super::{Config, KindInterval, Secret, read_bundle};
 
 /// Faster probing is a load test.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// A slower kind would have no verdict worth the name.
+const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Authenticated STAMP and signed webhooks accept two secrets while one replaces the other.
 const MAX_SECRETS: usize = 2;
+/// Probers wait no longer for any answer.
+const MAX_TIMEOUT: HumanDuration = HumanDuration::from_secs(30);
+/// Each of them is a long-lived connection of every prober.
+const MAX_QUIC_SAMPLE: u16 = 64;
+/// More targets of these kinds no prober takes.
+const MAX_SEARCH_NAMES: usize = 64;
+const MAX_SERVICES: usize = 256;
 /// Session identifiers have 16 bits and zero is none.
 const MAX_NODES: u32 = 65_535;
 
 impl Config {
-    /// Everything that is wrong with a configuration of the right shape.
-    pub fn check(&self) -> ConfigProblems {
+    /// Everything that is wrong, at `now`, with a configuration of the right shape.
+    pub fn check(&self, now: Timestamp) -> ConfigProblems {
         let mut problems = ConfigProblems::new();
         self.check_listeners(&mut problems);
         self.check_nodes(&mut problems);
         self.check_dns(&mut problems);
+        self.check_dns_search(&mut problems);
+        self.check_services(&mut problems);
+        external::check(&self.external, &mut problems);
         self.check_intervals(&mut problems);
         self.check_webhooks(&mut problems);
-        self.check_stamp_keys(&mut problems);
+        stamp::check(&self.stamp, now, &mut problems);
         for (index, other) in self.aggregators.iter().enumerate() {
             if !is_host_and_port(&other.address.value) {
                 problems.add_at(
@@ -199,34 +215,62 @@ impl Config {
         }
     }
 
+    fn check_dns_search(&self, problems: &mut ConfigProblems) {
+        let names = &self.dns_search.names;
+        unique(problems, "dns_search.names", "name", names.iter());
+        at_most_entries(problems, "dns_search.names", names.len(), MAX_SEARCH_NAMES);
+        for (index, name) in names.iter().enumerate() {
+            if !is_domain_name(&name.value) {
+                problems.add_at(
+                    name,
+                    format!("dns_search.names[{index}]"),
+                    format!(
+                        "{:?} is no domain name; write it as an application would, for example kubernetes.default",
+                        name.value
+                    ),
+                );
+            }
+        }
+    }
+
+    fn check_services(&self, problems: &mut ConfigProblems) {
+        unique(
+            problems,
+            "services",
+            "service",
+            self.services.iter().map(|service| &service.name),
+        );
+        at_most_entries(problems, "services", self.services.len(), MAX_SERVICES);
+        for (index, service) in self.services.iter().enumerate() {
+            label(problems, &service.name, &format!("services[{index}].name"));
+        }
+    }
+
     fn check_intervals(&self, problems: &mut ConfigProblems) {
         for (kind, KindInterval { interval, timeout }) in self.probing.kinds() {
-            let field = format!("probing.{}", kind.to_string().replace('-', "_"));
-            if interval.duration().is_zero() {
+            let Some(duration) = interval.duration() else {
                 continue;
-            }
+            };
+            let field = format!("probing.{}", kind.to_string().replace('-', "_"));
             problems.require(
-                interval.duration() >= MIN_INTERVAL,
+                (MIN_INTERVAL..=MAX_INTERVAL).contains(&duration),
                 &format!("{field}.interval"),
-                || format!("must be 0 (off) or at least 50ms, is {interval}"),
+                || format!("must be off, or 50ms to 1h, is {interval}"),
             );
             problems.require(
                 !timeout.duration().is_zero(),
                 &format!("{field}.timeout"),
                 || "must not be 0".into(),
             );
-            at_most(
-                problems,
-                &format!("{field}.interval"),
-                interval,
-                HumanDuration::from_secs(3600),
-            );
-            at_most(
-                problems,
-                &format!("{field}.timeout"),
-                timeout,
-                HumanDuration::from_secs(60),
-            );
+            at_most(problems, &format!("{field}.timeout"), timeout, MAX_TIMEOUT);
+            if kind == ProbeKind::Quic {
+                let sample = self.probing.quic.sample;
+                problems.require(
+                    (1..=MAX_QUIC_SAMPLE).contains(&sample),
+                    "probing.quic.sample",
+                    || format!("must be 1 to {MAX_QUIC_SAMPLE}, is {sample}; to send none write quic: off"),
+                );
+            }
         }
         let report = self.probing.report_interval;
         problems.require(
@@ -321,14 +365,12 @@ impl Config {
                     || format!("{proxy} is no http or https address"),
                 );
             }
-            if let Some(path) = &hook.ca_file {
-                readable(problems, &field("ca_file"), path);
+            if let Some(path) = &hook.ca_file
+                && let Err(error) = read_bundle(path)
+            {
+                problems.add(field("ca_file"), format!("{}: {error}", path.display()));
             }
         }
-    }
-
-    fn check_stamp_keys(&self, problems: &mut ConfigProblems) {
-        secrets(problems, "stamp_key_files", &self.stamp_key_files);
     }
 }
 
@@ -369,9 +411,17 @@ fn secrets(problems: &mut ConfigProblems, field: &str, files: &[std::path::PathB
     }
 }
 
-fn readable(problems: &mut ConfigProblems, field: &str, path: &Path) {
-    if let Err(error) = std::fs::File::open(path) {
-        problems.add(field, format!("cannot open {}: {error}", path.display()));
+fn at_most_entries(problems: &mut ConfigProblems, list: &str, entries: usize, most: usize) {
+    problems.require(entries <= most, list, || {
+        format!("at most {most} are probed; there are {entries}")
+    });
+}
+
+/// A name for people, as the columns of a matrix and the command line have them.
+fn label(problems: &mut ConfigProblems, name: &Spanned<String>, field: &str) {
+    let text = &name.value;
+    if text.is_empty() || text.len() > 253 || text.chars().any(char::is_control) {
+        problems.add_at(name, field, "write a name of 1 to 253 printable characters");
     }
 }
 

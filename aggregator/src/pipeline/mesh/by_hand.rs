@@ -4,6 +4,7 @@
 //! which always succeeds.
 
 use jiff::Timestamp;
+use meshprobe_core::dark::Accusation;
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::time::Moment;
 use meshprobe_proto::v1;
@@ -152,6 +153,11 @@ impl MeshByHand {
     pub fn poll(&mut self, now: Now) -> Vec<IncidentChange> {
         self.mesh.publish_due_roster(now);
         self.mesh.poll_decisions(now)
+    }
+
+    /// How much of its observers accused each node under suspicion when [`Self::poll`] judged last.
+    pub fn accusations(&self) -> &[Accusation] {
+        self.mesh.judge.accusations()
     }
 
     /// Is there anything to store?

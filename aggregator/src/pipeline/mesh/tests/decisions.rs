@@ -36,7 +36,10 @@ fn three_nodes_probe_twice_a_second_until_a_fourth_one_joins() {
         let name = NodeName::try_from("mesh-0").unwrap();
         let assignment = crate::plan::assignment(&roster.plan, &roster, &name, Plane::Pod).unwrap();
         let udp = i32::from(v1::ProbeKind::Udp);
-        let schedules = assignment.schedules.iter().filter(|s| s.kind == udp);
+        let schedules = assignment
+            .schedules
+            .iter()
+            .filter(|s| s.kind == udp && s.interval_millis > 0);
         let assigned: Vec<u32> = schedules.map(|s| s.interval_millis).collect();
         let cells = world.mesh.matrix.layer(UDP).unwrap();
         (assigned, *cells.thresholds())

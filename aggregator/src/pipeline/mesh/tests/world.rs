@@ -130,6 +130,7 @@ impl World {
                 ip: [10, 0, 0, node as u8 + 1].into(),
                 udp_port: 1,
                 tcp_port: 1,
+                quic_port: 0,
             }],
             way: None,
         };

@@ -1,15 +1,24 @@
 //! What a person who wrote something wrong reads.
 
+mod targets;
+
 use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use meshprobe_core::path::ProbeKind;
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../../../deploy/examples/aggregator.yaml");
+const EXAMPLE: &str = include_str!("../../../../deploy/examples/aggregator.yaml");
+
+fn now() -> Timestamp {
+    "2027-06-01T00:00:00Z".parse().unwrap()
+}
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     let path = Path::new("aggregator.yaml");
     let config: Config = meshprobe_daemon::config::parse(text, path)?;
-    config.check().into_result(path)?;
+    config.check(now()).into_result(path)?;
     Ok(config)
 }
 
@@ -49,11 +58,19 @@ fn the_example_is_a_good_configuration() {
         .webhooks
         .iter_mut()
         .for_each(|hook| hook.secret_files.clear());
-    config.stamp_key_files.clear();
+    config.stamp.keys.clear();
     config.tls = TlsListeners::default();
-    config.check().into_result(Path::new("example")).unwrap();
+    config
+        .check(now())
+        .into_result(Path::new("example"))
+        .unwrap();
     assert_eq!(config.nodes.len(), 2);
-    assert_eq!(config.dns[0].names[1].expect, Rcode::NxDomain);
+    assert_eq!(config.dns[0].names[2].expect, Rcode::NxDomain);
+    assert_eq!(
+        config.external.targets[2].ask().unwrap().kind(),
+        ProbeKind::Http
+    );
+    assert_eq!(config.probing, Probing::default(), "it shows the defaults");
     assert_eq!(config.webhooks[0].name.value, "pager");
 }
 
@@ -78,6 +95,12 @@ fn the_example_mentions_every_section() {
 #[test]
 fn what_is_dumped_is_read_back_as_the_same() {
     let text = "nodes: [{name: a, zone: z, addresses: [{plane: pod, ip: 10.0.0.1}]}]\n\
+                dns_search: {names: [kubernetes.default]}\n\
+                services: [{name: echo, address: \"10.96.0.50:4862\"}]\n\
+                external: {allow: [{cidr: 192.0.2.0/24, ports: [80, 8000-8100]}], \
+                targets: [{name: shop, url: \"http://192.0.2.7/\", expect: {status: [200]}, family: v4}, \
+                {name: db, tcp: \"192.0.2.8:8001\"}]}\n\
+                probing: {icmp: {interval: 5s}, mtu: off, quic: {sample: 3}}\n\
                 dns: [{server: vip, address: \"10.96.0.10:53\", plane: service, names: [{name: a.b., expect: NXDOMAIN}]}]\n\
                 webhooks: [{name: pager, url: \"https://example.com/hook\"}]\n";
     let config = parse(text).unwrap();
@@ -165,7 +188,7 @@ aggregator.yaml: 10 problems
   line 4, column 21: nodes[1].zone: unknown zone \"z9\"; `zones` has z1
   nodes[2].addresses[0]: 10.0.0.1 on the pod plane belongs to a already
   dns[0].names: write at least one name to ask for
-  probing.udp.interval: must be 0 (off) or at least 50ms, is 10ms
+  probing.udp.interval: must be off, or 50ms to 1h, is 10ms
   detection.silent_after: must not be shorter than limits.keepalive_interval + limits.keepalive_timeout (2s + 3s), which is how long a dead connection goes unnoticed; is 1s
   line 9, column 24: webhooks[0].url: ftp://example.com/ is no http or https address
   line 15, column 25: aggregators[0].address: bad address \"somewhere\": write host:port, for example 192.0.2.10:30860";
