@@ -26,10 +26,19 @@
 //!
 //!  virtual IPs on every node:  10.96.0.10:53 → a DNS instance at random    10.96.0.20:4860 → aggregator
 //!                              10.96.0.30:4862 → the responder of one of three probers at random
+//!                              10.96.0.1:443 → the API server, port 6443 of mesh-1
 //!  on every node's address:    :30860 → aggregator, masqueraded (the way home that needs no overlay route)
 //! ```
 //!
 //! What the addresses are is in [`addressing`]; what can be broken is in [`fault`].
+//!
+//! A cluster of two families ([`LabSpec::families`]) has the same links and IPv6 addresses beside the others: `fd00:30:Z::` on the
+//! underlay, `fd00:244:N::` in the pods and inside the same VXLAN, `fd00:96::` for virtual IPs, `2001:db8:113::` on the internet.
+//!
+//! # One packet on a link is one packet to a rule
+//!
+//! Virtual Ethernet hands on batches of TCP or UDP segments as if they were one packet. The lab's links carry none
+//! (`gso_max_segs 1`), and `flannel.1` puts none together, so rules about sizes and losses see what a cable would carry.
 //!
 //! # Clean-up that cannot be forgotten
 //!

@@ -6,12 +6,13 @@
 //! # Faults combine
 //!
 //! A fault that drops packets is an nft table of its own, with a name that no other has: several on one node do not know
-//! each other. A fault that takes something away (a link, a route, a DNS server) *holds* it, and what two faults hold comes back
-//! when the last of them is healed; see `hold`.
+//! each other. A fault that takes something away (a link, a queue, a DNS server) *holds* it, and what two faults hold comes back
+//! when the last of them is healed; see `hold`. Routes are computed from all faults that change them; see `routes`. What a fault
+//! does for as long as it lasts runs on a thread of its own; see `background`.
 //!
 //! # What "dropped" leaves alone
 //!
-//! The tables filter IP packets, not ARP: a node that is dead for packets in one direction keeps its neighbours' link addresses, so
+//! The tables filter IP packets, not ARP, and let IPv6's neighbour discovery pass: a node that is dead for packets in one direction keeps its neighbours' link addresses, so
 //! that the other direction goes on working for as long as the fault lasts, as behind a broken firewall or a one-way fibre.
 
 mod background;

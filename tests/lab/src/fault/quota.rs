@@ -253,6 +253,58 @@ mod tests {
         );
     }
 
+    /// Remembers what was done to the process.
+    #[derive(Debug, Default)]
+    struct Recorder(std::sync::Mutex<Vec<&'static str>>);
+
+    impl Recorder {
+        fn done(&self, what: &'static str) -> io::Result<()> {
+            self.0.lock().map_err(|_| io::ErrorKind::Other)?.push(what);
+            Ok(())
+        }
+    }
+
+    impl ProberHook for Recorder {
+        fn stop(&self, _: &str) -> io::Result<()> {
+            self.done("stop")
+        }
+
+        fn start(&self, _: &str) -> io::Result<()> {
+            self.done("start")
+        }
+
+        fn process_id(&self, _: &str) -> io::Result<Option<u32>> {
+            Ok(None)
+        }
+
+        fn pause(&self, _: &str) -> io::Result<()> {
+            self.done("pause")
+        }
+
+        fn resume(&self, _: &str) -> io::Result<()> {
+            self.done("resume")
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_in_turns_runs_when_it_is_over() {
+        let recorder = Arc::new(Recorder::default());
+        let hook = Arc::clone(&recorder);
+        let background = Background::start("quota", move |over| {
+            alternate(hook.as_ref(), "mesh-1", Duration::from_millis(1), over)
+                .map_err(FaultError::Timer)
+        })
+        .expect("a thread");
+        while recorder.0.lock().expect("not poisoned").len() < 4 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        background.end().expect("the recorder refuses nothing");
+        let done = recorder.0.lock().expect("not poisoned").clone();
+        assert_eq!(done[..4], ["pause", "resume", "pause", "resume"]);
+        assert_eq!(done.last(), Some(&"resume"));
+        assert_eq!(done.len() % 2, 0);
+    }
+
     #[test]
     fn the_first_version_is_found_by_its_controller() {
         let mounts = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\

@@ -144,7 +144,7 @@ fn routes_of(
             } else {
                 limit.bytes()
             };
-            way += &format!(" mtu {bytes}");
+            way = format!("{way} mtu {bytes}");
         }
         routes.insert(route.cidr, way);
     }

@@ -10,11 +10,11 @@ mod services;
 
 use super::{Direction, Percent};
 use crate::addressing as at;
+use crate::script::push;
 use crate::wiring::{LabNode, LabZone};
 
 /// What keeps neighbours' link addresses known.
-const NEIGHBOURS: &str =
-    "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept";
+const NEIGHBOURS: &str = "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept";
 
 /// An nft table that is the whole fault, in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,20 +155,22 @@ impl Rules {
 
     /// At the receiving end, where the outer packets of the overlay show their sender too.
     pub(super) fn path_one_way(receiver: &LabNode, sender: &LabNode) -> Self {
-        let mut rules = format!("iifname eth0 ip saddr {} drop", sender.host_ip);
+        let mut rules = String::new();
+        push(
+            &mut rules,
+            format_args!("iifname eth0 ip saddr {} drop", sender.host_ip),
+        );
         if let Some(sender) = sender.host_ip_v6 {
-            rules += &format!("\niifname eth0 ip6 saddr {sender} drop");
+            push(
+                &mut rules,
+                format_args!("iifname eth0 ip6 saddr {sender} drop"),
+            );
         }
         Self::new(&receiver.namespace, &[(Hook::Arriving, rules)])
     }
 
     pub(super) fn zone_partition(zone: &LabZone, other: &LabZone) -> Self {
-        let ways = [network::between(zone, other), network::between(other, zone)];
-        let rules: String = ways
-            .iter()
-            .flatten()
-            .map(|way| format!("{way} drop\n"))
-            .collect();
+        let rules = network::both_ways(zone, other, "drop");
         Self::new(at::FABRIC, &[(Hook::Forwarded, rules)])
     }
 

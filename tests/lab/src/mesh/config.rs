@@ -74,7 +74,7 @@ pub(super) fn prober(lab: &Lab, node: &LabNode, log_level: &str) -> Value {
         node,
         log_level,
         "pod",
-        addresses(node.pod_ip, node.pod_ip_v6),
+        &addresses(node.pod_ip, node.pod_ip_v6),
     )
 }
 
@@ -85,7 +85,7 @@ pub(super) fn host_prober(lab: &Lab, node: &LabNode, log_level: &str) -> Value {
         node,
         log_level,
         "host",
-        addresses(node.host_ip, node.host_ip_v6),
+        &addresses(node.host_ip, node.host_ip_v6),
     )
 }
 
@@ -101,7 +101,7 @@ fn one_prober(
     node: &LabNode,
     log_level: &str,
     plane: &str,
-    addresses: Vec<IpAddr>,
+    addresses: &[IpAddr],
 ) -> Value {
     json!({
         "node": {"name": node.name, "zone": node.zone, "host_ip": node.host_ip},

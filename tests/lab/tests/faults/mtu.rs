@@ -162,18 +162,18 @@ fn stream(lab: &Lab, from: &LabNode, to: &LabNode) -> anyhow::Result<()> {
     let listener = lab.listen_in(&to.pod_namespace, SocketAddr::from((to.pod_ip, 0)))?;
     let address = listener.local_addr()?;
     thread::scope(|scope| {
-        let receiver = scope.spawn(move || -> anyhow::Result<usize> {
+        let arriving = scope.spawn(move || -> anyhow::Result<usize> {
             let (mut stream, _) = listener.accept()?;
             stream.set_read_timeout(patience)?;
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received)?;
-            Ok(received.len())
+            let mut data = Vec::new();
+            stream.read_to_end(&mut data)?;
+            Ok(data.len())
         });
         let mut stream = lab.connect_in(&from.pod_namespace, address, Duration::from_secs(5))?;
         stream.set_write_timeout(patience)?;
         stream.write_all(&vec![7; LENGTH])?;
         drop(stream);
-        let received = receiver.join().expect("the receiver does not panic")?;
+        let received = arriving.join().expect("the receiver does not panic")?;
         ensure!(received == LENGTH, "{received} bytes arrived of {LENGTH}");
         Ok(())
     })

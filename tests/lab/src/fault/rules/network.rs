@@ -2,6 +2,7 @@
 
 use super::{Direction, Hook, LabNode, LabZone, Percent, Rules, at};
 use crate::fault::{Buckets, PacketSize, Ways};
+use crate::script::push;
 
 /// The hash of the fabric's routers: the same flows are dead in every run with the same ports.
 const HASH_SEED: u32 = 0x6d65_7368;
@@ -52,10 +53,13 @@ impl Rules {
                     ("meta l4proto { tcp, udp }", " . th sport . th dport"),
                     ("meta l4proto != { tcp, udp }", ""),
                 ] {
-                    rules += &format!(
-                        "{way} {protocols} jhash {family} saddr . {family} daddr . meta l4proto{ports} mod {of} seed {HASH_SEED:#x} < {failing} drop\n",
-                        of = failing.of(),
-                        failing = failing.failing(),
+                    push(
+                        &mut rules,
+                        format_args!(
+                            "{way} {protocols} jhash {family} saddr . {family} daddr . meta l4proto{ports} mod {of} seed {HASH_SEED:#x} < {failing} drop",
+                            of = failing.of(),
+                            failing = failing.failing(),
+                        ),
                     );
                 }
             }
@@ -64,12 +68,7 @@ impl Rules {
     }
 
     pub(in crate::fault) fn zone_lossy(zone: &LabZone, other: &LabZone, percent: Percent) -> Self {
-        let lose = lose(percent);
-        let rules: String = [between(zone, other), between(other, zone)]
-            .iter()
-            .flatten()
-            .map(|way| format!("{way} {lose}\n"))
-            .collect();
+        let rules = both_ways(zone, other, &lose(percent));
         Self::new(at::FABRIC, &[(Hook::Forwarded, rules)])
     }
 
@@ -100,9 +99,16 @@ impl Rules {
 
     /// A strict reverse path check: packets of that node's pods belong to the overlay.
     pub(in crate::fault) fn overlay_only(namespace: &str, sender: &LabNode) -> Self {
-        let mut rules = format!("iifname eth0 ip saddr {} drop", sender.pod_cidr);
+        let mut rules = String::new();
+        push(
+            &mut rules,
+            format_args!("iifname eth0 ip saddr {} drop", sender.pod_cidr),
+        );
         if let Some(cidr) = &sender.pod_cidr_v6 {
-            rules += &format!("\niifname eth0 ip6 saddr {cidr} drop");
+            push(
+                &mut rules,
+                format_args!("iifname eth0 ip6 saddr {cidr} drop"),
+            );
         }
         Self::new(namespace, &[(Hook::Arriving, rules)])
     }
@@ -126,8 +132,17 @@ impl Rules {
     }
 }
 
+/// A statement about packets between two zones, for each direction and family.
+pub(super) fn both_ways(zone: &LabZone, other: &LabZone, statement: &str) -> String {
+    let mut rules = String::new();
+    for way in between(zone, other).iter().chain(&between(other, zone)) {
+        push(&mut rules, format_args!("{way} {statement}"));
+    }
+    rules
+}
+
 /// What a router sees of packets from one zone to another, for each family.
-pub(super) fn between(from: &LabZone, to: &LabZone) -> [String; 2] {
+fn between(from: &LabZone, to: &LabZone) -> [String; 2] {
     [
         format!("ip saddr {} ip daddr {}", from.network, to.network),
         format!(
