@@ -42,6 +42,9 @@ pub const RESPONDER_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 30);
 pub const RESPONDER_PORT: u16 = 4862;
 /// The virtual IP of the API server: a name that every cluster's DNS answers.
 pub const KUBERNETES_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// Its port there, and the API server's own on the host of the aggregator's node.
+pub const KUBERNETES_PORT: u16 = 443;
+pub const API_SERVER_PORT: u16 = 6443;
 
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 pub const KUBERNETES_NAME: &str = "kubernetes.default.svc.cluster.local";
@@ -165,6 +168,11 @@ pub fn aggregator_ip() -> Ipv4Addr {
 /// The DNS service that pods use.
 pub fn dns_service() -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(DNS_VIP, DNS_PORT))
+}
+
+/// The API server's service.
+pub fn kubernetes() -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(KUBERNETES_VIP, KUBERNETES_PORT))
 }
 
 /// The aggregator's service: reached over the overlay.

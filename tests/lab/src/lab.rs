@@ -59,7 +59,7 @@ pub enum LabError {
     DnsSilent { name: String, log: PathBuf },
     #[error("make certificates for the external targets")]
     Certificates(#[from] rcgen::Error),
-    #[error("the server {name} on the internet does not answer; its log is {}", log.display())]
+    #[error("the server {name} does not answer; its log is {}", log.display())]
     ServerSilent { name: String, log: PathBuf },
     #[error(
         "the forward proxy needs `tinyproxy`: install it with\n    apt-get install --no-install-recommends tinyproxy-bin"

@@ -10,7 +10,6 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::LabTarget;
 use crate::lab::LabError;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -19,7 +18,16 @@ const VALID_FOR: Duration = DAY.saturating_mul(90);
 /// Long enough for any difference between clocks.
 const EXPIRED_SINCE: Duration = DAY.saturating_mul(3);
 
-/// A target's certificates and its key, in PEM.
+/// Whom a certificate is for.
+#[derive(Debug)]
+pub(super) struct Subject {
+    /// Also the beginning of the files' names.
+    pub(super) name: &'static str,
+    /// Other names and addresses.
+    pub(super) others: Vec<String>,
+}
+
+/// A server's certificates and its key, in PEM.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) key: PathBuf,
@@ -36,7 +44,7 @@ struct Validity {
 
 /// Makes the authority and everything that it signs. The authority's key is forgotten at once.
 pub(super) fn issue(
-    targets: &[LabTarget],
+    subjects: &[Subject],
     directory: &Path,
     authority_file: &Path,
 ) -> Result<Vec<Files>, LabError> {
@@ -62,11 +70,11 @@ pub(super) fn issue(
         &authority.self_signed(&authority_key)?.pem(),
     )?;
     let issuer = Issuer::new(authority, authority_key);
-    targets
+    subjects
         .iter()
-        .map(|target| {
+        .map(|subject| {
             let key = KeyPair::generate()?;
-            let path = |what: &str| directory.join(format!("{}.{what}.pem", target.name));
+            let path = |what: &str| directory.join(format!("{}.{what}.pem", subject.name));
             let files = Files {
                 key: path("key"),
                 valid: path("valid"),
@@ -74,7 +82,7 @@ pub(super) fn issue(
             };
             write(&files.key, &key.serialize_pem())?;
             for (file, validity) in [(&files.valid, valid), (&files.expired, expired)] {
-                let certificate = server(target, validity)?.signed_by(&key, &issuer)?;
+                let certificate = server(subject, validity)?.signed_by(&key, &issuer)?;
                 write(file, &certificate.pem())?;
             }
             Ok(files)
@@ -107,14 +115,13 @@ fn authority(validity: Validity) -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
-fn server(target: &LabTarget, validity: Validity) -> Result<CertificateParams, rcgen::Error> {
-    let mut names = vec![target.name.to_owned()];
-    names.extend(target.aliases.iter().map(|name| (*name).to_owned()));
-    names.extend(target.addresses().map(|address| address.to_string()));
+fn server(subject: &Subject, validity: Validity) -> Result<CertificateParams, rcgen::Error> {
+    let mut names = vec![subject.name.to_owned()];
+    names.extend_from_slice(&subject.others);
     let mut params = CertificateParams::new(names)?;
     params
         .distinguished_name
-        .push(DnType::CommonName, target.name);
+        .push(DnType::CommonName, subject.name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

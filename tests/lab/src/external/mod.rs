@@ -3,6 +3,8 @@
 //! Each target is a real web server with an address of its own, so that one can be down alone. It serves everything that can be wrong
 //! with it at the same time, on other ports: an expired certificate, a handshake that fails, a status. A fault only leads the
 //! target's own ports there, which needs no restart and is over at once.
+//!
+//! The cluster's API server is one more such server, on a host behind its virtual IP.
 
 mod certificates;
 pub(crate) mod nginx;
@@ -18,11 +20,16 @@ use crate::lab::{LabError, lock};
 use crate::process::{Process, ProcessError};
 use crate::spec::Families;
 use crate::tools::Tools;
+use crate::wiring::Plan;
 
-use server::WebServer;
+use certificates::Subject;
+use server::{Site, WebServer};
 
 pub(crate) const HTTP_PORT: u16 = 80;
 pub(crate) const HTTPS_PORT: u16 = 443;
+
+/// The API server's process and files.
+const API_SERVER: &str = "kube-apiserver";
 
 /// The HTTP statuses that a target can be made to answer with.
 pub const STATUSES: [u16; 9] = [400, 401, 403, 404, 429, 500, 502, 503, 504];
@@ -51,10 +58,32 @@ impl LabTarget {
         SocketAddr::from((self.address, HTTPS_PORT))
     }
 
+    fn subject(&self) -> Subject {
+        let addresses = self.addresses().map(|address| address.to_string());
+        let aliases = self.aliases.iter().map(|name| (*name).to_owned());
+        Subject {
+            name: self.name,
+            others: aliases.chain(addresses).collect(),
+        }
+    }
+
     /// Every address of it.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let second = self.address_v6.map(IpAddr::V6);
         [IpAddr::V4(self.address)].into_iter().chain(second)
+    }
+}
+
+/// The names by which a pod knows the API server.
+fn api_server_subject() -> Subject {
+    Subject {
+        name: at::KUBERNETES_NAME,
+        others: vec![
+            "kubernetes".to_owned(),
+            "kubernetes.default".to_owned(),
+            "kubernetes.default.svc".to_owned(),
+            at::KUBERNETES_VIP.to_string(),
+        ],
     }
 }
 
@@ -92,18 +121,45 @@ impl External {
     /// Makes certificates and configurations in `directory`, and the authority's own in the state directory.
     pub(crate) fn new(
         tools: &Tools,
-        families: Families,
+        plan: &Plan,
         directory: &Path,
         state_directory: &Path,
     ) -> Result<Self, LabError> {
         let authority = state_directory.join("ca.pem");
-        let targets = targets(families);
-        let issued = certificates::issue(&targets, directory, &authority)?;
-        let servers = targets
+        let targets = targets(plan.families);
+        let subjects: Vec<Subject> = targets
             .iter()
-            .zip(issued)
+            .map(LabTarget::subject)
+            .chain([api_server_subject()])
+            .collect();
+        let issued = certificates::issue(&subjects, directory, &authority)?;
+        let mut sites: Vec<(Site, String)> = targets
+            .iter()
+            .zip(&issued)
             .map(|(target, files)| {
-                WebServer::new(&tools.nginx, target, &files, directory, state_directory)
+                let site = Site {
+                    name: target.name,
+                    namespace: at::INTERNET.to_owned(),
+                    address: target.http(),
+                };
+                (site, nginx::config(target, files, directory))
+            })
+            .collect();
+        let host = plan.aggregator.node_port.ip();
+        let address = SocketAddr::new(host, at::API_SERVER_PORT);
+        sites.extend(issued.last().map(|files| {
+            let site = Site {
+                name: API_SERVER,
+                namespace: plan.aggregator.node.clone(),
+                address,
+            };
+            let config = nginx::api_server(API_SERVER, address, files, directory);
+            (site, config)
+        }));
+        let servers = sites
+            .into_iter()
+            .map(|(site, config)| {
+                WebServer::new(&tools.nginx, site, &config, directory, state_directory)
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {

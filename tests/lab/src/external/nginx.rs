@@ -26,31 +26,7 @@ pub(crate) fn tls_status_port(status: u16) -> u16 {
 /// only one).
 pub(super) fn config(target: &LabTarget, files: &Files, directory: &Path) -> String {
     let name = target.name;
-    let directory = directory.display();
-    let mut config = format!(
-        "user root;\n\
-         daemon off;\n\
-         master_process off;\n\
-         worker_processes 1;\n\
-         pid {directory}/{name}.pid;\n\
-         error_log stderr error;\n\
-         events {{\n    worker_connections 1024;\n}}\n\
-         http {{\n    access_log off;\n    server_tokens off;\n    default_type text/plain;\n    keepalive_timeout 5s;\n"
-    );
-    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-        push(
-            &mut config,
-            format_args!("    {kind}_temp_path {directory}/{name}.{kind};"),
-        );
-    }
-    push(
-        &mut config,
-        format_args!(
-            "    ssl_certificate {};\n    ssl_certificate_key {};",
-            files.valid.display(),
-            files.key.display()
-        ),
-    );
+    let mut config = preamble(name, files, directory);
     let site = format!(
         "location = / {{ return 200 \"{name} in the meshprobe lab\\n\"; }} \
          location = /healthz {{ return 200 \"ok\\n\"; }} \
@@ -97,5 +73,56 @@ pub(super) fn config(target: &LabTarget, files: &Files, directory: &Path) -> Str
         );
     }
     config += "}\n";
+    config
+}
+
+/// The API server: it says that it is well, and that everything else needs a login.
+pub(super) fn api_server(
+    name: &str,
+    address: SocketAddr,
+    files: &Files,
+    directory: &Path,
+) -> String {
+    let mut config = preamble(name, files, directory);
+    push(
+        &mut config,
+        format_args!(
+            "    server {{ listen {address} ssl; \
+             location = /healthz {{ return 200 ok; }} \
+             location = /livez {{ return 200 ok; }} \
+             location = /readyz {{ return 200 ok; }} \
+             location / {{ return 401; }} }}\n}}"
+        ),
+    );
+    config
+}
+
+/// Everything up to the first `server`, inside of `http`.
+fn preamble(name: &str, files: &Files, directory: &Path) -> String {
+    let directory = directory.display();
+    let mut config = format!(
+        "user root;\n\
+         daemon off;\n\
+         master_process off;\n\
+         worker_processes 1;\n\
+         pid {directory}/{name}.pid;\n\
+         error_log stderr error;\n\
+         events {{\n    worker_connections 1024;\n}}\n\
+         http {{\n    access_log off;\n    server_tokens off;\n    default_type text/plain;\n    keepalive_timeout 5s;\n"
+    );
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        push(
+            &mut config,
+            format_args!("    {kind}_temp_path {directory}/{name}.{kind};"),
+        );
+    }
+    push(
+        &mut config,
+        format_args!(
+            "    ssl_certificate {};\n    ssl_certificate_key {};",
+            files.valid.display(),
+            files.key.display()
+        ),
+    );
     config
 }

@@ -1,4 +1,4 @@
-//! A target's web server as a process.
+//! A web server as a process.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,9 +8,6 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use super::certificates::Files;
-use super::{LabTarget, nginx};
-use crate::addressing as at;
 use crate::lab::{LabError, lock, resolv_conf_path};
 use crate::namespace;
 use crate::process::{Process, ProcessBuilder, ProcessError};
@@ -22,7 +19,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct WebServer {
-    target: LabTarget,
+    site: Site,
     program: PathBuf,
     config: PathBuf,
     directory: PathBuf,
@@ -30,24 +27,31 @@ pub(crate) struct WebServer {
     process: Mutex<Option<Process>>,
 }
 
+/// Which server it is, and where.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) name: &'static str,
+    pub(super) namespace: String,
+    /// Where it answers when it is up.
+    pub(super) address: SocketAddr,
+}
+
 impl WebServer {
     /// Writes its configuration.
     pub(super) fn new(
         program: &Path,
-        target: &LabTarget,
-        files: &Files,
+        site: Site,
+        config_text: &str,
         directory: &Path,
         state_directory: &Path,
     ) -> Result<Self, LabError> {
-        let config = directory.join(format!("{}.conf", target.name));
-        fs::write(&config, nginx::config(target, files, directory)).map_err(|source| {
-            LabError::Write {
-                path: config.clone(),
-                source,
-            }
+        let config = directory.join(format!("{}.conf", site.name));
+        fs::write(&config, config_text).map_err(|source| LabError::Write {
+            path: config.clone(),
+            source,
         })?;
         Ok(Self {
-            target: target.clone(),
+            site,
             program: program.to_owned(),
             config,
             directory: directory.to_owned(),
@@ -57,17 +61,17 @@ impl WebServer {
     }
 
     pub(super) fn is(&self, name: &str) -> bool {
-        self.target.name == name
+        self.site.name == name
     }
 
     pub(crate) fn start(&self) -> Result<(), LabError> {
         let mut slot = lock(&self.process);
         let process = ProcessBuilder::new(
-            self.target.name,
-            at::INTERNET,
+            self.site.name,
+            &self.site.namespace,
             &self.program,
             &self.state_directory,
-            Some(resolv_conf_path(at::INTERNET)),
+            Some(resolv_conf_path(&self.site.namespace)),
         )
         .arg("-p")
         .arg(&self.directory)
@@ -77,13 +81,13 @@ impl WebServer {
         let log = process.stderr_path().to_owned();
         *slot = Some(process);
         for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
-            if answers(self.target.http()) {
+            if answers(&self.site) {
                 return Ok(());
             }
             thread::sleep(STEP);
         }
         Err(LabError::ServerSilent {
-            name: self.target.name.to_owned(),
+            name: self.site.name.to_owned(),
             log,
         })
     }
@@ -100,9 +104,11 @@ impl WebServer {
     }
 }
 
-/// Whether a web server says anything. All ports are bound before the first connection is taken.
-fn answers(address: SocketAddr) -> bool {
-    let Ok(mut stream) = namespace::connect_in(at::INTERNET, address, REQUEST_TIMEOUT) else {
+/// Whether a web server says anything: to plain HTTP on its TLS port, it says that this is wrong. All ports are bound before the
+/// first connection is taken.
+fn answers(site: &Site) -> bool {
+    let connected = namespace::connect_in(&site.namespace, site.address, REQUEST_TIMEOUT);
+    let Ok(mut stream) = connected else {
         return false;
     };
     let mut first = [0; 5];

@@ -43,7 +43,7 @@ pub(super) fn build(inside: &Inside, spec: &LabSpec) -> Result<Shared, LabError>
     )?;
     let external = External::new(
         &tools,
-        plan.families,
+        &plan,
         &Path::new(PRIVATE_DIRECTORY).join("external"),
         inside.state_directory(),
     )?;

@@ -27,6 +27,8 @@ pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
            }}\n\
            chain responders {{\n\
            }}\n\
+           chain kubernetes {{\n\
+           }}\n\
            chain services {{\n\
            }}\n\
            chain prerouting {{\n\
@@ -43,7 +45,7 @@ pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
              ct status dnat ip saddr {prober} ip daddr {prober} masquerade\n\
            }}\n\
          }}\n\
-         {services}{dns}{aggregator}{responders}{v6}",
+         {services}{dns}{aggregator}{kubernetes}{responders}{v6}",
         pods = at::POD_NETWORK,
         own = node.pod_cidr,
         prober = node.pod_ip,
@@ -51,6 +53,7 @@ pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
         dns = dns(plan),
         v6 = v6::tables(plan, node),
         aggregator = aggregator(plan, node),
+        kubernetes = kubernetes(plan),
         responders = service::rules(&service::responders(&plan.nodes).backends),
     )
 }
@@ -62,7 +65,7 @@ pub(crate) fn no_services() -> String {
 
 /// `nft -f` in the node's namespace: the virtual IPs and the node port, each in a chain of its own.
 pub(crate) fn services() -> String {
-    ["dns", "aggregator", "responders"]
+    ["dns", "aggregator", "responders", "kubernetes"]
         .map(|chain| format!("add rule ip kube-proxy services jump {chain}\n"))
         .concat()
 }
@@ -94,6 +97,17 @@ pub(crate) fn dns(plan: &Plan) -> String {
             )
         })
         .concat()
+}
+
+/// The API server runs on a host, where pods have their node's address.
+fn kubernetes(plan: &Plan) -> String {
+    let host = plan.aggregator.node_port.ip();
+    format!(
+        "add rule ip kube-proxy kubernetes ip daddr {} tcp dport {} dnat to {host}:{}\n",
+        at::KUBERNETES_VIP,
+        at::KUBERNETES_PORT,
+        at::API_SERVER_PORT
+    )
 }
 
 fn aggregator(plan: &Plan, node: &LabNode) -> String {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::ensure;
 use meshprobe_lab::{Fault, Lab, LabTarget, Transport, addressing as at};
 
-use crate::https::{Ended, ensure_both, http, https, through_proxy};
+use crate::https::{self, Ended, ensure_both, http, https, through_proxy};
 use crate::names::answers_external;
 use crate::state::with_fault;
 use crate::ways::{asks, at_once, dns_works, node, others, pod_reaches_pod};
@@ -55,6 +55,27 @@ pub(crate) fn targets_serve(lab: &Lab) -> anyhow::Result<()> {
     ensure!(authority.starts_with("-----BEGIN CERTIFICATE-----"));
     ensure!(!authority.contains("PRIVATE KEY"));
     Ok(())
+}
+
+pub(crate) fn api_server(lab: &Lab) -> anyhow::Result<()> {
+    for node in lab.nodes() {
+        for namespace in [&node.pod_namespace, &node.namespace] {
+            for (path, status) in [("/healthz", 200), ("/api/v1/pods", 401)] {
+                let ended =
+                    https::get(lab, namespace, at::KUBERNETES_NAME, at::kubernetes(), path)?;
+                ensure!(ended == Ended::Status(status), "{namespace}: {ended:?}");
+            }
+        }
+    }
+    with_fault(lab, "vip-broken mesh-5", || {
+        let pod = &node(lab, "mesh-5").pod_namespace;
+        let own = SocketAddr::from((node(lab, "mesh-1").host_ip, at::API_SERVER_PORT));
+        let asks = |address| https::get(lab, pod, at::KUBERNETES_NAME, address, "/healthz");
+        // Nothing leads to the service network but kube-proxy's rules.
+        ensure!(asks(at::kubernetes())? == Ended::Unreachable);
+        ensure!(asks(own)? == FINE);
+        Ok(())
+    })
 }
 
 pub(crate) fn target_down(lab: &Lab) -> anyhow::Result<()> {

@@ -22,6 +22,8 @@ pub(crate) enum Ended {
     Status(u16),
     Refused,
     Silence,
+    /// A router knows no way.
+    Unreachable,
     /// The connection stood, and then the server ended the handshake.
     HandshakeFailed,
     CertificateExpired,
@@ -49,10 +51,21 @@ pub(crate) fn https(
     target: &LabTarget,
     path: &str,
 ) -> anyhow::Result<Ended> {
-    let tls = client(lab, target)?;
-    let request = request(target.name, path);
+    get(lab, namespace, target.name, target.https(), path)
+}
+
+/// `GET path` of any server of the lab's authority, by HTTPS.
+pub(crate) fn get(
+    lab: &Lab,
+    namespace: &str,
+    name: &'static str,
+    address: SocketAddr,
+    path: &str,
+) -> anyhow::Result<Ended> {
+    let tls = client(lab, name)?;
+    let request = request(name, path);
     ended(lab.run_in(namespace, move || {
-        let stream = connect(target.https())?;
+        let stream = connect(address)?;
         exchange(tls, stream, &request)
     })?)
 }
@@ -65,7 +78,7 @@ pub(crate) fn through_proxy(
     target: &LabTarget,
     port: u16,
 ) -> anyhow::Result<Ended> {
-    let tls = client(lab, target)?;
+    let tls = client(lab, target.name)?;
     let request = request(target.name, "/");
     let tunnel = format!(
         "CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n",
@@ -82,7 +95,7 @@ pub(crate) fn through_proxy(
     })?)
 }
 
-fn client(lab: &Lab, target: &LabTarget) -> anyhow::Result<ClientConnection> {
+fn client(lab: &Lab, name: &'static str) -> anyhow::Result<ClientConnection> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(lab.ca_file()).context("read the authority")?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -90,7 +103,7 @@ fn client(lab: &Lab, target: &LabTarget) -> anyhow::Result<ClientConnection> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from(target.name)?;
+    let name = ServerName::try_from(name)?;
     Ok(ClientConnection::new(Arc::new(config), name)?)
 }
 
@@ -145,6 +158,7 @@ fn ended(outcome: io::Result<u16>) -> anyhow::Result<Ended> {
     match error.kind() {
         ErrorKind::ConnectionRefused => Ok(Ended::Refused),
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Ended::Silence),
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => Ok(Ended::Unreachable),
         _ => Err(error.into()),
     }
 }

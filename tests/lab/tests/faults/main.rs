@@ -118,6 +118,10 @@ fn main() -> ExitCode {
                 external::targets_serve,
             ),
             (
+                "the_api_server_answers_behind_its_virtual_address",
+                external::api_server,
+            ),
+            (
                 "one_external_target_can_be_down_alone",
                 external::target_down,
             ),
@@ -186,10 +190,7 @@ fn main() -> ExitCode {
                 "a_conflicting_address_is_answered_by_the_other_node",
                 places::address_conflict,
             ),
-            (
-                "mixed_backends_break_the_way_out_only",
-                places::backend_mix,
-            ),
+            ("mixed_backends_break_the_way_out_only", places::backend_mix),
             (
                 "a_cluster_with_one_family_has_no_other",
                 places::no_second_family,
