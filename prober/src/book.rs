@@ -232,6 +232,14 @@ impl Book {
         }
     }
 
+    /// A probe of the path's target arrived here in a window that is closed by now: for a driver that does not look at
+    /// each of them at once, the simulator.
+    pub fn record_received_before(&mut self, path: PathId, at: Moment) {
+        if let Some(entry) = self.entry_mut(path) {
+            entry.tracker.handle_heard(at);
+        }
+    }
+
     /// The own health.
     pub fn health_mut(&mut self) -> &mut LocalHealth {
         &mut self.health

@@ -43,6 +43,8 @@ pub(super) struct Tally {
     pub(super) accusers: Vec<NodeIndex>,
     /// Weight of the accusers ÷ weight of the voters.
     pub(super) share: f64,
+    /// Weight of the accusers ÷ weight of all observers, whether they spoke or not.
+    pub(super) share_of_all: f64,
     /// When the first lost probe was sent.
     pub(super) since: Option<Moment>,
     /// Accusers that hear the node's probes all the same.
@@ -111,10 +113,11 @@ impl Case {
         now: Moment,
     ) -> Tally {
         let mut tally = Tally::default();
-        let (mut accusing, mut voting) = (0.0, 0.0);
+        let (mut accusing, mut voting, mut observing) = (0.0, 0.0, 0.0);
         let (mut undecided, mut undecided_weight) = (0, 0.0);
         for (observer, weight) in observers {
             tally.observers += 1;
+            observing += weight;
             let Some(vote) = self.votes.get(&observer) else {
                 continue;
             };
@@ -147,6 +150,7 @@ impl Case {
         }
         if voting > 0.0 {
             tally.share = accusing / voting;
+            tally.share_of_all = accusing / observing;
         }
         tally
     }

@@ -36,6 +36,21 @@ pub struct NodeFacts {
     pub targets: u32,
 }
 
+/// How much of its observers accuses one node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accusation {
+    /// Who is accused.
+    pub subject: NodeIndex,
+    /// How many accuse.
+    pub accusers: u32,
+    /// How many could.
+    pub observers: u32,
+    /// Weight of the accusers ÷ weight of all observers, whether they spoke or not.
+    pub share: f64,
+    /// They are a quorum of those that spoke: if that stands for the hold, the node is declared.
+    pub is_quorum: bool,
+}
+
 /// What the driver has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -111,6 +126,7 @@ pub struct Detector {
     pub(super) isolated_clear: u32,
     pub(super) judging: bool,
     pub(super) quiet_at: Moment,
+    accusations: Vec<Accusation>,
 }
 
 impl Detector {
@@ -126,6 +142,7 @@ impl Detector {
             isolated_clear: 0,
             judging: false,
             quiet_at: Moment::ORIGIN,
+            accusations: Vec::new(),
         }
     }
 
@@ -233,6 +250,11 @@ impl Detector {
             }
             None => {}
         }
+    }
+
+    /// How much of its observers accused each node under suspicion in the last evaluation.
+    pub fn accusations(&self) -> &[Accusation] {
+        &self.accusations
     }
 
     /// When [`Self::evaluate`] wants to be called next.
@@ -356,8 +378,11 @@ impl Detector {
     /// Counts the votes in each case, and notes since when its evidence has had the same shape.
     fn tally_cases(&mut self, electorate: &Electorate, now: Moment) -> BTreeMap<NodeIndex, Judged> {
         let mut judged = BTreeMap::new();
+        let mut accusations = std::mem::take(&mut self.accusations);
+        accusations.clear();
         for subject in self.cases.keys().copied().collect::<Vec<_>>() {
-            let Some(result) = self.judge_case(subject, electorate, now) else {
+            let result = self.judge_case(subject, electorate, now, &mut accusations);
+            let Some(result) = result else {
                 if let Some(case) = self.cases.get_mut(&subject) {
                     case.candidate = None;
                 }
@@ -373,6 +398,7 @@ impl Detector {
             case.candidate = Some((result.pattern, since));
             judged.insert(subject, Judged { since, ..result });
         }
+        self.accusations = accusations;
         judged
     }
 
@@ -381,6 +407,7 @@ impl Detector {
         subject: NodeIndex,
         electorate: &Electorate,
         now: Moment,
+        accusations: &mut Vec<Accusation>,
     ) -> Option<Judged> {
         let case = self.cases.get(&subject)?;
         let entry = self
@@ -402,6 +429,13 @@ impl Detector {
             self.config.accuse_after
         };
         let tally = case.tally(observers(), after, now);
+        accusations.push(Accusation {
+            subject,
+            accusers: tally.accusers.len() as u32,
+            observers: tally.observers,
+            share: tally.share_of_all,
+            is_quorum: false,
+        });
         let needed = available.min(self.config.min_accusers as usize).max(1);
         if tally.accusers.len() < needed || tally.share < self.config.high_share {
             return None;
@@ -424,6 +458,9 @@ impl Detector {
             .is_some_and(|asked| now.saturating_since(asked) >= ANSWERED_WITHIN);
         if !spoken && !waited {
             return None;
+        }
+        if let Some(accusation) = accusations.last_mut() {
+            accusation.is_quorum = true;
         }
         let own = self.own_word(subject, entry, case, now);
         let (pattern, plane) = tally.pattern(own, few)?;

@@ -20,7 +20,7 @@ mod evidence;
 mod silence;
 mod state;
 
-pub use detector::{Action, Detector, NodeFacts};
+pub use detector::{Accusation, Action, Detector, NodeFacts};
 pub use evidence::Sighting;
 pub use state::{DarkConfig, Declaration, NodeState, Pattern};
 

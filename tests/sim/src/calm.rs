@@ -1,83 +1,88 @@
 //! Stretches of probes that are known to be answered, and need no event each.
 //!
 //! A path whose probes are answered gives its prober nothing to decide: the tracker notes the time of the last answer,
-//! the window counts one more. So a path that is calm (no loss, no suspicion, nothing under way, no fault on either
-//! link) is not simulated probe by probe. The number of turns until the next one that does not go smoothly is drawn
-//! from the geometric distribution, which is the distribution of the number of independent trials before the first
-//! success; the path sleeps until that turn, and that turn goes wrong, in a way that is drawn from what can go wrong.
+//! the window counts one more. So a path that is calm (nothing of it under way or under suspicion, no fault on either
+//! link) is not simulated probe by probe. What happens to each of its coming turns can be known, because fates are pure
+//! functions of path and moment ([`crate::dice`]): the path sleeps until the first turn that does not go smoothly.
 //!
-//! Why the run has the same distribution as one without the shortcut:
+//! The run is the same as one without the shortcut, event by event (`tests/exact.rs` compares them):
 //!
-//! - Turns lie on a fixed grid and their fates are independent, so "n smooth turns, then one that is not" has the
-//!   probability (1 − q)ⁿ q either way.
-//! - A path is woken early by a fault, by a request to confirm, or by its prober's stop: by things that do not depend on
-//!   what was drawn for it. The rest of the stretch is then drawn anew, which changes nothing, because the geometric
-//!   distribution has no memory.
+//! - A path is woken early by a fault, by a request to confirm, or by its prober's stop. It goes on with the same fates
+//!   as if it had never slept; an answer that is under way at that moment arrives when it would have.
 //! - What the decisions read of an answered probe is when it was sent and answered, and that a window holds an answer.
-//!   Before a window is closed, the newest answer of each sleeping path is entered into the real book (and, for a path
-//!   that fails, the newest probe that arrived from the peer), so every report says the same times as it would. Only
-//!   the counts of answered probes in it are smaller: ten answers of one window are entered as one. No rule of the
-//!   dark-node logic reads them.
+//!   Before a window is closed, the newest answer of each sleeping path is entered into the real book with its own two
+//!   times, and, for a path that fails, the newest probe that arrived from the peer. Only the counts of answered
+//!   probes, and with them the quantiles of their round-trip times, are smaller: ten answers of one window are entered as
+//!   one. No rule of the dark-node logic reads them.
 
 use std::time::Duration;
 
 use meshprobe_core::time::Moment;
 
-/// The turns of one path that go smoothly, and when they end.
+/// The turns of one path that go smoothly.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Calm {
-    first: Moment,
+    /// The first turn that is not in the book.
+    next: Moment,
     interval: Duration,
-    /// Smooth turns; `None`: all that come.
-    smooth: Option<u64>,
-    /// How many are in the book.
-    entered: u64,
+    /// The turn that is simulated again.
+    ends_at: Moment,
 }
 
 impl Calm {
-    /// From the turn at `first` on: `smooth` turns are answered at once, then comes one that is not.
-    pub(crate) fn new(first: Moment, interval: Duration, smooth: Option<u64>) -> Self {
+    /// The turns from `first` on, until that at `ends_at`, which does not belong to them any more.
+    pub(crate) fn new(first: Moment, interval: Duration, ends_at: Moment) -> Self {
         Self {
-            first,
+            next: first,
             interval,
-            smooth,
-            entered: 0,
+            ends_at,
         }
     }
 
-    /// The turn that does not go smoothly.
-    pub(crate) fn ends_at(&self) -> Option<Moment> {
-        self.smooth.map(|turns| self.turn(turns))
+    /// The first turn that is not in the book.
+    pub(crate) fn next(&self) -> Moment {
+        self.next
     }
 
-    /// The newest turn before `now`, if there was one since the last time that this was asked.
-    pub(crate) fn enter_newest(&mut self, now: Moment) -> Option<Moment> {
-        let turns = self.turns_before(now);
-        if turns <= self.entered {
+    /// The newest turn until `now` that is not in the book.
+    pub(crate) fn newest(&self, now: Moment) -> Option<Moment> {
+        if now < self.next || self.next >= self.ends_at {
             return None;
         }
-        self.entered = turns;
-        Some(self.turn(turns - 1))
+        let last = self.ends_at - self.interval;
+        let turns = (now.min(last).as_nanos() - self.next.as_nanos()) / self.step();
+        Some(Moment::from_nanos(
+            self.next.as_nanos() + turns * self.step(),
+        ))
     }
 
-    /// The newest smooth turn before `now`.
-    pub(crate) fn newest(&self, now: Moment) -> Option<Moment> {
-        self.turns_before(now)
-            .checked_sub(1)
-            .map(|turn| self.turn(turn))
+    /// The newest turn until `now`, whether it is in the book or not. May be one from before the stretch.
+    pub(crate) fn newest_ever(&self, now: Moment) -> Option<Moment> {
+        self.newest(now).or_else(|| {
+            let behind = self.next.saturating_since(now).as_nanos() as u64;
+            let turns = behind.div_ceil(self.step()).max(1);
+            let back = turns.checked_mul(self.step())?;
+            self.next
+                .as_nanos()
+                .checked_sub(back)
+                .map(Moment::from_nanos)
+        })
     }
 
-    fn turns_before(&self, now: Moment) -> u64 {
-        if now <= self.first {
-            return 0;
-        }
-        let passed = now.as_nanos() - self.first.as_nanos();
-        let turns = passed.div_ceil(self.interval.as_nanos() as u64);
-        self.smooth.map_or(turns, |smooth| turns.min(smooth))
+    /// The turn before `turn`, if it is not in the book either.
+    pub(crate) fn before(&self, turn: Moment) -> Option<Moment> {
+        Some(turn - self.interval).filter(|turn| *turn >= self.next)
     }
 
-    fn turn(&self, number: u64) -> Moment {
-        Moment::from_nanos(self.first.as_nanos() + number * self.interval.as_nanos() as u64)
+    /// `turn` and all before it are in the book. How many these are.
+    pub(crate) fn enter(&mut self, turn: Moment) -> u64 {
+        let turns = (turn.as_nanos() - self.next.as_nanos()) / self.step() + 1;
+        self.next = turn + self.interval;
+        turns
+    }
+
+    fn step(&self) -> u64 {
+        self.interval.as_nanos() as u64
     }
 }
 
@@ -89,25 +94,31 @@ mod tests {
         Moment::from_millis(millis)
     }
 
-    #[test]
-    fn it_ends_with_the_turn_after_the_smooth_ones() {
-        let calm = Calm::new(ms(250), Duration::from_secs(1), Some(3));
-        assert_eq!(calm.ends_at(), Some(ms(3_250)));
-        assert_eq!(calm.newest(ms(100_000)), Some(ms(2_250)));
-        assert_eq!(
-            Calm::new(ms(0), Duration::from_secs(1), None).ends_at(),
-            None
-        );
+    fn calm() -> Calm {
+        Calm::new(ms(250), Duration::from_secs(1), ms(3_250))
     }
 
     #[test]
-    fn each_turn_is_entered_once_and_only_after_its_time() {
-        let mut calm = Calm::new(ms(250), Duration::from_secs(1), None);
-        assert_eq!(calm.enter_newest(ms(250)), None);
-        assert_eq!(calm.enter_newest(ms(251)), Some(ms(250)));
-        assert_eq!(calm.enter_newest(ms(1_250)), None);
-        assert_eq!(calm.enter_newest(ms(5_300)), Some(ms(5_250)));
-        assert_eq!(calm.enter_newest(ms(5_400)), None);
-        assert_eq!(calm.newest(ms(5_400)), Some(ms(5_250)));
+    fn the_newest_turn_is_not_before_its_time_and_not_the_one_that_ends_it() {
+        assert_eq!(calm().newest(ms(249)), None);
+        assert_eq!(calm().newest(ms(250)), Some(ms(250)));
+        assert_eq!(calm().newest(ms(2_249)), Some(ms(1_250)));
+        assert_eq!(calm().newest(ms(100_000)), Some(ms(2_250)));
+    }
+
+    #[test]
+    fn each_turn_is_entered_once() {
+        let mut calm = calm();
+        assert_eq!(calm.enter(ms(1_250)), 2);
+        assert_eq!(calm.newest(ms(2_249)), None);
+        assert_eq!(calm.before(ms(2_250)), None);
+        assert_eq!(calm.enter(ms(2_250)), 1);
+        assert_eq!(calm.newest(ms(100_000)), None);
+    }
+
+    #[test]
+    fn a_stretch_may_be_empty() {
+        let calm = Calm::new(ms(250), Duration::from_secs(1), ms(250));
+        assert_eq!(calm.newest(ms(9_000)), None);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meshprobe_core::path::Plane;
 
-use crate::chance::Chance;
+use crate::dice::{Dice, Odds};
 
 /// Between two links of one zone.
 const NEAR: Duration = Duration::from_micros(150);
@@ -44,7 +44,7 @@ struct Link {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Network {
-    loss: f64,
+    loss: Odds,
     zones: Vec<u16>,
     // Pod and host plane of each node.
     links: Vec<[Link; 2]>,
@@ -57,17 +57,12 @@ impl Network {
     /// All links up. `zones` has one entry for each node.
     pub(crate) fn new(zones: Vec<u16>, loss: f64, aggregator_on: Option<usize>) -> Self {
         Self {
-            loss,
+            loss: Odds::new(loss),
             links: vec![[Link::default(); 2]; zones.len()],
             zones,
             aggregator_blocked: 0,
             aggregator_on,
         }
-    }
-
-    /// Probability that a packet is lost on its way.
-    pub(crate) fn loss(&self) -> f64 {
-        self.loss
     }
 
     /// Puts one more block on a link, or takes one away.
@@ -96,34 +91,46 @@ impl Network {
         clear(a) && clear(b)
     }
 
+    /// Is every link on the way up?
+    pub(crate) fn is_open(&self, from: End, to: End, plane: Plane) -> bool {
+        self.is_local(from, to)
+            || (self.passes(from, plane, Direction::Out) && self.passes(to, plane, Direction::In))
+    }
+
     /// Sends a packet: after how long it arrives, `None` if it does not.
     pub(crate) fn send(
         &self,
         from: End,
         to: End,
         plane: Plane,
-        chance: &mut Chance,
+        dice: &mut Dice,
     ) -> Option<Duration> {
         if self.is_local(from, to) {
             return Some(Duration::from_micros(30));
         }
-        if !self.passes(from, plane, Direction::Out) || !self.passes(to, plane, Direction::In) {
-            return None;
-        }
-        if chance.happens(self.loss) {
-            return None;
-        }
-        Some(self.delay(from, to, chance))
+        let is_lost = self.loses(dice);
+        (!is_lost && self.is_open(from, to, plane)).then(|| self.delay(from, to, dice))
+    }
+
+    /// Is a packet lost that crosses the fabric?
+    #[inline]
+    pub(crate) fn loses(&self, dice: &mut Dice) -> bool {
+        dice.happens(self.loss)
+    }
+
+    /// Is any packet ever lost?
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.loss > Odds::ZERO
     }
 
     /// The delay of a packet that arrives.
-    pub(crate) fn delay(&self, from: End, to: End, chance: &mut Chance) -> Duration {
+    pub(crate) fn delay(&self, from: End, to: End, dice: &mut Dice) -> Duration {
         let base = if self.zone(from) == self.zone(to) {
             NEAR
         } else {
             FAR
         };
-        base + chance.exponential(JITTER)
+        base + dice.exponential(JITTER)
     }
 
     fn is_local(&self, from: End, to: End) -> bool {
@@ -163,7 +170,10 @@ fn plane_index(plane: Plane) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use meshprobe_core::time::Moment;
+
     use super::*;
+    use crate::dice::Subject;
 
     const A: End = End::Node(0);
     const B: End = End::Node(1);
@@ -171,30 +181,30 @@ mod tests {
     #[test]
     fn a_block_concerns_one_direction_of_one_plane() {
         let mut network = Network::new(vec![0, 0], 0.0, None);
-        let mut chance = Chance::new(1);
+        let mut dice = Subject::run(1).dice(Moment::ORIGIN);
         network.block(0, Plane::Pod, Direction::In, true);
-        assert!(network.send(B, A, Plane::Pod, &mut chance).is_none());
-        assert!(network.send(A, B, Plane::Pod, &mut chance).is_some());
-        assert!(network.send(B, A, Plane::Host, &mut chance).is_some());
+        assert!(network.send(B, A, Plane::Pod, &mut dice).is_none());
+        assert!(network.send(A, B, Plane::Pod, &mut dice).is_some());
+        assert!(network.send(B, A, Plane::Host, &mut dice).is_some());
         network.block(0, Plane::Pod, Direction::In, false);
-        assert!(network.send(B, A, Plane::Pod, &mut chance).is_some());
+        assert!(network.send(B, A, Plane::Pod, &mut dice).is_some());
     }
 
     #[test]
     fn an_aggregator_shares_the_link_of_the_node_that_it_runs_on() {
         let mut network = Network::new(vec![0, 0], 0.0, Some(0));
-        let mut chance = Chance::new(1);
+        let mut dice = Subject::run(1).dice(Moment::ORIGIN);
         for direction in [Direction::In, Direction::Out] {
             network.block(0, Plane::Host, direction, true);
         }
         assert!(
             network
-                .send(B, End::Aggregator, Plane::Host, &mut chance)
+                .send(B, End::Aggregator, Plane::Host, &mut dice)
                 .is_none()
         );
         assert!(
             network
-                .send(A, End::Aggregator, Plane::Host, &mut chance)
+                .send(A, End::Aggregator, Plane::Host, &mut dice)
                 .is_some()
         );
     }
@@ -202,9 +212,9 @@ mod tests {
     #[test]
     fn packets_are_lost_with_the_given_probability() {
         let network = Network::new(vec![0, 1], 0.3, None);
-        let mut chance = Chance::new(1);
+        let mut dice = Subject::run(1).dice(Moment::ORIGIN);
         let lost = (0..10_000)
-            .filter(|_| network.send(A, B, Plane::Pod, &mut chance).is_none())
+            .filter(|_| network.send(A, B, Plane::Pod, &mut dice).is_none())
             .count();
         assert!((2_800..3_200).contains(&lost), "{lost}");
     }

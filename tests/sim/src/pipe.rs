@@ -4,7 +4,7 @@
 //! its backoff). Faster repair (RACK, tail loss probes) is left out on purpose: reports that are late are what makes a
 //! living node look silent.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Linux's `TCP_RTO_MIN`.
@@ -15,42 +15,40 @@ const RETRANSMIT_MAX: Duration = Duration::from_secs(10);
 /// Messages under way in one direction.
 #[derive(Debug)]
 pub(crate) struct Pipe<M> {
-    next_sent: u64,
-    next_taken: u64,
-    under_way: BTreeMap<u64, M>,
-    arrived: BTreeMap<u64, M>,
+    /// Number of the first message that was not read.
+    first: u64,
+    /// From that one on; and which of them have arrived.
+    messages: VecDeque<(M, bool)>,
 }
 
 impl<M> Pipe<M> {
     /// An idle pipe.
     pub(crate) fn new() -> Self {
         Self {
-            next_sent: 0,
-            next_taken: 0,
-            under_way: BTreeMap::new(),
-            arrived: BTreeMap::new(),
+            first: 0,
+            messages: VecDeque::new(),
         }
     }
 
     /// Takes a message and gives its number; the driver attempts its transmission.
     pub(crate) fn push(&mut self, message: M) -> u64 {
-        let number = self.next_sent;
-        self.next_sent += 1;
-        self.under_way.insert(number, message);
-        number
+        self.messages.push_back((message, false));
+        self.first + self.messages.len() as u64 - 1
     }
 
     /// A message arrived.
     pub(crate) fn handle_arrival(&mut self, number: u64) {
-        if let Some(message) = self.under_way.remove(&number) {
-            self.arrived.insert(number, message);
+        let index = number.checked_sub(self.first).map(|index| index as usize);
+        if let Some((_, arrived)) = index.and_then(|index| self.messages.get_mut(index)) {
+            *arrived = true;
         }
     }
 
     /// The next message that can be read.
     pub(crate) fn poll_message(&mut self) -> Option<M> {
-        let message = self.arrived.remove(&self.next_taken)?;
-        self.next_taken += 1;
+        let has_arrived = self.messages.front().is_some_and(|(_, arrived)| *arrived);
+        let (message, _) = has_arrived.then(|| self.messages.pop_front())??;
+        self.first += 1;
         Some(message)
     }
 

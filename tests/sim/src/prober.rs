@@ -11,7 +11,7 @@ use meshprobe_core::path::Plane;
 use meshprobe_core::stamp::{Timestamp, TimestampFormat};
 use meshprobe_core::time::Moment;
 use meshprobe_prober::assignment::TargetSet;
-use meshprobe_prober::book::Book;
+use meshprobe_prober::book::{Book, Sample};
 use meshprobe_prober::path_id::PathId;
 use meshprobe_prober::plan::{Expectation, Registry};
 use meshprobe_prober::schedule::{Cadence, Schedule};
@@ -20,6 +20,8 @@ use meshprobe_prober::udp::sender::{Arrival, Failure, Sender};
 use meshprobe_prober::udp::slot::SLOT;
 
 use crate::calm::Calm;
+use crate::dice::Subject;
+use crate::slots::Slots;
 
 /// Memory that the spool may take.
 const SPOOL_OCTETS: usize = 4 << 20;
@@ -43,10 +45,16 @@ pub(crate) struct ProbedPath {
     pub(crate) means: Means,
     pub(crate) cadence: Cadence,
     pub(crate) timeout: Duration,
+    /// A turn of it: all others are whole intervals away.
+    grid: Moment,
+    /// What its dice are thrown about.
+    pub(crate) subject: Subject,
     /// Its probes are answered, and until when.
     pub(crate) calm: Option<Calm>,
-    /// Its last probe was lost.
-    pub(crate) is_failing: bool,
+    /// The first turn at or after this one that does not go smoothly is known.
+    pub(crate) rough: Option<(Moment, Moment)>,
+    /// The newest turn whose probe the peer knows of, without having simulated it.
+    pub(crate) heard_of: Moment,
     /// Connections that are under way.
     pub(crate) connecting: u32,
 }
@@ -56,6 +64,8 @@ pub(crate) struct ProbedPath {
 pub(crate) enum Incoming {
     Reply(Arrival),
     Error(Failure),
+    /// The answer to a probe that was not simulated.
+    Known(Sample),
 }
 
 /// See the module.
@@ -68,15 +78,26 @@ pub(crate) struct Prober {
     pub(crate) registry: Registry,
     pub(crate) ways: OpenWays,
     pub(crate) tcp: Schedule,
-    /// By [`PathId::slot`].
+    /// The paths that are simulated, in the order of their [`PathId::slot`]s. Their places here are called slots too.
     pub(crate) paths: Vec<ProbedPath>,
+    /// By [`PathId::slot`], of which some belong to kinds that are not simulated.
+    places: Vec<usize>,
     /// By peer: where its probes are counted.
     pub(crate) heard: Vec<Option<PathId>>,
     /// By peer: the slots of its paths.
-    pub(crate) of_peer: Vec<Vec<usize>>,
+    pub(crate) of_peer: Vec<Slots>,
+    /// By target: which peer it is.
+    pub(crate) peers: Vec<Option<usize>>,
+    /// By slot: the first turn of a calm path that is not in the book, [`NEVER`] for others. Apart from the paths,
+    /// because it is looked at for all of them whenever a window is closed.
+    pub(crate) due: Vec<Moment>,
+    /// Slots of the paths whose last probe was lost.
+    pub(crate) failing: Vec<usize>,
     /// With the time of arrival, unordered.
     pub(crate) inbox: Vec<(Moment, Incoming)>,
     pub(crate) report_interval: Duration,
+    /// When the last window was closed.
+    pub(crate) window_began: Moment,
     /// What is planned in the agenda, so that nothing is planned twice.
     pub(crate) step_at: Option<Moment>,
     pub(crate) tcp_at: Option<Moment>,
@@ -85,6 +106,7 @@ pub(crate) struct Prober {
     /// Wall clock at the origin of moments, nanoseconds since the Unix epoch.
     origin_unix_nanos: i64,
     slot_offset: Duration,
+    subject: Subject,
     /// Spreads the ends of regular windows.
     pub(crate) spread: u16,
     stamps: u64,
@@ -97,6 +119,7 @@ impl Prober {
         start: u64,
         origin_unix_nanos: i64,
         slot_offset: Duration,
+        subject: Subject,
         now: Moment,
     ) -> Self {
         let started_unix_micros = (origin_unix_nanos / 1_000) as u64 + now.as_nanos() / 1_000;
@@ -110,16 +133,22 @@ impl Prober {
             ways: OpenWays::default(),
             tcp: Schedule::new(origin_unix_nanos),
             paths: Vec::new(),
+            places: Vec::new(),
             heard: Vec::new(),
             of_peer: Vec::new(),
+            peers: Vec::new(),
+            due: Vec::new(),
+            failing: Vec::new(),
             inbox: Vec::new(),
             report_interval: Duration::from_secs(10),
+            window_began: now,
             step_at: None,
             tcp_at: None,
             flush_at: None,
             transmit_at: None,
             origin_unix_nanos,
             slot_offset,
+            subject,
             spread: node as u16,
             stamps: 0,
         }
@@ -162,22 +191,32 @@ impl Prober {
                     means,
                     cadence,
                     timeout,
+                    grid: Moment::ORIGIN,
+                    subject: self.subject,
                     calm: None,
-                    is_failing: false,
+                    rough: None,
+                    heard_of: Moment::ORIGIN,
                     connecting: 0,
                 }
             })
             .collect();
         paths.sort_unstable_by_key(|path| path.id.slot());
-        self.of_peer = vec![Vec::new(); nodes];
+        self.of_peer = vec![Slots::default(); nodes];
         self.heard = vec![None; nodes];
-        for (slot, path) in paths.iter().enumerate() {
-            debug_assert_eq!(
-                path.id.slot(),
-                slot,
-                "slots of a first assignment are dense"
-            );
+        self.due = vec![NEVER; paths.len()];
+        for (slot, path) in paths.iter_mut().enumerate() {
+            self.places.resize(path.id.slot() + 1, usize::MAX);
+            self.places[path.id.slot()] = slot;
             self.of_peer[path.peer].push(slot);
+            path.subject = self.subject.part(slot as u64);
+            let mut grid = Schedule::new(self.origin_unix_nanos);
+            grid.set(path.id, path.cadence, now);
+            path.grid = grid.next_deadline().unwrap_or(now);
+            let target = path.target.0 as usize;
+            if self.peers.len() <= target {
+                self.peers.resize(target + 1, None);
+            }
+            self.peers[target] = Some(path.peer);
             if path.means != Means::Udp {
                 self.tcp.set(path.id, path.cadence, now);
             }
@@ -192,6 +231,11 @@ impl Prober {
             }
         }
         self.paths = paths;
+    }
+
+    /// Where a simulated path is among the paths.
+    pub(crate) fn place(&self, path: PathId) -> usize {
+        self.places[path.slot()]
     }
 
     /// The end of the slot that `moment` lies in, or `moment` itself if it is one.
@@ -221,14 +265,17 @@ impl Prober {
         )
     }
 
-    /// When a turn of this path that is not before `from` comes.
-    pub(crate) fn next_turn(&self, slot: usize, from: Moment) -> Option<Moment> {
+    /// The first turn of this path that is not before `from`, which is not before its assignment.
+    pub(crate) fn next_turn(&self, slot: usize, from: Moment) -> Moment {
         let path = &self.paths[slot];
-        let mut grid = Schedule::new(self.origin_unix_nanos);
-        grid.set(path.id, path.cadence, from);
-        grid.next_deadline()
+        let interval = path.cadence.interval.as_nanos() as u64;
+        let since = from.as_nanos().saturating_sub(path.grid.as_nanos());
+        Moment::from_nanos(path.grid.as_nanos() + since.div_ceil(interval) * interval)
     }
 }
+
+/// Turns that never come are put here.
+pub(crate) const NEVER: Moment = Moment::from_millis(1 << 43);
 
 /// The port of every responder.
 pub(crate) const PORT: u16 = 4862;
@@ -281,7 +328,8 @@ mod tests {
 
     #[test]
     fn slots_have_their_own_offset_in_each_prober() {
-        let prober = Prober::new(0, 0, 0, Duration::from_millis(3), Moment::ORIGIN);
+        let offset = Duration::from_millis(3);
+        let prober = Prober::new(0, 0, 0, offset, Subject::run(1), Moment::ORIGIN);
         assert_eq!(
             prober.slot_of(Moment::from_millis(13)),
             Moment::from_millis(13)

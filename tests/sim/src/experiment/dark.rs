@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::aggregator::Announced;
-use crate::mesh::{Mesh, Spec, WARM};
+use crate::mesh::{Mesh, Spec, Tally, WARM};
 
 /// Between two looks at what was declared.
 const STEP: Duration = Duration::from_secs(60);
@@ -68,6 +68,9 @@ pub struct DarkReport {
     false_node_dark: usize,
     other_false_declarations: usize,
     simulated_hours: f64,
+    probes: u64,
+    max_accusation_share: f64,
+    quorums: u64,
     seconds: f64,
     runs: Vec<Run>,
 }
@@ -81,6 +84,8 @@ struct Run {
     hours: f64,
     node_hours: f64,
     events: u64,
+    #[serde(flatten)]
+    tally: Tally,
     seconds: f64,
     false_node_dark: usize,
     other_false_declarations: usize,
@@ -97,7 +102,9 @@ impl DarkArguments {
         let jobs = self
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        println!("nodes   loss  virtual h  real s     events  node-dark  other");
+        println!(
+            "nodes   loss  virtual h  real s      probes     losses   weighings  max share  quorums  node-dark  other"
+        );
         let next = AtomicUsize::new(0);
         let done = std::thread::scope(|scope| {
             let work = || {
@@ -138,6 +145,12 @@ impl DarkArguments {
             false_node_dark,
             other_false_declarations: other,
             simulated_hours: runs.iter().map(|run| run.hours).sum(),
+            probes: runs.iter().map(|run| run.tally.probes()).sum(),
+            max_accusation_share: runs
+                .iter()
+                .map(|run| run.tally.max_accusation_share)
+                .fold(0.0, f64::max),
+            quorums: runs.iter().map(|run| run.tally.quorums).sum(),
             seconds: seconds_since(started),
             runs,
         }
@@ -214,6 +227,7 @@ impl DarkArguments {
             hours: simulated,
             node_hours: simulated * nodes as f64,
             events: mesh.events(),
+            tally: *mesh.tally(),
             seconds: seconds_since(started),
             false_node_dark: opened(true),
             other_false_declarations: opened(false),
@@ -235,14 +249,22 @@ impl std::fmt::Display for Run {
             loss_percent,
             hours,
             seconds,
-            events,
+            tally,
             false_node_dark,
             other_false_declarations,
             ..
         } = self;
+        let Tally {
+            losses,
+            weighings,
+            max_accusation_share: share,
+            quorums,
+            ..
+        } = tally;
+        let probes = tally.probes();
         write!(
             f,
-            "{nodes:>5}  {loss_percent:>4} %  {hours:>9.3}  {seconds:>6.1}  {events:>9}  {false_node_dark:>9}  {other_false_declarations:>5}"
+            "{nodes:>5}  {loss_percent:>4} %  {hours:>9.3}  {seconds:>6.1}  {probes:>10}  {losses:>9}  {weighings:>10}  {share:>9.3}  {quorums:>7}  {false_node_dark:>9}  {other_false_declarations:>5}"
         )
     }
 }

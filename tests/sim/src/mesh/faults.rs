@@ -57,19 +57,20 @@ impl Mesh {
                 return;
             }
         };
+        // What is under way now was sent over the links as they were.
+        self.wake_node(node);
         for plane in planes {
             for direction in directions {
                 self.network.block(node, *plane, *direction, on);
             }
         }
-        self.wake_node(node);
     }
 
     /// From now on every probe from and to a node is simulated.
     fn wake_node(&mut self, node: usize) {
         for peer in 0..self.nodes() {
             for (from, to) in [(node, peer), (peer, node)] {
-                for slot in self.slots(from, to) {
+                for slot in self.slots(from, to).iter() {
                     self.wake(from, slot);
                 }
             }
@@ -80,6 +81,9 @@ impl Mesh {
     pub fn stop_prober(&mut self, node: usize, back_within: Duration) {
         if !self.running[node] {
             return;
+        }
+        for slot in 0..self.probers[node].paths.len() {
+            self.wake(node, slot);
         }
         self.probers[node].sender.stop();
         self.probers[node].tcp.clear();
@@ -106,12 +110,12 @@ impl Mesh {
             node,
             running: false,
         });
+        self.wake_node(node);
         self.running[node] = false;
         self.starts[node] += 1;
         for way in Way::ALL {
             self.close_stream(node, way);
         }
-        self.wake_node(node);
     }
 
     /// Starts a prober, for the first time or anew.

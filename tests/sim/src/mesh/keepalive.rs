@@ -79,10 +79,12 @@ impl Mesh {
         if let Some(admitted) = self.streams[node][way as usize].reset() {
             let (here, there) = (End::Node(node), End::Aggregator);
             let (interval, timeout) = keepalive(Side::Aggregator);
-            let noticed_at = match self
-                .network
-                .send(here, there, plane_of(way), &mut self.chance)
-            {
+            let stream = StreamEnd {
+                node: node as u16,
+                way,
+            };
+            let dice = &mut self.stream_subject(stream).dice(self.now);
+            let noticed_at = match self.network.send(here, there, plane_of(way), dice) {
                 Some(delay) => self.now + delay,
                 None => self.now.max(heard_at + interval + timeout),
             };

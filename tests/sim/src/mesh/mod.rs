@@ -2,8 +2,9 @@
 //!
 //! | Module | What happens there |
 //! |---|---|
-//! | `probing` | probes leave, arrive, are answered or time out |
-//! | `calm` | stretches without an event are skipped |
+//! | `probing` | STAMP probes leave, arrive, are answered or time out |
+//! | `tcp` | the same for TCP probes |
+//! | `calming` | stretches without an event are skipped |
 //! | `reporting` | windows are closed, reports travel, questions come back |
 //! | `keepalive` | silent streams are noticed and given up |
 //! | `faults` | links are cut and repaired, probers stop and start |
@@ -12,20 +13,25 @@
 //! the prober's sender, book, flush plan and spool; who probes whom by the aggregator's plan; what is dark by the
 //! aggregator's judge. This module only moves their words to each other.
 
+mod calming;
 mod faults;
 mod keepalive;
 mod probing;
 mod reporting;
+mod tally;
+mod tcp;
 
 use std::time::Duration;
 
 use meshprobe_aggregator::pipeline::StreamByHand;
 use meshprobe_core::time::Moment;
+use meshprobe_prober::book::Sample;
 use meshprobe_prober::spool::Way;
 
 use crate::agenda::Agenda;
 use crate::aggregator::{Aggregator, Settings};
 use crate::chance::Chance;
+use crate::dice::Subject;
 use crate::network::Network;
 use crate::prober::Prober;
 use crate::stream::{Side, Stream};
@@ -33,6 +39,7 @@ use crate::trace::{Happening, Trace};
 
 pub use faults::Fault;
 pub(crate) use reporting::StreamEnd;
+pub use tally::Tally;
 
 /// Simulations begin here, so that everything has a past.
 pub const START: Moment = Moment::from_millis(3_600_000);
@@ -45,6 +52,10 @@ const EPOCH_UNIX_NANOS: i64 = 1_767_225_600_000_000_000;
 
 /// How far the probers' wall clocks are apart at most.
 const CLOCK_SKEW: Duration = Duration::from_millis(40);
+
+/// Parts of a run that have their own dice.
+const PATHS: u64 = 0;
+const STREAMS: u64 = 1;
 
 /// What a simulation is made of.
 #[derive(Clone, Debug)]
@@ -71,7 +82,7 @@ pub(crate) enum Event {
     /// A path's TCP turn has come.
     TcpTurns { prober: u16, start: u32 },
     /// A TCP probe ended.
-    TcpEnd(probing::TcpEnd),
+    TcpEnd(tcp::TcpEnd),
     /// The open window has to be told early.
     Flush { prober: u16, start: u32 },
     /// The open window is over.
@@ -106,6 +117,8 @@ pub struct Mesh {
     pub(crate) now: Moment,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) chance: Chance,
+    /// What happens to packets on streams.
+    pub(crate) subject: Subject,
     pub(crate) network: Network,
     pub(crate) probers: Vec<Prober>,
     /// How often each was started; events of former starts are void.
@@ -119,8 +132,10 @@ pub struct Mesh {
     pub(crate) evaluate_at: Option<Moment>,
     pub(crate) store_planned: bool,
     pub(crate) trace: Trace,
-    pub(crate) losses: u32,
+    pub(crate) tally: Tally,
     pub(crate) is_skipping: bool,
+    /// Kept for its room.
+    samples: Vec<Sample>,
     events: u64,
     zones: usize,
 }
@@ -128,7 +143,6 @@ pub struct Mesh {
 impl Mesh {
     /// A mesh whose probers start inside one second.
     pub fn new(spec: &Spec) -> Self {
-        let mut chance = Chance::new(spec.seed);
         let zones: Vec<u16> = (0..spec.nodes)
             .map(|node| (node % spec.zones) as u16)
             .collect();
@@ -151,11 +165,13 @@ impl Mesh {
             evaluate_at: None,
             store_planned: false,
             trace: Trace::new(),
-            losses: 0,
+            tally: Tally::default(),
             is_skipping: true,
+            samples: Vec::new(),
             events: 0,
             zones: spec.zones,
-            chance: chance.split(),
+            chance: Chance::new(spec.seed),
+            subject: Subject::run(spec.seed),
         };
         for node in 0..spec.nodes {
             let prober = mesh.make_prober(node);
@@ -183,9 +199,9 @@ impl Mesh {
         self.events
     }
 
-    /// UDP probes that were lost.
-    pub fn losses(&self) -> u32 {
-        self.losses
+    /// What was simulated.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Whether calm paths are skipped (they are by default) or simulated probe by probe: the one must look like the other.
@@ -297,6 +313,8 @@ impl Mesh {
         let skew = self.chance.within(CLOCK_SKEW).as_nanos() as i64;
         let slot_offset = self.chance.within(meshprobe_prober::udp::slot::SLOT);
         let start = u64::from(self.starts[node]);
-        Prober::new(node, start, EPOCH_UNIX_NANOS + skew, slot_offset, self.now)
+        let origin = EPOCH_UNIX_NANOS + skew;
+        let subject = self.subject.part(PATHS).part(node as u64);
+        Prober::new(node, start, origin, slot_offset, subject, self.now)
     }
 }

@@ -12,7 +12,8 @@ use meshprobe_prober::reporter::boundary::until_boundary;
 use meshprobe_prober::spool::Way;
 use meshprobe_proto::v1;
 
-use super::{Event, Mesh};
+use super::{Event, Mesh, STREAMS};
+use crate::dice::Subject;
 use crate::network::End;
 use crate::pipe::Pipe;
 use crate::prober::{PORT, address, name};
@@ -106,6 +107,7 @@ impl Mesh {
         let prober = &mut self.probers[node];
         let unix_millis = u64::try_from(prober.unix_nanos(now) / 1_000_000).unwrap_or(0);
         let window = prober.book.close(close, now, unix_millis);
+        prober.window_began = now;
         prober.spool.push(window);
         self.transmit(node);
         self.plan_flush(node);
@@ -178,6 +180,7 @@ impl Mesh {
             ip: address(node, plane).ip(),
             udp_port,
             tcp_port: PORT,
+            quic_port: 0,
         };
         Announcement {
             node: name(node),
@@ -215,8 +218,9 @@ impl Mesh {
         };
         let plane = plane_of(stream.way);
         let (here, there) = (End::Node(node), End::Aggregator);
-        let out = self.network.send(here, there, plane, &mut self.chance);
-        let back = out.and_then(|_| self.network.send(there, here, plane, &mut self.chance));
+        let dice = &mut self.stream_subject(stream).dice(self.now);
+        let out = self.network.send(here, there, plane, dice);
+        let back = out.and_then(|_| self.network.send(there, here, plane, dice));
         let (Some(out), Some(back)) = (out, back) else {
             self.plan_reconnect(stream, start);
             return;
@@ -278,6 +282,12 @@ impl Mesh {
         });
     }
 
+    /// What the dice of a stream are thrown about.
+    pub(super) fn stream_subject(&self, stream: StreamEnd) -> Subject {
+        let way = u64::from(stream.node) * 2 + stream.way as u64;
+        self.subject.part(STREAMS).part(way)
+    }
+
     /// Puts a segment on the wire.
     pub(crate) fn attempt(&mut self, segment: Segment) {
         let Segment {
@@ -296,10 +306,11 @@ impl Mesh {
         } else {
             (End::Aggregator, End::Node(node))
         };
-        if let Some(delay) = self
-            .network
-            .send(from, to, plane_of(stream.way), &mut self.chance)
-        {
+        let subject = self
+            .stream_subject(stream)
+            .part(segment.number * 2 + u64::from(is_up));
+        let dice = &mut subject.dice(self.now);
+        if let Some(delay) = self.network.send(from, to, plane_of(stream.way), dice) {
             self.agenda
                 .plan(self.now + delay, Event::SegmentArrival(segment));
             return;
@@ -355,6 +366,7 @@ impl Mesh {
                         failing,
                     },
                 );
+                self.tally.reports += 1;
                 self.aggregator
                     .mesh
                     .handle_report(admitted, &report, self.now);
@@ -426,11 +438,16 @@ impl Mesh {
             let target = prober
                 .registry
                 .target_of(Ssid(u16::try_from(*ssid).ok()?))?;
-            let path = prober.paths.iter().find(|path| path.target == target)?;
-            Some((path.peer, target))
+            let peer = prober.peers.get(target.0 as usize).copied().flatten()?;
+            Some((peer, target))
         });
         let targets: Vec<(usize, TargetNumber)> = targets.collect();
+        self.tally.questions += 1;
         for (peer, target) in &targets {
+            // Whoever is woken knows what was answered before; that is no answer to this question.
+            for slot in self.slots(node, *peer).iter() {
+                self.wake(node, slot);
+            }
             self.probers[node].book.expect_confirmation(*target);
             self.confirm(node, *peer);
         }
@@ -462,6 +479,8 @@ impl Mesh {
             return;
         }
         let changes = self.aggregator.mesh.poll(self.aggregator.clocks(self.now));
+        self.tally
+            .count_accusations(self.aggregator.mesh.accusations());
         for change in &changes {
             let told = self.aggregator.tell(change, self.now);
             self.note(Happening::Told(told));
