@@ -231,6 +231,7 @@ fn hello(node: usize, name: &NodeName) -> Announcement {
             ip: [10, 244, high, low].into(),
             udp_port: 4862,
             tcp_port: 4862,
+            quic_port: 4863,
         }],
         way: None,
     }

@@ -62,7 +62,7 @@ pub(super) fn stored_addresses(store: &Path, node: &str) -> anyhow::Result<Vec<v
             ip: address.ip.to_string(),
             udp_port: address.udp_port.into(),
             tcp_port: address.tcp_port.into(),
-            quic_port: 0,
+            quic_port: address.quic_port.into(),
         };
         Ok(addresses.map(wire).collect())
     };
