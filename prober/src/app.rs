@@ -37,6 +37,7 @@ use crate::reloader::Reloader;
 use crate::reporter::task::{Reporter, Request};
 use crate::reporter::way::WayTask;
 use crate::runner::{Context, Runner};
+use crate::self_watch::watch_self;
 use crate::shared::Shared;
 use crate::spool::{Spool, Way};
 use crate::sys;
@@ -340,6 +341,7 @@ impl App {
         for way in ways {
             tasks.spawn("way-home", way.run(ways_stop.clone()));
         }
+        tasks.spawn("self-watch", watch_self(shared.clone(), shutdown.clone()));
         tasks.spawn("host-facts", watch_facts(facts_tx, shutdown.clone()));
         tasks.spawn("admin", admin.serve(finished.clone()));
         tasks.spawn_helper("memory", release_startup_memory(shutdown.clone()));

@@ -158,6 +158,7 @@ impl Book {
 
     /// A probe ended. `None` if its path is gone.
     pub fn record(&mut self, sample: &Sample, now: Moment) -> Option<Recorded> {
+        let sample = &self.trusted(sample, now);
         let class = sample.outcome.class();
         if class == OutcomeClass::Invalid {
             self.health.handle_invalid(1, now);
@@ -190,6 +191,25 @@ impl Book {
             self.flush.request(now);
         }
         Some(recorded)
+    }
+
+    /// A sample of a task that was taken while this process did not run measures this process. STAMP's engine judges
+    /// that for itself, packet by packet; what a peer or a router said (refused, too big) holds whenever it is read.
+    fn trusted(&self, sample: &Sample, now: Moment) -> Sample {
+        let is_timed = matches!(
+            sample.outcome,
+            Outcome::Reply { .. } | Outcome::Timeout | Outcome::Late
+        );
+        let kind = self.entry(sample.path).map(|entry| entry.layer.kind);
+        let by_task = kind.is_some_and(|kind| kind != ProbeKind::Udp);
+        if is_timed && by_task && self.health.was_stalled(sample.sent_at, now) {
+            return Sample {
+                outcome: Outcome::Invalid,
+                alive: matches!(sample.outcome, Outcome::Reply { .. } | Outcome::Late),
+                ..*sample
+            };
+        }
+        *sample
     }
 
     /// What a probe of this path found beside its outcome. The newest one is reported.
@@ -322,6 +342,13 @@ impl Book {
             .filter(|entry| entry.layer.kind.is_vital() && entry.tracker.is_failing())
             .map(|entry| entry.target)
             .collect()
+    }
+
+    fn entry(&self, path: PathId) -> Option<&Entry> {
+        self.entries
+            .get(path.slot())?
+            .as_ref()
+            .filter(|entry| entry.id == path)
     }
 
     fn entry_mut(&mut self, path: PathId) -> Option<&mut Entry> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use meshprobe_core::time::Moment;
 
+use crate::stalls::Stalls;
+
 /// The largest value.
 pub const MAX_LOCAL_HEALTH: u8 = 7;
 
@@ -20,14 +22,13 @@ const BAD_STALL: Duration = Duration::from_millis(50);
 const LONG_STALL: Duration = Duration::from_millis(500);
 
 /// Self-observations of the open window, and the multiplier that outlives it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LocalHealth {
     score: u8,
     second_ends: Moment,
     badness: u8,
-    max_lateness: Duration,
-    invalid_probes: u32,
-    dropped_samples: u32,
+    report: SelfReport,
+    stalls: Stalls,
 }
 
 /// What a report says about the prober itself.
@@ -41,12 +42,23 @@ pub struct SelfReport {
     pub dropped_samples: u32,
     /// Largest lateness of a send.
     pub max_lateness: Duration,
+    /// How long the control group kept this process from running.
+    pub throttled: Duration,
+    /// Longest time in which this process did not run although it wanted to.
+    pub longest_stall: Duration,
+    /// Packets that the kernel dropped at an own socket.
+    pub socket_overflows: u32,
+    /// Sends that the kernel refused for want of buffers.
+    pub send_buffer_full: u32,
+    /// Probes to itself over loopback that were lost.
+    pub loopback_lost: u32,
 }
 
 impl LocalHealth {
     /// The engine woke or sent this much after the time that it wanted.
     pub fn handle_lateness(&mut self, lateness: Duration, now: Moment) {
-        self.max_lateness = self.max_lateness.max(lateness);
+        self.report.max_lateness = self.report.max_lateness.max(lateness);
+        self.handle_stall(lateness, now);
         if lateness > LONG_STALL {
             self.worsen(2, now);
         } else if lateness > BAD_STALL {
@@ -54,15 +66,52 @@ impl LocalHealth {
         }
     }
 
-    /// Probes were thrown away.
-    pub fn handle_invalid(&mut self, count: u32, now: Moment) {
-        self.invalid_probes = self.invalid_probes.saturating_add(count);
+    /// A task of this process ran so much later than it wanted.
+    pub fn handle_stall(&mut self, lateness: Duration, now: Moment) {
+        self.report.longest_stall = self.report.longest_stall.max(lateness);
+        if lateness > BAD_STALL {
+            self.stalls.record(now - lateness, now);
+            self.worsen(1, now);
+        }
+    }
+
+    /// The control group kept this process from running for so long.
+    pub fn handle_throttled(&mut self, throttled: Duration, now: Moment) {
+        self.report.throttled += throttled;
+        if throttled > LONG_STALL {
+            self.worsen(2, now);
+        } else if throttled > BAD_STALL {
+            self.worsen(1, now);
+        }
+    }
+
+    /// The kernel refused to send for want of buffers.
+    pub fn handle_send_buffer_full(&mut self, now: Moment) {
+        self.report.send_buffer_full = self.report.send_buffer_full.saturating_add(1);
         self.worsen(1, now);
     }
 
-    /// Packets were dropped at the own socket, or samples at an own queue.
+    /// A probe to itself over loopback was lost: whatever is lost now may be lost inside this node.
+    pub fn handle_loopback_lost(&mut self, now: Moment) {
+        self.report.loopback_lost = self.report.loopback_lost.saturating_add(1);
+        self.worsen(2, now);
+    }
+
+    /// Was this process kept from running for a noticeable part of this time? What it measured then is its own doing.
+    pub fn was_stalled(&self, from: Moment, to: Moment) -> bool {
+        self.stalls.overlap(from, to) > BAD_STALL
+    }
+
+    /// Probes were thrown away.
+    pub fn handle_invalid(&mut self, count: u32, now: Moment) {
+        self.report.invalid_probes = self.report.invalid_probes.saturating_add(count);
+        self.worsen(1, now);
+    }
+
+    /// Packets were dropped at the own socket.
     pub fn handle_dropped(&mut self, count: u32, now: Moment) {
-        self.dropped_samples = self.dropped_samples.saturating_add(count);
+        self.report.dropped_samples = self.report.dropped_samples.saturating_add(count);
+        self.report.socket_overflows = self.report.socket_overflows.saturating_add(count);
         self.worsen(1, now);
     }
 
@@ -77,9 +126,7 @@ impl LocalHealth {
         self.roll(now);
         SelfReport {
             local_health: self.score,
-            invalid_probes: std::mem::take(&mut self.invalid_probes),
-            dropped_samples: std::mem::take(&mut self.dropped_samples),
-            max_lateness: std::mem::take(&mut self.max_lateness),
+            ..std::mem::take(&mut self.report)
         }
     }
 
@@ -116,6 +163,11 @@ impl SelfReport {
             invalid_probes: self.invalid_probes.saturating_add(later.invalid_probes),
             dropped_samples: self.dropped_samples.saturating_add(later.dropped_samples),
             max_lateness: self.max_lateness.max(later.max_lateness),
+            throttled: self.throttled.saturating_add(later.throttled),
+            longest_stall: self.longest_stall.max(later.longest_stall),
+            socket_overflows: self.socket_overflows.saturating_add(later.socket_overflows),
+            send_buffer_full: self.send_buffer_full.saturating_add(later.send_buffer_full),
+            loopback_lost: self.loopback_lost.saturating_add(later.loopback_lost),
         }
     }
 }
@@ -152,6 +204,31 @@ mod tests {
             0,
             "the window is closed"
         );
+    }
+
+    #[test]
+    fn what_was_measured_during_a_stall_is_known() {
+        let mut health = LocalHealth::default();
+        health.handle_stall(Duration::from_millis(200), at(1_200));
+        assert!(health.was_stalled(at(900), at(1_300)));
+        assert!(health.was_stalled(at(1_100), at(1_160)));
+        assert!(!health.was_stalled(at(1_180), at(1_900)), "20 ms of it");
+        assert!(!health.was_stalled(at(0), at(1_000)));
+        assert_eq!(
+            health.take(at(1_300)).longest_stall,
+            Duration::from_millis(200)
+        );
+    }
+
+    #[test]
+    fn throttling_and_losses_on_loopback_are_ill_health_and_are_told() {
+        let mut health = LocalHealth::default();
+        health.handle_throttled(Duration::from_millis(900), at(0));
+        assert_eq!(health.score(at(1)), 2);
+        health.handle_loopback_lost(at(1_500));
+        let report = health.take(at(1_600));
+        assert_eq!(report.throttled, Duration::from_millis(900));
+        assert_eq!((report.loopback_lost, report.local_health), (1, 4));
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //! | [`runner`] for [`tcp`] and [`dns`] | schedule, probes under way | on shutdown, when they have ended |
 //! | [`tcp::echo`], [`quic::responder`] | the TCP and QUIC responders | after the goodbye |
 //! | [`reporter`] | spool, streams, assignment | after the goodbye |
-//! | [`hostfacts`] | – | on shutdown |
+//! | [`hostfacts`], [`self_watch`] | – | on shutdown |
 //!
 //! One lock is shared by all of them, that of the book; it is held for a batch and never across an await.
 
@@ -55,8 +55,10 @@ pub mod report;
 pub mod reporter;
 pub mod runner;
 pub mod schedule;
+pub mod self_watch;
 pub mod shared;
 pub mod spool;
+pub mod stalls;
 pub mod suspicion;
 mod sys;
 pub mod tcp;

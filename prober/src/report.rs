@@ -176,10 +176,19 @@ impl ClosedWindow {
                 max_lateness_micros: u32::try_from(self.self_report.max_lateness.as_micros())
                     .unwrap_or(u32::MAX),
                 spool_merged,
+                throttled_millis: millis(self.self_report.throttled),
+                longest_stall_millis: millis(self.self_report.longest_stall),
+                socket_overflows: self.self_report.socket_overflows,
+                send_buffer_full: self.self_report.send_buffer_full,
+                loopback_lost: self.self_report.loopback_lost,
             }),
             merged_windows: self.merged,
         }
     }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn merge_rows(rows: &mut Vec<Row>, later: Vec<Row>) {

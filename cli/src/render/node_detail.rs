@@ -80,6 +80,27 @@ fn about_prober(prober: &v1::ProberDetail, now: Timestamp) -> String {
         told.push(("link MTUs", links.join(", ")));
         told.push(("name servers", host.nameservers.join(", ")));
         told.push(("search list", host.search.join(", ")));
+        told.push(("resolver options", host.resolver_options.join(", ")));
+        told.push((
+            "connection table",
+            fill(host.conntrack_entries, host.conntrack_max),
+        ));
+        told.push((
+            "neighbour table",
+            fill(host.neighbours, host.neighbours_max),
+        ));
+        let quota = host.cpu_quota_percent;
+        told.push((
+            "CPU quota",
+            quota.map_or(String::new(), |percent| format!("{percent} %")),
+        ));
+        let mut drops: Vec<String> = host
+            .kernel_drops
+            .iter()
+            .map(|(place, count)| format!("{place} {count}"))
+            .collect();
+        drops.sort();
+        told.push(("kernel drops", drops.join(", ")));
         let mut routes = host.routes.clone();
         let more = routes.len().saturating_sub(SHOWN_ROUTES);
         routes.truncate(SHOWN_ROUTES);
@@ -96,6 +117,14 @@ fn about_prober(prober: &v1::ProberDetail, now: Timestamp) -> String {
     text
 }
 
+/// "1000 of 65536"; empty: the kernel did not say.
+fn fill(entries: Option<u32>, limit: Option<u32>) -> String {
+    match (entries, limit) {
+        (Some(entries), Some(limit)) => format!("about {entries} of {limit}"),
+        _ => String::new(),
+    }
+}
+
 /// "well", or what takes away from its trustworthiness.
 fn own_health(health: &v1::SelfHealth) -> String {
     let mut faults = Vec::new();
@@ -107,6 +136,21 @@ fn own_health(health: &v1::SelfHealth) -> String {
     }
     if health.dropped_samples > 0 {
         faults.push(counted(health.dropped_samples.into(), "dropped sample"));
+    }
+    if health.throttled_millis > 0 {
+        faults.push(format!(
+            "throttled by its CPU quota for {} ms",
+            health.throttled_millis
+        ));
+    }
+    for (count, what) in [
+        (health.socket_overflows, "packet dropped at its own socket"),
+        (health.send_buffer_full, "send refused for want of buffers"),
+        (health.loopback_lost, "probe to itself lost"),
+    ] {
+        if count > 0 {
+            faults.push(format!("{count} × {what}"));
+        }
     }
     if faults.is_empty() {
         "well".to_owned()
