@@ -64,6 +64,7 @@ impl World {
             zones: arguments.zones,
             dns_instances: arguments.nodes.min(2),
             placement: Placement::Blocks,
+            ..LabSpec::default()
         };
         console.print(&format!(
             "Building a virtual cluster: {} nodes in {} zones, a VXLAN overlay, DNS servers, an internet.\n",
