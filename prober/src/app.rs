@@ -1,6 +1,7 @@
 //! From a configuration to a running prober: sockets bound first, then everything built, then everything spawned.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,18 +20,26 @@ use meshprobe_proto::v1;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use crate::assignment::file::{self, spread};
+use crate::assignment::file::spread;
 use crate::assignment::force::{Assignments, Source};
 use crate::book::Book;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::args::{Args, Surroundings};
+use crate::dns::probe::DnsTools;
+use crate::dns::search::SearchTools;
+use crate::external::probe::ExternalTools;
+use crate::external::proxy::Proxies;
+use crate::external::resolve::Names;
+use crate::external::trust::Trust;
 use crate::hostfacts::watch_facts;
 use crate::mailbox::{Command, mailbox};
 use crate::metrics::Metrics;
-use crate::plan::{DnsQueryTarget, Plan, Registry, TcpTarget};
+use crate::plan::{
+    DnsQueryTarget, ExternalProbe, Plan, Registry, SearchProbe, ServiceProbe, TcpTarget,
+};
 use crate::quic::probe::{QuicProbe, QuicTools};
 use crate::quic::responder::QuicResponder;
 use crate::reloader::Reloader;
@@ -38,6 +47,7 @@ use crate::reporter::task::{Reporter, Request};
 use crate::reporter::way::WayTask;
 use crate::runner::{Context, Runner};
 use crate::self_watch::watch_self;
+use crate::service::probe::ServiceTools;
 use crate::shared::Shared;
 use crate::spool::{Spool, Way};
 use crate::sys;
@@ -48,6 +58,9 @@ use crate::udp::sockets::{AddressSockets, bind_echo, bind_quic};
 
 /// Report interval before the first assignment.
 const FIRST_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Names that need no server.
+const HOSTS: &str = "/etc/hosts";
 
 /// Events of both ways that wait for the reporter.
 const EVENTS_DEPTH: usize = 64;
@@ -68,6 +81,9 @@ pub struct App {
     echoes: Vec<EchoResponder>,
     tcp: Runner<TcpTarget>,
     dns: Runner<DnsQueryTarget>,
+    search: Runner<SearchProbe>,
+    services: Runner<ServiceProbe>,
+    external: Runner<ExternalProbe>,
     quic: Runner<QuicProbe>,
     quic_responders: Vec<QuicResponder>,
     reporter: Reporter,
@@ -111,10 +127,7 @@ impl App {
         let build = BuildInfo::new("meshprobe-prober");
         info!(%build, node = %config.node, plane = %config.plane, "Starting");
         tls::install_crypto_provider();
-        let first_assignment = match &config.assignment_file {
-            Some(path) => Some(file::load(path, &config.node).map_err(Failure::config)?),
-            None => None,
-        };
+        let first_assignment = config.first_assignment()?;
 
         let mut sockets = Vec::new();
         let mut echo_listeners = Vec::new();
@@ -162,7 +175,7 @@ impl App {
         );
         let echoes = echo_listeners
             .into_iter()
-            .map(|listener| EchoResponder::new(listener, shared.clone()))
+            .map(|listener| EchoResponder::new(listener, &config.node, shared.clone()))
             .collect::<Result<_, _>>()
             .context("register the echo responder")?;
         let (plan_tx, plan_rx) = watch::channel(Arc::new(Plan::default()));
@@ -176,7 +189,14 @@ impl App {
             plan_rx.clone(),
             Some(tcp_confirm_rx),
         );
-        let dns = Runner::new(Arc::clone(&context), (), plan_rx.clone(), None);
+        let dns = DnsTools::default();
+        let dns = Runner::new(Arc::clone(&context), dns, plan_rx.clone(), None);
+        let search = SearchTools::new(config.resolv_conf.clone());
+        let search = Runner::new(Arc::clone(&context), search, plan_rx.clone(), None);
+        let services = ServiceTools::default();
+        let services = Runner::new(Arc::clone(&context), services, plan_rx.clone(), None);
+        let external = external_tools(&config, &surroundings)?;
+        let external = Runner::new(Arc::clone(&context), external, plan_rx.clone(), None);
         let quic_responders = quic_sockets
             .into_iter()
             .map(|socket| QuicResponder::new(socket, shared.clone(), plan_rx.clone()))
@@ -255,6 +275,9 @@ impl App {
             echoes,
             tcp,
             dns,
+            search,
+            services,
+            external,
             quic,
             quic_responders,
             reporter,
@@ -299,6 +322,9 @@ impl App {
             echoes,
             tcp,
             dns,
+            search,
+            services,
+            external,
             quic,
             quic_responders,
             reporter,
@@ -325,6 +351,24 @@ impl App {
         let stop = shutdown.clone();
         tasks.spawn("quic-probes", async move {
             quic.run(stop).await;
+            drop(token);
+        });
+        let token = running_tx.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("search-probes", async move {
+            search.run(stop).await;
+            drop(token);
+        });
+        let token = running_tx.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("service-probes", async move {
+            services.run(stop).await;
+            drop(token);
+        });
+        let token = running_tx.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("external-probes", async move {
+            external.run(stop).await;
             drop(token);
         });
         let token = running_tx.clone();
@@ -360,6 +404,18 @@ impl App {
         });
         tasks.run(&shutdown, DRAIN).await.map_err(Failure::runtime)
     }
+}
+
+/// What probes of targets outside the mesh share.
+fn external_tools(config: &Config, surroundings: &Surroundings) -> Result<ExternalTools, Failure> {
+    let proxies = Proxies::try_from(&surroundings.proxies).unwrap_or_else(|error| {
+        // The environment is often the same for many programs; this one can do without.
+        warn!(%error, "A proxy is ignored");
+        Proxies::default()
+    });
+    let trust = Trust::load(config.external.ca.clone()).map_err(Failure::config)?;
+    let names = Names::new(PathBuf::from(HOSTS), config.resolv_conf.clone());
+    Ok(ExternalTools::new(config.fence(), proxies, trust, names))
 }
 
 /// Once the start is over, its code is no memory of this process any more.

@@ -22,7 +22,7 @@
 //! | Task | Owns | Ends |
 //! |---|---|---|
 //! | [`udp::engine`] (a thread) | UDP sockets, sender, responder | on `End`, last of all |
-//! | [`runner`] for [`tcp`] and [`dns`] | schedule, probes under way | on shutdown, when they have ended |
+//! | [`runner`] for [`tcp`], [`dns`], [`service`], [`external`] and [`quic`] | schedule, probes under way | on shutdown, when they have ended |
 //! | [`tcp::echo`], [`quic::responder`] | the TCP and QUIC responders | after the goodbye |
 //! | [`reporter`] | spool, streams, assignment | after the goodbye |
 //! | [`hostfacts`], [`self_watch`] | – | on shutdown |
@@ -39,6 +39,7 @@ pub mod config;
 pub mod deadlines;
 pub mod demand;
 pub mod dns;
+pub mod external;
 pub mod flights;
 pub mod flush;
 pub mod follow_ups;
@@ -56,6 +57,7 @@ pub mod reporter;
 pub mod runner;
 pub mod schedule;
 pub mod self_watch;
+pub mod service;
 pub mod shared;
 pub mod spool;
 pub mod stalls;

@@ -90,10 +90,12 @@ pub struct Metrics {
     pub quic_answers: Counter,
     /// QUIC handshakes that were refused: too many at once.
     pub quic_refused: Counter,
-    /// DNS answers with an id or a question that was not asked.
+    /// DNS answers with an id or a question that was not asked, or from another address.
     pub dns_wrong_answers: Counter,
     /// DNS answers that were truncated.
     pub dns_truncated: Counter,
+    /// Probes that were not sent, because their target outside the mesh is outside the fence.
+    pub external_outside: Counter,
     /// Assignments that were refused.
     pub assignments_refused: Counter,
     reports: Family<WayLabel, Counter>,
@@ -201,9 +203,13 @@ impl Metrics {
         let quic_refused = counter("quic_refused", "QUIC handshakes that were refused");
         let dns_wrong_answers = counter(
             "dns_wrong_answers",
-            "DNS answers with an id or question that was not asked",
+            "DNS answers with an id, a question or a source that was not asked",
         );
         let dns_truncated = counter("dns_truncated", "Truncated DNS answers");
+        let external_outside = counter(
+            "external_outside",
+            "Probes that were not sent, because their target is outside the fence",
+        );
         let assignments_refused = counter("assignments_refused", "Assignments that were refused");
         let reports_repeated = counter("reports_repeated", "Reports sent once more");
         let mut gauge = |name: &str, help: &str| {
@@ -255,6 +261,7 @@ impl Metrics {
             quic_refused,
             dns_wrong_answers,
             dns_truncated,
+            external_outside,
             assignments_refused,
             reports,
             reports_repeated,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use meshprobe_core::path::{Family, ProbeKind};
 use meshprobe_proto::{convert, v1};
+use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::{AssignmentError, label};
+use crate::external::trust;
 
 /// Longest text that is looked for in a body.
 const MAX_EXPECTED_BODY: usize = 1_024;
@@ -100,6 +102,21 @@ impl TryFrom<v1::ExternalTarget> for ExternalTarget {
                 "more than {MAX_CA_PEM} octets of certificates"
             )));
         }
+        if !message.ca_pem.is_empty() {
+            match trust::certificates(message.ca_pem.as_bytes()) {
+                Ok(found) if found.is_empty() => {
+                    return Err(refused("ca_pem has no certificate in PEM".to_owned()));
+                }
+                Ok(_) => {}
+                Err(reason) => return Err(refused(format!("ca_pem: {reason}"))),
+            }
+        }
+        if !message.server_name.is_empty()
+            && ServerName::try_from(message.server_name.as_str()).is_err()
+        {
+            let reason = format!("server name {:?} is none for TLS", message.server_name);
+            return Err(refused(reason));
+        }
         let ask = match convert::probe_kind(message.kind)? {
             ProbeKind::TcpConnect => Ask::TcpConnect(host_port(&message.address).map_err(refused)?),
             ProbeKind::Tls => Ask::Tls(host_port(&message.address).map_err(refused)?),
@@ -154,6 +171,9 @@ fn http(message: &v1::ExternalTarget) -> Result<HttpAsk, String> {
             "URL {:?}: http:// or https:// and a host are taken",
             message.url
         ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the URL has a password; requests are sent without any".to_owned());
     }
     if message.expected_body.len() > MAX_EXPECTED_BODY {
         return Err(format!(
@@ -231,7 +251,7 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_refused_with_the_reason() {
         type Change = fn(&mut v1::ExternalTarget);
-        let cases: [(&str, Change); 6] = [
+        let cases: [(&str, Change); 10] = [
             ("udp is no kind", |t| t.kind = v1::ProbeKind::Udp.into()),
             ("http:// or https://", |t| {
                 t.url = "ftp://shop.example.com/".into();
@@ -241,6 +261,14 @@ mod tests {
             ("100..=599", |t| t.expected_statuses = vec![99]),
             ("octets of certificates", |t| {
                 t.ca_pem = "x".repeat(MAX_CA_PEM + 1);
+            }),
+            ("no certificate in PEM", |t| t.ca_pem = "x".into()),
+            ("certificate 1 does not parse", |t| {
+                t.ca_pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into();
+            }),
+            ("server name \"a b\"", |t| t.server_name = "a b".into()),
+            ("without any", |t| {
+                t.url = "https://u:secret@shop.example.com/".into();
             }),
         ];
         for (expected, change) in cases {

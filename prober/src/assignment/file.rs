@@ -8,12 +8,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use meshprobe_core::ids::NodeName;
-use meshprobe_core::path::{Plane, ProbeKind};
+use meshprobe_core::path::{Family, Plane, ProbeKind};
 use meshprobe_daemon::config::{self, ConfigError, HumanDuration};
+use meshprobe_proto::v1;
 use serde::{Deserialize, Serialize};
 
+use super::external::ExternalTarget;
 use super::wire::keys;
-use super::{AssignmentError, DnsTarget, Peer, PeerAddress, TargetSet, Timing, node, port, ssid};
+use super::{
+    AssignmentError, DnsTarget, Peer, PeerAddress, SearchTarget, ServiceTarget, TargetSet, Timing,
+    node, port, ssid,
+};
 
 /// Why a file gives no assignment.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,12 @@ struct AssignmentFile {
     nodes: Vec<NodeEntry>,
     #[serde(default)]
     dns: Vec<DnsEntry>,
+    #[serde(default)]
+    search: Vec<String>,
+    #[serde(default)]
+    services: Vec<ServiceEntry>,
+    #[serde(default)]
+    external: Vec<ExternalEntry>,
     #[serde(default)]
     schedules: Vec<ScheduleEntry>,
     #[serde(default)]
@@ -91,20 +102,38 @@ struct DnsEntry {
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+struct ServiceEntry {
+    name: String,
+    address: SocketAddr,
+}
+
+/// A target outside the mesh: `tcp` or `tls` with `host:port`, or `http` with a URL.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct ExternalEntry {
+    name: String,
+    tcp: Option<String>,
+    tls: Option<String>,
+    http: Option<String>,
+    family: Option<Family>,
+    server_name: String,
+    ca_pem: String,
+    expected_statuses: Vec<u32>,
+    expected_body: String,
+    max_redirects: u32,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct ScheduleEntry {
     kind: ProbeKind,
     plane: Plane,
     interval: HumanDuration,
-    #[serde(default = "one_second")]
-    timeout: HumanDuration,
+    timeout: Option<HumanDuration>,
 }
 
 const fn ten_seconds() -> HumanDuration {
     HumanDuration::from_secs(10)
-}
-
-const fn one_second() -> HumanDuration {
-    HumanDuration::from_secs(1)
 }
 
 const fn service() -> Plane {
@@ -126,6 +155,9 @@ fn target_set(file: AssignmentFile, path: &Path, own: &NodeName) -> Result<Targe
         report_interval,
         nodes,
         dns,
+        search,
+        services,
+        external,
         schedules,
         stamp_keys,
     } = file;
@@ -150,9 +182,12 @@ fn target_set(file: AssignmentFile, path: &Path, own: &NodeName) -> Result<Targe
         .map(|entry| {
             let timing = Timing {
                 interval: entry.interval.duration(),
-                timeout: entry.timeout.duration(),
+                timeout: entry
+                    .timeout
+                    .map_or(Timing::default_of(entry.kind).timeout, Duration::from),
             };
-            ((entry.kind, entry.plane), Some(timing))
+            let is_off = timing.interval.is_zero();
+            ((entry.kind, entry.plane), (!is_off).then_some(timing))
         })
         .collect();
     TargetSet {
@@ -169,9 +204,19 @@ fn target_set(file: AssignmentFile, path: &Path, own: &NodeName) -> Result<Targe
                 plane: entry.plane,
             })
             .collect(),
-        search: Vec::new(),
-        services: Vec::new(),
-        external: Vec::new(),
+        search: search
+            .into_iter()
+            .map(|name| SearchTarget { name })
+            .collect(),
+        services: services
+            .into_iter()
+            .map(|ServiceEntry { name, address }| ServiceTarget { name, address })
+            .collect(),
+        external: external
+            .into_iter()
+            .map(external_target)
+            .collect::<Result<_, _>>()
+            .map_err(refused)?,
         timings,
         report_interval: Duration::from(report_interval),
         stamp_keys: keys(&stamp_keys).map_err(refused)?,
@@ -179,6 +224,37 @@ fn target_set(file: AssignmentFile, path: &Path, own: &NodeName) -> Result<Targe
     }
     .check()
     .map_err(refused)
+}
+
+/// Checked in one place, that of the aggregator's assignments.
+fn external_target(entry: ExternalEntry) -> Result<ExternalTarget, AssignmentError> {
+    let (kind, address, url) = match (entry.tcp, entry.tls, entry.http) {
+        (Some(address), None, None) => (ProbeKind::TcpConnect, address, String::new()),
+        (None, Some(address), None) => (ProbeKind::Tls, address, String::new()),
+        (None, None, Some(url)) => (ProbeKind::Http, String::new(), url),
+        _ => {
+            return Err(AssignmentError::External {
+                name: entry.name,
+                reason: "write one of tcp: host:port, tls: host:port, http: URL".to_owned(),
+            });
+        }
+    };
+    v1::ExternalTarget {
+        name: entry.name,
+        kind: v1::ProbeKind::from(kind).into(),
+        address,
+        url,
+        family: entry
+            .family
+            .map_or(v1::Family::Unspecified, v1::Family::from)
+            .into(),
+        server_name: entry.server_name,
+        ca_pem: entry.ca_pem,
+        expected_statuses: entry.expected_statuses,
+        expected_body: entry.expected_body,
+        max_redirects: entry.max_redirects,
+    }
+    .try_into()
 }
 
 fn peer(entry: NodeEntry) -> Result<Peer, AssignmentError> {
@@ -257,6 +333,49 @@ dns:
             a.timing(ProbeKind::Tcp, Plane::Pod),
             Some(Timing::default_of(ProbeKind::Tcp))
         );
+    }
+
+    #[test]
+    fn names_services_and_targets_outside_are_taken_and_checked() {
+        let rest = "\
+search: [kubernetes.default]
+services:
+  - {name: echo, address: '10.96.0.20:4862'}
+external:
+  - {name: db, tcp: 'db.example.com:5432'}
+  - {name: ldap, tls: '[2001:db8::7]:636', family: v6, server_name: ldap.example.com}
+  - {name: shop, http: 'https://shop.example.com/health', expected_statuses: [200], expected_body: ok, max_redirects: 2}
+";
+        let text = format!("{MESH}{rest}").replace(
+            "schedules:\n",
+            "schedules:\n  - {kind: http, plane: pod, interval: 1s}\n  - {kind: tls, plane: pod, interval: 0s}\n",
+        );
+        let set = parse(&text, "a").unwrap();
+        assert_eq!(set.search[0].name, "kubernetes.default");
+        assert_eq!(set.services[0].address, "10.96.0.20:4862".parse().unwrap());
+        let kinds: Vec<_> = set.external.iter().map(|t| t.ask.kind()).collect();
+        assert_eq!(
+            kinds,
+            [ProbeKind::TcpConnect, ProbeKind::Tls, ProbeKind::Http]
+        );
+        assert_eq!(set.external[1].family, Family::V6);
+        let http = set.timing(ProbeKind::Http, Plane::Pod).unwrap();
+        assert_eq!(
+            http.timeout,
+            Timing::default_of(ProbeKind::Http).timeout,
+            "the kind's own"
+        );
+        assert_eq!(set.timing(ProbeKind::Tls, Plane::Pod), None, "0s is off");
+        let reason = |change: &str, to: &str| {
+            let error = parse(&text.replace(change, to), "a").unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            source.unwrap_or_else(|| error.to_string())
+        };
+        assert!(reason("tcp: 'db", "port: 1, tcp: 'db").contains("port"));
+        assert!(reason("tcp: 'db", "tls: 'x:1', tcp: 'db").contains("write one of tcp"));
+        assert!(reason("db.example.com:5432", "db.example.com").contains("is not host:port"));
+        assert!(reason("kubernetes.default]", "'a..b']").contains("search name"));
+        assert!(reason("10.96.0.20:4862", "10.96.0.20").contains("address"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use meshprobe_daemon::exit::Failure;
 use meshprobe_daemon::logging::LogLevel;
 
 use super::{AggregatorEntry, Config, Settings, WaySetting};
+use crate::external::proxy::ProxyVariables;
 
 /// Where the file is looked for if nobody says where.
 const DEFAULT_FILE: &str = "/etc/meshprobe/prober.yaml";
@@ -101,6 +102,8 @@ pub struct Surroundings {
     pub host_ip: Option<String>,
     /// The host's name.
     pub hostname: String,
+    /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+    pub proxies: ProxyVariables,
 }
 
 impl Surroundings {
@@ -112,6 +115,7 @@ impl Surroundings {
             pod_ips: variable("POD_IPS").or_else(|| variable("POD_IP")),
             host_ip: variable("HOST_IP"),
             hostname: kernel_hostname(),
+            proxies: ProxyVariables::read(variable),
         }
     }
 }
@@ -268,6 +272,7 @@ mod tests {
             pod_ips: Some("10.0.0.9".into()),
             host_ip: Some("192.168.0.1".into()),
             hostname: "c".into(),
+            ..Surroundings::default()
         };
         let config = args.load(&surroundings).unwrap();
         assert_eq!(config.node.as_str(), "a");
@@ -283,6 +288,7 @@ mod tests {
             pod_ips: Some("10.0.0.9".into()),
             host_ip: Some("192.168.0.1".into()),
             hostname: "pod-xyz".into(),
+            ..Surroundings::default()
         };
         let config = args.load(&surroundings).unwrap();
         assert_eq!(config.node.as_str(), "worker-1");

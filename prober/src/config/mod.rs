@@ -16,13 +16,17 @@ use meshprobe_daemon::exit::Failure;
 use meshprobe_daemon::logging::LogConfig;
 use meshprobe_proto::v1;
 
-use crate::assignment::{self, AggregatorAddress};
+use crate::assignment::{self, AggregatorAddress, TargetSet};
+use crate::external::fence::{Fence, MAX_RULES};
+use crate::external::probe::literals_outside;
+use crate::external::trust::Trust;
 use crate::quic::config::DEFAULT_QUIC_PORT;
 use crate::reporter::way::TlsFiles;
 use crate::spool::Way;
 pub use settings::{
-    AggregatorEntry, AggregatorSettings, AssignmentSettings, ListenSettings, NodeSettings,
-    ResponderSettings, Settings, SpoolSettings, TlsSettings, WaySetting,
+    AggregatorEntry, AggregatorSettings, AssignmentSettings, DnsSettings, ExternalSettings,
+    ListenSettings, NodeSettings, ResponderSettings, Settings, SpoolSettings, TlsSettings,
+    WaySetting,
 };
 
 /// Port of the STAMP and of the echo responder.
@@ -36,6 +40,9 @@ pub const DEFAULT_SPOOL_BYTES: usize = 4 << 20;
 
 /// Less would merge the first windows of a small mesh.
 const MIN_SPOOL_BYTES: usize = 64 << 10;
+
+/// What applications ask by.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Labels of a node that are told.
 const MAX_LABELS: usize = 64;
@@ -71,6 +78,10 @@ pub struct Config {
     pub assignment_file: Option<PathBuf>,
     /// Also answer who is not assigned.
     pub open_responder: bool,
+    /// The resolver's configuration.
+    pub resolv_conf: PathBuf,
+    /// Targets outside the mesh.
+    pub external: ExternalSettings,
     /// Memory of the spool.
     pub spool_bytes: usize,
     /// The log.
@@ -147,6 +158,14 @@ impl Config {
         problems.require(spool_bytes >= MIN_SPOOL_BYTES, "spool.limit_bytes", || {
             format!("must be at least {MIN_SPOOL_BYTES}, is {spool_bytes}")
         });
+        for (field, rules) in [
+            ("external.allow", &settings.external.allow),
+            ("external.deny", &settings.external.deny),
+        ] {
+            problems.require(rules.len() <= MAX_RULES, field, || {
+                format!("at most {MAX_RULES} entries are taken")
+            });
+        }
         problems.into_result(path)?;
         Ok(Self {
             node,
@@ -166,6 +185,11 @@ impl Config {
             tls,
             assignment_file: settings.assignment.file,
             open_responder: settings.responder.open,
+            resolv_conf: settings
+                .dns
+                .resolv_conf
+                .unwrap_or_else(|| PathBuf::from(RESOLV_CONF)),
+            external: settings.external,
             spool_bytes,
             log: settings.log,
         })
@@ -173,14 +197,38 @@ impl Config {
 }
 
 impl Config {
-    /// Checks what only other files can tell: the assignment.
+    /// Checks what only other files can tell: the assignment and the authorities.
     pub fn check(&self) -> Result<(), Failure> {
-        match &self.assignment_file {
-            Some(path) => assignment::file::load(path, &self.node)
-                .map(|_| ())
-                .map_err(Failure::config),
-            None => Ok(()),
+        Trust::load(self.external.ca.clone()).map_err(Failure::config)?;
+        self.first_assignment().map(|_| ())
+    }
+
+    /// What the assignment file says, if there is one. A target outside the mesh whose address is outside the fence is
+    /// refused here; where only its name is known, its probes are.
+    pub fn first_assignment(&self) -> Result<Option<TargetSet>, Failure> {
+        let Some(path) = &self.assignment_file else {
+            return Ok(None);
+        };
+        let set = assignment::file::load(path, &self.node).map_err(Failure::config)?;
+        let mut problems = ConfigProblems::new();
+        for problem in literals_outside(&self.fence(), &set.external) {
+            problems.add("external", problem);
         }
+        problems.into_result(path).map_err(Failure::config)?;
+        Ok(Some(set))
+    }
+
+    /// Which addresses outside the mesh may be connected to.
+    pub fn fence(&self) -> Fence {
+        let ports = [self.port, self.admin.port()];
+        let own = self
+            .listen
+            .iter()
+            .flat_map(|ip| ports.map(|port| SocketAddr::new(*ip, port)))
+            .chain([self.admin])
+            .collect();
+        let ExternalSettings { allow, deny, ca: _ } = self.external.clone();
+        Fence::new(allow, deny, own)
     }
 
     /// Does another configuration change what is fixed at the start?
@@ -200,6 +248,8 @@ impl Config {
             tls,
             assignment_file: _,
             open_responder,
+            resolv_conf,
+            external,
             spool_bytes,
             log,
         } = self;
@@ -215,6 +265,8 @@ impl Config {
             || *addresses != next.addresses
             || *tls != next.tls
             || *open_responder != next.open_responder
+            || *resolv_conf != next.resolv_conf
+            || *external != next.external
             || *spool_bytes != next.spool_bytes
             || log.format != next.log.format
     }

@@ -9,6 +9,8 @@ use meshprobe_daemon::config::Spanned;
 use meshprobe_daemon::logging::LogConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::external::fence::Rule;
+
 /// The configuration file. Every key has a default.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,6 +27,10 @@ pub struct Settings {
     pub assignment: AssignmentSettings,
     /// Who is answered.
     pub responder: ResponderSettings,
+    /// How names are looked up.
+    pub dns: DnsSettings,
+    /// Targets outside the mesh.
+    pub external: ExternalSettings,
     /// Reports that are not acknowledged.
     pub spool: SpoolSettings,
     /// The log.
@@ -126,6 +132,26 @@ pub struct AssignmentSettings {
 pub struct ResponderSettings {
     /// Also answer who is not assigned; default false.
     pub open: bool,
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsSettings {
+    /// The resolver's configuration that applications use; default /etc/resolv.conf.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// Targets outside the mesh: what this prober may connect to, whoever assigns it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExternalSettings {
+    /// The only addresses and ports; default: all but this machine's, link-local ones, metadata services and groups.
+    pub allow: Vec<Rule>,
+    /// What is not allowed even so.
+    pub deny: Vec<Rule>,
+    /// Authorities that are trusted beside the public ones, PEM.
+    pub ca: Option<PathBuf>,
 }
 
 /// Reports that are not acknowledged.

@@ -1,30 +1,44 @@
-//! One DNS probe: a connected socket of its own, a random id, one question, no retry.
-//!
-//! The socket is connected, so that a closed port is seen at once (ICMP) and only the server's answers are read; its
-//! port is the kernel's choice, so that each probe takes another flow.
+//! One DNS probe: a socket of its own, a random id, one question, no retry.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::rr::RecordType;
+use meshprobe_core::detail::{Detail, DnsDetail};
 use meshprobe_core::ids::TargetNumber;
 use meshprobe_core::outcome::Outcome;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, UdpSocket};
+use parking_lot::Mutex;
 
-use super::question::{Question, Verdict};
-use crate::path_id::PathId;
+use super::exchange::{Strays, over_tcp, receive, udp_socket};
+use super::question::{Answer, Question};
+use crate::path_id::{PathId, PathTable};
 use crate::plan::{DnsQueryTarget, Plan, Transport};
 use crate::runner::{Context, Finding, Probing};
 use crate::schedule::Cadence;
 use crate::tcp::probe::connect_outcome;
 
-/// The largest answer over UDP that is read; a longer one would have ignored what EDNS says.
-const UDP_OCTETS: usize = 4096;
+/// What all DNS probes share: how many wrong answers each path had.
+#[derive(Debug, Default)]
+pub struct DnsTools {
+    wrong_answers: Mutex<PathTable<u32>>,
+}
+
+impl DnsTools {
+    /// Adds to the count of a path and returns it.
+    fn count(&self, path: PathId, strays: Strays) -> u32 {
+        let mut table = self.wrong_answers.lock();
+        let before = table.get(path).copied().unwrap_or(0);
+        let now = before.saturating_add(strays.0);
+        if now != before {
+            table.insert(path, now);
+        }
+        now
+    }
+}
 
 impl Probing for DnsQueryTarget {
-    type Tools = ();
+    type Tools = DnsTools;
 
     fn path(&self) -> PathId {
         self.path
@@ -46,88 +60,81 @@ impl Probing for DnsQueryTarget {
         plan.dns.clone()
     }
 
-    async fn probe(self, context: Arc<Context>, _tools: Arc<()>, timeout: Duration) -> Finding {
+    async fn probe(
+        self,
+        context: Arc<Context>,
+        tools: Arc<DnsTools>,
+        timeout: Duration,
+    ) -> Finding {
+        let server = self.question.address;
+        let kind = if server.is_ipv4() {
+            RecordType::A
+        } else {
+            RecordType::AAAA
+        };
         // The name was checked with the assignment.
-        let Ok(question) = Question::new(&self.question, rand::random()) else {
+        let Ok(question) = Question::new(&self.question.name, kind, true, rand::random()) else {
             return Outcome::Invalid.into();
         };
-        let server = self.question.address;
+        let local = context.local_for(server.ip());
         let started = context.shared.clock.now();
+        let mut strays = Strays::default();
         let exchange = async {
             match self.transport {
-                Transport::Udp => over_udp(&context, server, &question).await,
-                Transport::Tcp => over_tcp(&context, server, &question).await,
+                Transport::Udp => {
+                    let socket = udp_socket(local, server).await?;
+                    socket.send_to(question.octets(), server).await?;
+                    let questions = std::slice::from_ref(&question);
+                    let (_, answer) = receive(&socket, server, questions, &mut strays).await?;
+                    Ok(Some(answer))
+                }
+                Transport::Tcp => over_tcp(local, server, &question, &mut strays).await,
             }
         };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(Ok(Verdict::Right { truncated })) => {
-                if truncated {
-                    context.shared.metrics.dns_truncated.inc();
-                }
-                Outcome::Reply {
-                    rtt: context.shared.clock.now().saturating_since(started),
-                }
-            }
-            Ok(Ok(Verdict::OtherCode(code))) => Outcome::Rcode(code),
-            Ok(Ok(Verdict::NotOurs)) => Outcome::WrongAnswer,
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Outcome::Reset,
-            Ok(Err(error)) => connect_outcome(&error),
-            Err(_) => Outcome::Timeout,
+        let ended = tokio::time::timeout(timeout, exchange).await;
+        let rtt = context.shared.clock.now().saturating_since(started);
+        let answer = match &ended {
+            Ok(Ok(answer)) => answer.clone(),
+            _ => None,
+        };
+        let metrics = &context.shared.metrics;
+        metrics.dns_wrong_answers.inc_by(strays.0.into());
+        if answer.as_ref().is_some_and(|answer| answer.truncated) {
+            metrics.dns_truncated.inc();
         }
-        .into()
-    }
-}
-
-async fn over_udp(
-    context: &Context,
-    server: SocketAddr,
-    question: &Question,
-) -> io::Result<Verdict> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let local = context.local_for(server.ip()).unwrap_or(any);
-    let socket = UdpSocket::bind((local, 0)).await?;
-    socket.connect(server).await?;
-    socket.send(question.octets()).await?;
-    let mut octets = [0; UDP_OCTETS];
-    loop {
-        let length = socket.recv(&mut octets).await?;
-        match question.judge(&octets[..length]) {
-            // Somebody may be guessing, or it answers an earlier question: the right answer may still come.
-            Verdict::NotOurs => context.shared.metrics.dns_wrong_answers.inc(),
-            verdict => return Ok(verdict),
+        let outcome = match ended {
+            Ok(Ok(Some(answer))) if answer.rcode == self.question.expected_rcode => {
+                Outcome::Reply { rtt }
+            }
+            Ok(Ok(Some(answer))) => Outcome::Rcode(answer.rcode),
+            Ok(Ok(None)) => Outcome::WrongAnswer,
+            Ok(Err(error)) => io_outcome(&error),
+            Err(_) => Outcome::Timeout,
         };
+        Finding::with(outcome, detail(answer, tools.count(self.path, strays)))
     }
 }
 
-async fn over_tcp(
-    context: &Context,
-    server: SocketAddr,
-    question: &Question,
-) -> io::Result<Verdict> {
-    let socket = match server {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+fn detail(answer: Option<Answer>, wrong_answers: u32) -> Detail {
+    let seen = DnsDetail {
+        wrong_answers,
+        ..DnsDetail::default()
     };
-    socket.set_zero_linger()?;
-    socket.set_nodelay(true)?;
-    if let Some(local) = context.local_for(server.ip()) {
-        socket.bind(SocketAddr::new(local, 0))?;
+    Detail::Dns(match answer {
+        Some(answer) => DnsDetail {
+            rcode: Some(answer.rcode),
+            truncated: answer.truncated,
+            answers: answer.records,
+            ..seen
+        },
+        None => seen,
+    })
+}
+
+/// What a failed exchange says about the path.
+pub(super) fn io_outcome(error: &io::Error) -> Outcome {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Outcome::Reset,
+        _ => connect_outcome(error),
     }
-    let mut stream = socket.connect(server).await?;
-    // A question has at most 512 octets.
-    let length = (question.octets().len() as u16).to_be_bytes();
-    stream
-        .write_all(&[&length, question.octets()].concat())
-        .await?;
-    let length = stream.read_u16().await?;
-    let mut octets = vec![0; usize::from(length)];
-    stream.read_exact(&mut octets).await?;
-    let verdict = question.judge(&octets);
-    if verdict == Verdict::NotOurs {
-        context.shared.metrics.dns_wrong_answers.inc();
-    }
-    Ok(verdict)
 }

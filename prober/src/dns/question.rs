@@ -1,34 +1,38 @@
-//! A DNS question and what its answer is worth. Pure.
+//! A DNS question and what comes back for it. Pure.
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use std::net::IpAddr;
 
-use crate::assignment::DnsTarget;
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RData, RecordType};
 
 /// What a sender says that it can take (DNS flag day 2020): beyond it answers are truncated, not fragmented.
-const EDNS_PAYLOAD: u16 = 1232;
+pub const EDNS_PAYLOAD: u16 = 1232;
+
+/// The largest answer over UDP that is read; a longer one would have ignored what EDNS says.
+pub const UDP_OCTETS: usize = 4096;
+
+/// Addresses of one answer that are looked at.
+const MAX_ADDRESSES: usize = 64;
 
 /// A question that was encoded once and is compared with what comes back.
 #[derive(Clone, Debug)]
 pub struct Question {
     id: u16,
     query: Query,
-    expected: ResponseCode,
     octets: Vec<u8>,
 }
 
-/// What a message from the server is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The answer, with the response code that was expected.
-    Right {
-        /// It says that there is more than fits.
-        truncated: bool,
-    },
-    /// The answer, with another response code.
-    OtherCode(u8),
-    /// No answer to this question: another id, another question, or no DNS message at all.
-    NotOurs,
+/// The answer to a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Its response code, with the bits that EDNS adds.
+    pub rcode: u8,
+    /// It says that there is more than fits.
+    pub truncated: bool,
+    /// Records in the answer section.
+    pub records: u16,
+    /// The addresses among them, at the end of whatever chain of aliases.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The name cannot be asked for.
@@ -40,30 +44,26 @@ pub struct QuestionError {
 }
 
 impl Question {
-    /// Asks for the addresses of the target's name, under a random id.
-    pub fn new(target: &DnsTarget, id: u16) -> Result<Self, QuestionError> {
+    /// Asks for records of a fully qualified name, under an id that nobody should guess.
+    pub fn new(name: &str, kind: RecordType, edns: bool, id: u16) -> Result<Self, QuestionError> {
         let failed = |reason: String| QuestionError {
-            name: target.name.clone(),
+            name: name.chars().take(64).collect(),
             reason,
         };
-        let mut name = Name::from_ascii(&target.name).map_err(|error| failed(error.to_string()))?;
-        name.set_fqdn(true);
-        let kind = if target.address.is_ipv4() {
-            RecordType::A
-        } else {
-            RecordType::AAAA
-        };
-        let query = Query::query(name, kind);
+        let mut qualified = Name::from_ascii(name).map_err(|error| failed(error.to_string()))?;
+        qualified.set_fqdn(true);
+        let query = Query::query(qualified, kind);
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(query.clone());
-        let mut edns = Edns::new();
-        edns.set_max_payload(EDNS_PAYLOAD);
-        message.set_edns(edns);
+        if edns {
+            let mut edns = Edns::new();
+            edns.set_max_payload(EDNS_PAYLOAD);
+            message.set_edns(edns);
+        }
         Ok(Self {
             id,
             query,
-            expected: ResponseCode::from(0, target.expected_rcode),
             octets: message
                 .to_vec()
                 .map_err(|error| failed(error.to_string()))?,
@@ -75,39 +75,43 @@ impl Question {
         &self.octets
     }
 
-    /// What a message from the server is.
-    pub fn judge(&self, octets: &[u8]) -> Verdict {
-        let Ok(message) = Message::from_vec(octets) else {
-            return Verdict::NotOurs;
-        };
+    /// The answer to this question; `None`: it answers something else, or is no DNS message at all.
+    pub fn read(&self, octets: &[u8]) -> Option<Answer> {
+        let message = Message::from_vec(octets).ok()?;
         let metadata = &message.metadata;
         let ours = metadata.id == self.id
             && metadata.message_type == MessageType::Response
             && message.queries.first() == Some(&self.query);
         if !ours {
-            return Verdict::NotOurs;
+            return None;
         }
-        if metadata.response_code != self.expected {
-            return Verdict::OtherCode(metadata.response_code.low());
-        }
-        Verdict::Right {
+        let address = |data: &RData| match data {
+            RData::A(a) => Some(IpAddr::V4(a.0)),
+            RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+            _ => None,
+        };
+        let addresses = message.answers.iter().filter_map(|r| address(&r.data));
+        Some(Answer {
+            rcode: u8::try_from(u16::from(metadata.response_code)).unwrap_or(u8::MAX),
             truncated: metadata.truncation,
-        }
+            records: u16::try_from(message.answers.len()).unwrap_or(u16::MAX),
+            addresses: addresses.take(MAX_ADDRESSES).collect(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::op::ResponseCode;
+    use hickory_proto::rr::Record;
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn target(expected_rcode: u8) -> DnsTarget {
-        DnsTarget {
-            server: "vip".into(),
-            address: "10.96.0.10:53".parse().unwrap(),
-            name: "kubernetes.default.svc.cluster.local".into(),
-            expected_rcode,
-            plane: meshprobe_core::path::Plane::Service,
-        }
+    const NAME: &str = "kubernetes.default.svc.cluster.local";
+
+    fn question(id: u16) -> Question {
+        Question::new(NAME, RecordType::A, true, id).unwrap()
     }
 
     fn answer(question: &Question, change: impl FnOnce(&mut Message)) -> Vec<u8> {
@@ -119,44 +123,67 @@ mod tests {
     }
 
     #[test]
-    fn the_expected_answer_is_right_and_another_code_is_told() {
-        let question = Question::new(&target(0), 7).unwrap();
-        let right = answer(&question, |_| {});
-        assert_eq!(question.judge(&right), Verdict::Right { truncated: false });
+    fn an_answer_tells_its_code_its_records_and_whether_it_fitted() {
+        let question = question(7);
+        let full = answer(&question, |m| {
+            let name = Name::from_ascii(NAME).unwrap();
+            let data = RData::from("10.96.0.1".parse::<IpAddr>().unwrap());
+            m.answers.push(Record::from_rdata(name, 5, data));
+        });
+        let full = question.read(&full).unwrap();
+        assert_eq!((full.rcode, full.records), (0, 1));
+        assert_eq!(full.addresses, ["10.96.0.1".parse::<IpAddr>().unwrap()]);
         let servfail = answer(&question, |m| {
             m.metadata.response_code = ResponseCode::ServFail;
         });
-        assert_eq!(question.judge(&servfail), Verdict::OtherCode(2));
+        assert_eq!(question.read(&servfail).unwrap().rcode, 2);
         let cut = answer(&question, |m| m.metadata.truncation = true);
-        assert_eq!(question.judge(&cut), Verdict::Right { truncated: true });
+        assert!(question.read(&cut).unwrap().truncated);
     }
 
     #[test]
-    fn an_absent_name_is_right_when_its_absence_is_expected() {
-        let question = Question::new(&target(3), 7).unwrap();
-        let absent = answer(&question, |m| {
-            m.metadata.response_code = ResponseCode::NXDomain;
-        });
-        assert_eq!(question.judge(&absent), Verdict::Right { truncated: false });
-        let there = answer(&question, |_| {});
-        assert_eq!(question.judge(&there), Verdict::OtherCode(0));
+    fn what_was_not_asked_is_no_answer() {
+        let (seven, eight) = (question(7), question(8));
+        assert_eq!(seven.read(&answer(&eight, |_| {})), None);
+        assert_eq!(seven.read(seven.octets()), None, "a query is no answer");
+        for length in 0..seven.octets().len() {
+            assert_eq!(seven.read(&seven.octets()[..length]), None);
+        }
     }
 
     #[test]
-    fn what_was_not_asked_is_not_ours() {
-        let question = Question::new(&target(0), 7).unwrap();
-        let other = Question::new(&target(0), 8).unwrap();
-        assert_eq!(question.judge(&answer(&other, |_| {})), Verdict::NotOurs);
-        assert_eq!(
-            question.judge(question.octets()),
-            Verdict::NotOurs,
-            "a query is no answer"
-        );
-        for length in 0..question.octets().len() {
-            assert_eq!(
-                question.judge(&question.octets()[..length]),
-                Verdict::NotOurs
-            );
+    fn a_name_that_cannot_be_asked_is_refused() {
+        let long = "a".repeat(64);
+        assert!(Question::new(&long, RecordType::A, false, 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn random_octets_are_no_answer_and_do_no_harm(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(question(7).read(&octets), None);
+        }
+
+        #[test]
+        fn a_mutated_answer_is_read_or_refused_and_stays_small(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let question = question(7);
+            let mut octets = answer(&question, |m| {
+                let name = Name::from_ascii(NAME).unwrap();
+                for last in 0..20 {
+                    let data = RData::from(IpAddr::from([10, 0, 0, last]));
+                    m.answers.push(Record::from_rdata(name.clone(), 5, data));
+                }
+            });
+            for (place, value) in changes {
+                let place = place.index(octets.len());
+                octets[place] = value;
+            }
+            octets.truncate(cut.index(octets.len()) + 1);
+            if let Some(answer) = question.read(&octets) {
+                prop_assert!(answer.addresses.len() <= MAX_ADDRESSES);
+            }
         }
     }
 }

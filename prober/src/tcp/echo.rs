@@ -1,13 +1,19 @@
 //! The TCP responder: returns the first 32 octets of a connection, once, and closes.
 //!
-//! Bounded in connections, in time and in rate. It sends no more than it received and keeps nothing.
+//! Octets that begin with [`NAME_REQUEST`] also ask who answers: the echo is then followed by one octet of length and
+//! the node's name, in the same segment. Who asks for nothing gets the bare echo, and an older responder that does not
+//! know the request echoes it like any other octets.
+//!
+//! Bounded in connections, in time and in rate. It keeps nothing.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use meshprobe_core::ids::NodeName;
 use meshprobe_daemon::shutdown::Shutdown;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tracing::warn;
@@ -15,6 +21,9 @@ use tracing::warn;
 use super::ECHO_OCTETS;
 use crate::budget::TokenBucket;
 use crate::shared::Shared;
+
+/// The beginning of a request for the responder's name. Random octets are the same once in 2⁶⁴ times.
+pub const NAME_REQUEST: [u8; 8] = *b"mp:name\n";
 
 /// Connections at once. A peer's probe takes a round trip.
 const MAX_CONNECTIONS: usize = 256;
@@ -32,16 +41,25 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct EchoResponder {
     listener: TcpListener,
+    /// One octet of length and the name.
+    name: Arc<[u8]>,
     shared: Shared,
     budget: TokenBucket,
     connections: JoinSet<()>,
 }
 
 impl EchoResponder {
-    /// Takes a bound, non-blocking listener. Needs a running runtime.
-    pub fn new(listener: std::net::TcpListener, shared: Shared) -> io::Result<Self> {
+    /// Takes a bound, non-blocking listener; `node` is the name to tell. Needs a running runtime.
+    pub fn new(
+        listener: std::net::TcpListener,
+        node: &NodeName,
+        shared: Shared,
+    ) -> io::Result<Self> {
+        // A node name has at most 253 octets.
+        let name = node.as_str().as_bytes();
         Ok(Self {
             listener: TcpListener::from_std(listener)?,
+            name: [&[name.len() as u8], name].concat().into(),
             shared,
             budget: TokenBucket::new(PER_SECOND, PER_SECOND / 2),
             connections: JoinSet::new(),
@@ -77,9 +95,10 @@ impl EchoResponder {
             self.shared.metrics.echo_refused.inc();
             return;
         }
-        let metrics = std::sync::Arc::clone(&self.shared.metrics);
+        let metrics = Arc::clone(&self.shared.metrics);
+        let name = Arc::clone(&self.name);
         self.connections.spawn(async move {
-            match tokio::time::timeout(TIME_LIMIT, echo(stream)).await {
+            match tokio::time::timeout(TIME_LIMIT, echo(stream, &name)).await {
                 Ok(Ok(Echoed::All)) => metrics.echo_answers.inc(),
                 // A peer that only connects and resets has its answer.
                 Ok(Ok(Echoed::Nothing)) => 0,
@@ -94,9 +113,16 @@ enum Echoed {
     Nothing,
 }
 
-async fn echo(mut stream: TcpStream) -> io::Result<Echoed> {
-    let mut octets = [0; ECHO_OCTETS];
+async fn echo(mut stream: TcpStream, name: &[u8]) -> io::Result<Echoed> {
     stream.set_nodelay(true)?;
+    answer(&mut stream, name).await
+}
+
+async fn answer(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    name: &[u8],
+) -> io::Result<Echoed> {
+    let mut octets = [0; ECHO_OCTETS];
     match stream.read_exact(&mut octets).await {
         Ok(_) => {}
         Err(error)
@@ -109,11 +135,58 @@ async fn echo(mut stream: TcpStream) -> io::Result<Echoed> {
         }
         Err(error) => return Err(error),
     }
-    stream.write_all(&octets).await?;
+    let name = if octets.starts_with(&NAME_REQUEST) {
+        name
+    } else {
+        &[]
+    };
+    stream.write_all(&[&octets, name].concat()).await?;
     // The asker closes, by a reset: then no TIME_WAIT is left on this side.
     match stream.read(&mut octets[..1]).await {
         Ok(_) => Ok(Echoed::All),
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Echoed::All),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Everything that is answered to `octets`.
+    async fn answered(octets: &[u8]) -> Vec<u8> {
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        near.write_all(octets).await.unwrap();
+        near.shutdown().await.unwrap();
+        drop(answer(&mut far, b"\x03db1").await);
+        drop(far);
+        let mut all = Vec::new();
+        near.read_to_end(&mut all).await.unwrap();
+        all
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_the_name_gets_it_after_the_echo() {
+        let mut request = [7; ECHO_OCTETS];
+        assert_eq!(answered(&request).await, request);
+        request[..NAME_REQUEST.len()].copy_from_slice(&NAME_REQUEST);
+        let expected = [&request[..], b"\x03db1"].concat();
+        assert_eq!(answered(&request).await, expected);
+        let half = answered(&request[..31]).await;
+        assert!(half.is_empty(), "half a request is none");
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_gets_more_than_the_echo_and_a_name(
+            octets in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let answer = runtime.block_on(answered(&octets));
+            prop_assert!(answer.is_empty() || answer.starts_with(&octets[..ECHO_OCTETS]));
+            prop_assert!(answer.len() <= ECHO_OCTETS + 1 + 3);
+        }
     }
 }

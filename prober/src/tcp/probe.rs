@@ -51,7 +51,10 @@ impl Probing for TcpTarget {
     async fn probe(self, context: Arc<Context>, _tools: Arc<()>, timeout: Duration) -> Finding {
         let attempt = async {
             match self.expectation {
-                Expectation::Echo => echo(&context, self.address).await,
+                Expectation::Echo => match echo(&context, self.address, &rand::random()).await {
+                    Echoed::All { rtt, stream: _ } => Outcome::Reply { rtt },
+                    Echoed::Failed(outcome) => outcome,
+                },
                 Expectation::Contact => contact(&context, self.address).await,
             }
         };
@@ -62,29 +65,45 @@ impl Probing for TcpTarget {
     }
 }
 
+/// How an echo ended.
+pub(crate) enum Echoed {
+    /// The same octets came back.
+    All {
+        /// Of the connect.
+        rtt: Duration,
+        /// Still open; closed by reset when dropped.
+        stream: TcpStream,
+    },
+    /// Something else happened.
+    Failed(Outcome),
+}
+
 /// Connects and expects its octets back.
-async fn echo(context: &Context, address: SocketAddr) -> Outcome {
+pub(crate) async fn echo(
+    context: &Context,
+    address: SocketAddr,
+    sent: &[u8; ECHO_OCTETS],
+) -> Echoed {
     let started = context.shared.clock.now();
     let mut stream = match connect(context, address).await {
         Ok(stream) => stream,
-        Err(error) => return connect_outcome(&error),
+        Err(error) => return Echoed::Failed(connect_outcome(&error)),
     };
     let rtt = connect_time(context, &stream, started);
-    let sent: [u8; ECHO_OCTETS] = rand::random();
     let mut received = [0; ECHO_OCTETS];
     let exchange = async {
-        stream.write_all(&sent).await?;
+        stream.write_all(sent).await?;
         stream.read_exact(&mut received).await
     };
     match exchange.await {
-        Ok(_) if received == sent => Outcome::Reply { rtt },
-        Ok(_) => Outcome::WrongAnswer,
-        Err(error) => match error.kind() {
+        Ok(_) if received == *sent => Echoed::All { rtt, stream },
+        Ok(_) => Echoed::Failed(Outcome::WrongAnswer),
+        Err(error) => Echoed::Failed(match error.kind() {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::UnexpectedEof => Outcome::Reset,
             _ => connect_outcome(&error),
-        },
+        }),
     }
 }
 
