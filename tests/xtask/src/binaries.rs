@@ -51,6 +51,13 @@ impl Program {
         purpose: Purpose::Build,
     };
 
+    pub(crate) const FUZZ: Self = Self {
+        name: "meshprobe-fuzz",
+        arguments: &[],
+        builds: &["meshprobe-tests"],
+        purpose: Purpose::Build,
+    };
+
     pub(crate) const BENCH: Self = Self {
         name: "meshprobe-bench",
         purpose: Purpose::Bench,

@@ -56,6 +56,9 @@ enum Command {
     /// Build and run a benchmark; `list` names them
     #[command(disable_help_flag = true)]
     Bench(Rest),
+    /// Build and run the fuzz targets; `list` names them
+    #[command(disable_help_flag = true)]
+    Fuzz(Rest),
 }
 
 #[derive(clap::Args)]
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Scenario(rest) => binaries::run(&Program::SCENARIO, &rest.arguments),
         Command::Sim(rest) => binaries::run(&Program::SIM, &rest.arguments),
         Command::Bench(rest) => binaries::run(&Program::BENCH, &rest.arguments),
+        Command::Fuzz(rest) => binaries::run(&Program::FUZZ, &rest.arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
