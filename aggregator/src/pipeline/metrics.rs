@@ -133,7 +133,6 @@ impl PipelineMetrics {
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    #[cfg(test)]
     pub(crate) fn reports(&self, result: &'static str) -> u64 {
         self.reports.get_or_create(&Outcome { result }).get()
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use meshprobe_aggregator::incident::{IncidentChange, Transition};
 use meshprobe_aggregator::membership::Announcement;
 use meshprobe_aggregator::pipeline::{MeshByHand, Now, PipelineConfig, now_by_hand};
+use meshprobe_aggregator::plan::Pace;
 use meshprobe_core::dark::Pattern;
+use meshprobe_core::path::ProbeKind;
 use meshprobe_core::time::Moment;
 
 /// What differs from the default configuration.
@@ -13,6 +15,8 @@ use meshprobe_core::time::Moment;
 pub(crate) struct Settings {
     /// How long a quorum must stand before a node is dark.
     pub(crate) dark_hold: Option<Duration>,
+    /// Time between two STAMP probes of one path.
+    pub(crate) udp_interval: Option<Duration>,
 }
 
 /// Something that people are told.
@@ -49,6 +53,14 @@ impl Aggregator {
         if let Some(hold) = settings.dark_hold {
             config.judge.dark.dark_hold = hold;
         }
+        if let Some(interval) = settings.udp_interval {
+            config.plan.udp_pace = Pace::Configured;
+            for schedule in &mut config.plan.schedules {
+                if schedule.kind == ProbeKind::Udp {
+                    schedule.interval = interval;
+                }
+            }
+        }
         let origin = jiff::Timestamp::from_nanosecond(origin_unix_nanos.into())
             .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let mesh = match MeshByHand::new(config, now_by_hand(now, origin)) {
@@ -65,6 +77,12 @@ impl Aggregator {
     /// The aggregator's two clocks.
     pub(crate) fn clocks(&self, now: Moment) -> Now {
         now_by_hand(now, self.origin)
+    }
+
+    /// Steps the wall clock.
+    pub(crate) fn step_clock(&mut self, nanos: i64) {
+        let step = jiff::SignedDuration::from_nanos(nanos);
+        self.origin = self.origin.saturating_add(step).unwrap_or(self.origin);
     }
 
     /// Makes a node known before its prober calls, so that the first assignment is the final one.

@@ -4,6 +4,7 @@
 //! seconds, every run can be repeated by its seed, and cuts come at moments that nobody chose.
 //!
 //! - `dark`: hours of uniform loss, and nothing may be declared ([`experiment::DarkArguments`]);
+//! - `clock-step`: wall clocks jump, and nothing may follow from it ([`experiment::ClockStepArguments`]);
 //! - `cuts`: nodes are cut, and each is found in time ([`experiment::CutsArguments`]).
 //!
 //! What is simulated is the network, the kernel's part of TCP, and the passing of time. What decides is the code of the
@@ -26,6 +27,7 @@ mod slots;
 mod statistics;
 mod stream;
 mod trace;
+mod wall;
 
 pub use aggregator::Announced;
 pub use trace::Trace;

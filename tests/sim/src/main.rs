@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use meshprobe_sim::experiment::{CutsArguments, DarkArguments, Outcome};
+use meshprobe_sim::experiment::{ClockStepArguments, CutsArguments, DarkArguments, Outcome};
 
 /// What a simulation found that must not be.
 const EXIT_FAILED: u8 = 2;
@@ -14,12 +14,14 @@ const EXIT_FAILED: u8 = 2;
 enum Arguments {
     Dark(DarkArguments),
     Cuts(CutsArguments),
+    ClockStep(ClockStepArguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse() {
         Arguments::Dark(arguments) => finish("dark", &arguments.run()),
         Arguments::Cuts(arguments) => finish("cuts", &arguments.run()),
+        Arguments::ClockStep(arguments) => finish("clock-step", &arguments.run()),
     }
 }
 

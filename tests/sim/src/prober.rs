@@ -22,6 +22,7 @@ use meshprobe_prober::udp::slot::SLOT;
 use crate::calm::Calm;
 use crate::dice::Subject;
 use crate::slots::Slots;
+use crate::wall::WallClock;
 
 /// Memory that the spool may take.
 const SPOOL_OCTETS: usize = 4 << 20;
@@ -62,10 +63,20 @@ pub(crate) struct ProbedPath {
 /// What arrives at the sender's sockets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Incoming {
-    Reply(Arrival),
+    Reply(Reply),
     Error(Failure),
     /// The answer to a probe that was not simulated.
     Known(Sample),
+}
+
+/// A reply; what the stamps in it say is known when both ends have looked at their clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reply {
+    pub(crate) arrival: Arrival,
+    pub(crate) responder: usize,
+    /// When the probe arrived at the responder, and when it was answered.
+    pub(crate) received_at: Moment,
+    pub(crate) answered_at: Moment,
 }
 
 /// See the module.
@@ -103,8 +114,9 @@ pub(crate) struct Prober {
     pub(crate) tcp_at: Option<Moment>,
     pub(crate) flush_at: Option<Moment>,
     pub(crate) transmit_at: Option<Moment>,
-    /// Wall clock at the origin of moments, nanoseconds since the Unix epoch.
+    /// The wall clock at the origin of moments when the prober started, nanoseconds since the Unix epoch.
     origin_unix_nanos: i64,
+    pub(crate) wall: WallClock,
     slot_offset: Duration,
     subject: Subject,
     /// Spreads the ends of regular windows.
@@ -147,6 +159,7 @@ impl Prober {
             flush_at: None,
             transmit_at: None,
             origin_unix_nanos,
+            wall: WallClock::new(origin_unix_nanos),
             slot_offset,
             subject,
             spread: node as u16,
@@ -253,7 +266,7 @@ impl Prober {
 
     /// The wall clock, nanoseconds since the Unix epoch.
     pub(crate) fn unix_nanos(&self, at: Moment) -> i64 {
-        self.origin_unix_nanos + at.as_nanos() as i64
+        self.wall.unix_nanos(at)
     }
 
     /// T1 of a probe that leaves now, unlike any other's.

@@ -39,6 +39,8 @@ pub(crate) enum Happening {
     StreamClosed { node: usize, way: Way },
     /// A fault began or ended.
     Fault { fault: Fault, on: bool },
+    /// A wall clock was stepped.
+    ClockStep { node: usize, nanos: i64 },
     /// A prober was started or stopped.
     Prober { node: usize, running: bool },
     /// People were told something.
@@ -61,14 +63,15 @@ impl Trace {
         self.0.push_back((at, happening));
     }
 
-    /// The lines about these nodes (or about all, if there are none) from one moment to another, at most `limit`.
+    /// The last `limit` lines about these nodes (or about all, if there are none) from one moment to another.
     pub fn about(&self, nodes: &[usize], from: Moment, to: Moment, limit: usize) -> String {
         let concerns = |happening: &Happening| {
             nodes.is_empty() || nodes.iter().any(|node| happening.concerns(*node))
         };
-        let lines: Vec<String> = self
+        let mut lines: Vec<String> = self
             .0
             .iter()
+            .rev()
             .filter(|(at, happening)| (from..=to).contains(at) && concerns(happening))
             .take(limit)
             .map(|(at, happening)| {
@@ -76,6 +79,7 @@ impl Trace {
                 format!("  {seconds:>13.4} s  {happening}")
             })
             .collect();
+        lines.reverse();
         lines.join("\n")
     }
 }
@@ -88,6 +92,7 @@ impl Happening {
             Self::Report { node, failing, .. } => *node == about || *failing > 0,
             Self::StreamOpened { node, .. }
             | Self::StreamClosed { node, .. }
+            | Self::ClockStep { node, .. }
             | Self::Prober { node, .. } => *node == about,
             Self::Fault { .. } | Self::Told(_) => true,
         }
@@ -133,6 +138,9 @@ impl fmt::Display for Happening {
             Self::StreamClosed { node, way } => write!(f, "{}: stream closed ({way})", name(node)),
             Self::Fault { fault, on: true } => write!(f, "FAULT {fault:?}"),
             Self::Fault { fault, on: false } => write!(f, "HEALED {fault:?}"),
+            Self::ClockStep { node, nanos } => {
+                write!(f, "{}: wall clock stepped by {nanos} ns", name(node))
+            }
             Self::Prober { node, running } => {
                 write!(
                     f,

@@ -1,7 +1,7 @@
 //! The promises, in small: what `cargo xtask sim` tries for hours is tried here for minutes.
 
 use clap::Parser as _;
-use meshprobe_sim::experiment::{CutsArguments, DarkArguments, Outcome as _};
+use meshprobe_sim::experiment::{ClockStepArguments, CutsArguments, DarkArguments, Outcome as _};
 
 fn dark(arguments: &str) -> bool {
     DarkArguments::parse_from(format!("dark --jobs 1 {arguments}").split(' '))
@@ -36,4 +36,16 @@ fn every_cut_is_found_and_nothing_else_is_told() {
 #[test]
 fn cuts_are_found_under_light_loss_too() {
     assert!(cuts("--nodes 6 --cuts 2 --loss 0.1 --seed 5"));
+}
+
+#[test]
+fn nothing_follows_from_a_wall_clock_that_jumps() {
+    for nodes in [3, 6] {
+        let arguments = format!("clock-step --steps 24 --nodes {nodes} --seed {nodes}");
+        assert!(
+            ClockStepArguments::parse_from(arguments.split(' '))
+                .run()
+                .passed()
+        );
+    }
 }

@@ -12,6 +12,7 @@ fn spec(seed: u64) -> Spec {
         seed,
         dark_hold: None,
         aggregator_on: None,
+        udp_interval: None,
     }
 }
 

@@ -160,6 +160,11 @@ impl MeshByHand {
         self.mesh.judge.accusations()
     }
 
+    /// How many reports ended so: `taken`, `late`, `duplicate` or `rejected`.
+    pub fn count_reports(&self, result: &'static str) -> u64 {
+        self.mesh.metrics.reports(result)
+    }
+
     /// Is there anything to store?
     pub fn has_batch(&self) -> bool {
         self.mesh.has_batch()

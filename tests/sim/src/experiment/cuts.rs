@@ -30,6 +30,9 @@ pub struct CutsArguments {
     /// Percent of the packets that are lost besides
     #[arg(long, default_value_t = 0.0)]
     loss: f64,
+    /// Time between two STAMP probes of one path, milliseconds; default: as planned for the size of the mesh
+    #[arg(long)]
+    udp_interval: Option<u64>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -135,6 +138,7 @@ impl CutsArguments {
             seed: self.seed,
             dark_hold: Some(hold),
             aggregator_on,
+            udp_interval: self.udp_interval.map(Duration::from_millis),
         });
         mesh.run_for(WARM);
         Series {

@@ -52,6 +52,9 @@ pub struct DarkArguments {
     /// How long a quorum must stand before a node is dark, milliseconds
     #[arg(long, default_value_t = 1_000)]
     hold: u64,
+    /// Time between two STAMP probes of one path, milliseconds; default: as planned for the size of the mesh
+    #[arg(long)]
+    udp_interval: Option<u64>,
     #[arg(long, default_value_t = 2)]
     zones: usize,
     #[arg(long, default_value_t = 1)]
@@ -194,6 +197,7 @@ impl DarkArguments {
             seed: self.seed,
             dark_hold: Some(Duration::from_millis(self.hold)),
             aggregator_on: None,
+            udp_interval: self.udp_interval.map(Duration::from_millis),
         });
         mesh.run_for(WARM);
         let begun = mesh.now();

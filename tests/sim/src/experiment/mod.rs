@@ -1,9 +1,11 @@
 //! What is tried in virtual time.
 
+mod clock_step;
 mod cuts;
 mod dark;
 mod trial;
 
+pub use clock_step::{ClockStepArguments, ClockStepReport};
 pub use cuts::{CutsArguments, CutsReport};
 pub use dark::{DarkArguments, DarkReport};
 

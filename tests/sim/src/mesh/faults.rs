@@ -67,7 +67,7 @@ impl Mesh {
     }
 
     /// From now on every probe from and to a node is simulated.
-    fn wake_node(&mut self, node: usize) {
+    pub(super) fn wake_node(&mut self, node: usize) {
         for peer in 0..self.nodes() {
             for (from, to) in [(node, peer), (peer, node)] {
                 for slot in self.slots(from, to).iter() {

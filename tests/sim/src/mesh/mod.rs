@@ -7,6 +7,7 @@
 //! | `calming` | stretches without an event are skipped |
 //! | `reporting` | windows are closed, reports travel, questions come back |
 //! | `keepalive` | silent streams are noticed and given up |
+//! | `clocks` | wall clocks are stepped |
 //! | `faults` | links are cut and repaired, probers stop and start |
 //!
 //! All decisions are the products' own: what a probe's end means, when to look closer and when to report is decided by
@@ -14,6 +15,7 @@
 //! aggregator's judge. This module only moves their words to each other.
 
 mod calming;
+mod clocks;
 mod faults;
 mod keepalive;
 mod probing;
@@ -37,6 +39,7 @@ use crate::prober::Prober;
 use crate::stream::{Side, Stream};
 use crate::trace::{Happening, Trace};
 
+pub use clocks::SeenReport;
 pub use faults::Fault;
 pub(crate) use reporting::StreamEnd;
 pub use tally::Tally;
@@ -72,6 +75,8 @@ pub struct Spec {
     pub dark_hold: Option<Duration>,
     /// The node that the aggregator runs on; `None`: it has a link of its own.
     pub aggregator_on: Option<usize>,
+    /// Time between two STAMP probes of one path; `None`: as planned by default.
+    pub udp_interval: Option<Duration>,
 }
 
 /// What happens.
@@ -134,6 +139,8 @@ pub struct Mesh {
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
     pub(crate) is_skipping: bool,
+    /// Reports, for whoever watches them.
+    reports: Option<Vec<SeenReport>>,
     /// Kept for its room.
     samples: Vec<Sample>,
     events: u64,
@@ -149,6 +156,7 @@ impl Mesh {
         let network = Network::new(zones, spec.loss, spec.aggregator_on);
         let settings = Settings {
             dark_hold: spec.dark_hold,
+            udp_interval: spec.udp_interval,
         };
         let mut mesh = Self {
             now: START,
@@ -167,6 +175,7 @@ impl Mesh {
             trace: Trace::new(),
             tally: Tally::default(),
             is_skipping: true,
+            reports: None,
             samples: Vec::new(),
             events: 0,
             zones: spec.zones,

@@ -12,7 +12,7 @@ use meshprobe_prober::udp::sender::{Arrival, Departure, Failure, Heard, Probe};
 use super::{Event, Mesh};
 use crate::dice::Dice;
 use crate::network::End;
-use crate::prober::{Incoming, Means, NEVER};
+use crate::prober::{Incoming, Means, NEVER, Reply};
 use crate::slots::Slots;
 use crate::trace::Happening;
 
@@ -41,25 +41,29 @@ impl Mesh {
             return;
         }
         let mut samples = std::mem::take(&mut self.samples);
-        let prober = &mut self.probers[node];
-        let sender = &mut prober.sender;
-        prober.inbox.retain(|(at, incoming)| {
+        let mut inbox = std::mem::take(&mut self.probers[node].inbox);
+        inbox.retain(|(at, incoming)| {
             if *at > now {
                 return true;
             }
             match incoming {
-                Incoming::Reply(arrival) => {
-                    let arrival = Arrival { now, ..*arrival };
+                Incoming::Reply(reply) => {
+                    let arrival = self.read_stamps(node, reply, *at);
+                    let sender = &mut self.probers[node].sender;
                     if let Heard::Sample { sample, .. } = sender.handle_arrival(&arrival) {
                         samples.push(sample);
                     }
                 }
-                Incoming::Error(failure) => samples.extend(sender.handle_failure(failure)),
+                Incoming::Error(failure) => {
+                    samples.extend(self.probers[node].sender.handle_failure(failure));
+                }
                 Incoming::Known(sample) => samples.push(*sample),
             }
             false
         });
-        while let Some(sample) = sender.poll_expired(now) {
+        let prober = &mut self.probers[node];
+        prober.inbox = inbox;
+        while let Some(sample) = prober.sender.poll_expired(now) {
             samples.push(sample);
         }
         // Whoever answered may fall asleep, but not before the turns of this slot have been taken.
@@ -76,6 +80,18 @@ impl Mesh {
         let prober = &self.probers[node];
         if let Some(first) = prober.inbox.iter().map(|(at, _)| *at).min() {
             self.plan_step_at(node, prober.slot_of(first));
+        }
+    }
+
+    /// What a reply says that arrived at `at`, looked at now.
+    fn read_stamps(&self, node: usize, reply: &Reply, at: Moment) -> Arrival {
+        let responder = &self.probers[reply.responder].wall;
+        Arrival {
+            turnaround_nanos: responder.turnaround(reply.received_at, reply.answered_at),
+            unix_nanos: self.probers[node].unix_nanos(at),
+            now: self.now,
+            epoch: self.probers[node].wall.epoch(self.now),
+            ..reply.arrival
         }
     }
 
@@ -160,7 +176,7 @@ impl Mesh {
             stamp,
             unix_nanos: prober.unix_nanos(now),
             at: now,
-            epoch: 0,
+            epoch: prober.wall.epoch(now),
             preempted: false,
             port: 0,
         };
@@ -208,20 +224,24 @@ impl Mesh {
         if !is_answered {
             return;
         }
-        let turnaround = answered_at.saturating_since(self.now + trip.out);
         let arrived_at = answered_at + trip.back;
-        let arrival = Arrival {
-            source: probe.destination,
-            sequence: probe.sequence,
-            stamp,
-            turnaround_nanos: Some(turnaround.as_nanos() as i64),
-            unix_nanos: self.probers[node].unix_nanos(arrived_at),
-            now: arrived_at,
-            epoch: 0,
-            ttl: None,
-            responder: None,
+        let reply = Reply {
+            arrival: Arrival {
+                source: probe.destination,
+                sequence: probe.sequence,
+                stamp,
+                turnaround_nanos: None,
+                unix_nanos: 0,
+                now: arrived_at,
+                epoch: 0,
+                ttl: None,
+                responder: None,
+            },
+            responder: peer,
+            received_at: self.now + trip.out,
+            answered_at,
         };
-        self.deliver(node, arrived_at, Incoming::Reply(arrival));
+        self.deliver(node, arrived_at, Incoming::Reply(reply));
     }
 
     /// What the dice say of a probe.

@@ -367,6 +367,10 @@ impl Mesh {
                     },
                 );
                 self.tally.reports += 1;
+                self.see(node, &report);
+                let Some(admitted) = &self.streams[node][way as usize].admitted else {
+                    return;
+                };
                 self.aggregator
                     .mesh
                     .handle_report(admitted, &report, self.now);
