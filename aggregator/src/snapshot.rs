@@ -16,9 +16,10 @@ use meshprobe_core::dark::NodeState;
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::outcome::OutcomeClass;
-use meshprobe_core::path::Layer;
+use meshprobe_core::path::{Layer, Plane};
 use meshprobe_core::rtt::Rtt;
 use meshprobe_core::verdict::Verdict;
+use meshprobe_proto::v1;
 
 use crate::membership::{NodeAddress, WayHome};
 
@@ -184,9 +185,9 @@ pub struct LayerCensus {
 /// One end of the paths of a layer: a row's or a column's heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathEnd {
-    /// Name of the node, or of the DNS target as `server/name`.
+    /// Name of the node, or of the target as people call it (DNS: `server/name`).
     pub name: String,
-    /// Zone of the node; empty if unknown and for DNS targets.
+    /// Zone of the node; empty if unknown and for targets that are no nodes.
     pub zone: String,
 }
 
@@ -204,7 +205,7 @@ pub struct LayerSnapshot {
     pub version: u64,
     /// The rows: nodes by name.
     pub sources: Arc<[PathEnd]>,
-    /// The columns: nodes by name, or DNS targets.
+    /// The columns: nodes by name, or the layer's targets.
     pub targets: Arc<[PathEnd]>,
     /// Number of the [`Verdict`].
     pub verdicts: Bytes,
@@ -221,6 +222,50 @@ pub struct PathCells {
     pub forward: Vec<CellDetail>,
     /// Target to source.
     pub reverse: Vec<CellDetail>,
+    /// The newest trace of each layer, source to target.
+    pub forward_traces: Vec<Traced>,
+    /// Target to source.
+    pub reverse_traces: Vec<Traced>,
+}
+
+/// What the newest probe of a path found beside its outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The finding, checked when it arrived.
+    pub detail: v1::Detail,
+    /// End of the window that it was reported in.
+    pub at: Timestamp,
+}
+
+/// Where the packets of a path ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traced {
+    /// The hops, checked when they arrived.
+    pub route: v1::TraceRoute,
+    /// When it was taken.
+    pub at: Timestamp,
+}
+
+/// One node with what its probers say of themselves and their host.
+#[derive(Clone, Debug)]
+pub struct NodeDetail {
+    /// The node.
+    pub row: NodeRow,
+    /// Its probers, by plane.
+    pub probers: Vec<ProberDetail>,
+}
+
+/// One prober.
+#[derive(Clone, Debug)]
+pub struct ProberDetail {
+    /// Where it runs.
+    pub plane: Plane,
+    /// When its newest report arrived; `None`: never since this aggregator started.
+    pub last_report_at: Option<Timestamp>,
+    /// What it said of itself in that report.
+    pub self_health: Option<v1::SelfHealth>,
+    /// What it said of its host, and when that arrived.
+    pub facts: Option<(Arc<v1::HostFacts>, Timestamp)>,
 }
 
 /// One path in one layer.
@@ -254,4 +299,6 @@ pub struct CellDetail {
     pub loss_lower: f64,
     /// Upper Wilson 95 % bound of the loss in the fast window.
     pub loss_upper: f64,
+    /// What its newest probe found beside its outcome; `None`: nothing worth a word.
+    pub found: Option<Found>,
 }

@@ -1,7 +1,7 @@
 //! The state of one path in the matrix: 40 octets, from which its verdict follows.
 //!
-//! A cell takes one [`Summary`] after the other and keeps just what the rules of DETECTION.md §1 need: two slots of ten
-//! seconds for the fast window, the row of losses at its end, a CUSUM for small loss, baselines for slowness.
+//! A cell takes one [`Summary`] after the other and keeps just what the rules of DETECTION.md §1 need: two slots of the
+//! length of the fast window (ten seconds; longer for kinds that are sent rarely), the row of losses at its end, a CUSUM for small loss, baselines for slowness.
 //! It has no clock; `now` is a [`Moment`], kept as tenths of a second since the driver's origin.
 
 use crate::outcome::OutcomeClass;
@@ -10,8 +10,6 @@ use crate::time::Moment;
 use crate::verdict::{CUSUM_LOSS, CUSUM_SUCCESS, Thresholds, Verdict, wilson_bounds};
 use crate::window::Summary;
 
-/// Length of a slot of the fast window in tenths of a second.
-const SLOT: u32 = 100;
 /// Octaves of 1/8 that make a factor of three: log2(3) × 8, in 1/256 steps.
 const THREE_TIMES: u32 = 3_246;
 /// Octaves of 1/8 that make a factor of five, in 1/256 steps.
@@ -129,7 +127,7 @@ impl PathCell {
         if outage_over {
             self.start_over();
         }
-        self.turn_slots(now);
+        self.turn_slots(now, slot(thresholds));
         self.updated = now + 1;
         if summary.sent > 0 {
             self.count(summary, outage_over, thresholds);
@@ -144,9 +142,9 @@ impl PathCell {
 
     /// Takes the number of probes that the target received of this path's source in a window.
     #[inline]
-    pub fn apply_received(&mut self, received: u32, now: Moment) {
+    pub fn apply_received(&mut self, received: u32, now: Moment, thresholds: &Thresholds) {
         let now = tenths(now);
-        self.turn_slots(now);
+        self.turn_slots(now, slot(thresholds));
         self.received_updated = now + 1;
         self.received[0] = add(self.received[0], received);
     }
@@ -162,23 +160,32 @@ impl PathCell {
     }
 
     /// The counts of the fast window at `now`.
-    pub fn fast_window(&self, now: Moment) -> FastWindow {
+    pub fn fast_window(&self, now: Moment, thresholds: &Thresholds) -> FastWindow {
+        let slot = slot(thresholds);
         let mut turned = *self;
-        turned.turn_slots(tenths(now));
-        let (sent, lost) = turned.weighted(tenths(now));
+        turned.turn_slots(tenths(now), slot);
+        let (sent, lost) = turned.weighted(tenths(now), slot);
         let (loss_lower, loss_upper) = wilson_bounds(lost, sent);
         let received_fresh = self.received_updated > 0
-            && tenths(now).saturating_sub(self.received_updated - 1) < 2 * SLOT;
+            && tenths(now).saturating_sub(self.received_updated - 1) < 2 * slot;
         FastWindow {
             sent,
             lost,
             received: received_fresh.then(|| {
-                let rest = SLOT - tenths(now) % SLOT;
-                u32::from(turned.received[0]) + u32::from(turned.received[1]) * rest / SLOT
+                let rest = slot - tenths(now) % slot;
+                u32::from(turned.received[0]) + u32::from(turned.received[1]) * rest / slot
             }),
             loss_lower,
             loss_upper,
         }
+    }
+
+    /// The fast window has another length from now on: what was counted in the old one is over.
+    pub fn restart_window(&mut self) {
+        self.slot = 0;
+        self.sent = [0; 2];
+        self.lost = [0; 2];
+        self.received = [0; 2];
     }
 
     /// Losses in a row at the end of the newest window.
@@ -237,8 +244,8 @@ impl PathCell {
         self.flags |= RECOVERING;
     }
 
-    fn turn_slots(&mut self, now: u32) {
-        let slot = now / SLOT;
+    fn turn_slots(&mut self, now: u32, slot: u32) {
+        let slot = now / slot;
         if slot <= self.slot {
             return;
         }
@@ -337,10 +344,10 @@ impl PathCell {
         factor && nanos(self.rtt_max) > TAIL_FLOOR_NANOS
     }
 
-    /// Valid and lost probes of the last ten seconds: the current slot, and of the one before what still counts.
-    fn weighted(&self, now: u32) -> (u32, u32) {
-        let rest = SLOT - now % SLOT;
-        let weigh = |c: [u16; 2]| u32::from(c[0]) + (u32::from(c[1]) * rest).div_ceil(SLOT);
+    /// Valid and lost probes of the fast window: the current slot, and of the one before what still counts.
+    fn weighted(&self, now: u32, slot: u32) -> (u32, u32) {
+        let rest = slot - now % slot;
+        let weigh = |c: [u16; 2]| u32::from(c[0]) + (u32::from(c[1]) * rest).div_ceil(slot);
         (weigh(self.sent), weigh(self.lost))
     }
 
@@ -351,7 +358,7 @@ impl PathCell {
         if self.consecutive_losses > 0 {
             return Verdict::Suspect;
         }
-        let (sent, lost) = self.weighted(now);
+        let (sent, lost) = self.weighted(now, slot(thresholds));
         if sent < thresholds.min_samples {
             return if self.flags & RECOVERING == 0 {
                 Verdict::NoData
@@ -372,6 +379,11 @@ impl PathCell {
         }
         Verdict::Healthy
     }
+}
+
+/// Length of a slot of the fast window in tenths of a second.
+fn slot(thresholds: &Thresholds) -> u32 {
+    u32::from(thresholds.window_seconds.max(1)) * 10
 }
 
 fn tenths(now: Moment) -> u32 {

@@ -102,20 +102,41 @@ pub struct Thresholds {
     pub down_after: u8,
     /// CUSUM alarm level.
     pub cusum_alarm: f32,
-    /// A last report older than this is no data, seconds: 2.5 report intervals.
+    /// A last report older than this is no data, seconds: 2.5 report intervals, or probe intervals if those are longer.
     pub stale_after_seconds: f32,
+    /// Length of the fast window, seconds: long enough for a few probes of a slow kind.
+    pub window_seconds: u16,
 }
+
+/// Fast window of a kind that is sent several times in it, seconds.
+const WINDOW_SECONDS: u16 = 10;
+/// Probes of a slow kind that its fast window holds.
+const SLOW_PROBES: f64 = 3.0;
+/// Of a kind that is sent no more often than this many seconds, one probe is all that a verdict can wait for.
+const SLOW_INTERVAL_SECONDS: f64 = 5.0;
 
 impl Thresholds {
     /// The levels for a mesh of `paths` paths that are probed every `interval_seconds`: about one false `Lossy` alarm
     /// a day over the whole mesh.
     pub fn for_mesh(paths: u64, interval_seconds: f64, report_interval_seconds: f64) -> Self {
         let samples_a_day = paths.max(1) as f64 * 86_400.0 / interval_seconds.max(0.001);
+        let is_slow = interval_seconds > SLOW_INTERVAL_SECONDS;
+        let window_seconds = if is_slow {
+            (SLOW_PROBES * interval_seconds).ceil() as u16
+        } else {
+            WINDOW_SECONDS
+        };
+        let in_window = f64::from(window_seconds) / interval_seconds.max(0.001);
         Self {
-            min_samples: 4,
+            min_samples: if is_slow {
+                1
+            } else {
+                (in_window as u32).clamp(1, 4)
+            },
             down_after: 4,
             cusum_alarm: samples_a_day.ln() as f32,
-            stale_after_seconds: (2.5 * report_interval_seconds) as f32,
+            stale_after_seconds: (2.5 * report_interval_seconds.max(interval_seconds)) as f32,
+            window_seconds,
         }
     }
 }
@@ -143,6 +164,22 @@ mod tests {
         let large = Thresholds::for_mesh(999_000, 1.0, 10.0).cusum_alarm;
         assert!((small - 20.6).abs() < 0.1, "{small}");
         assert!((large - 25.2).abs() < 0.1, "{large}");
+    }
+
+    #[test]
+    fn a_slow_kind_keeps_its_verdict_between_two_probes() {
+        for (interval, min_samples, window, stale) in [
+            (1.0, 4, 10, 25.0),
+            (5.0, 2, 10, 25.0),
+            (10.0, 1, 30, 25.0),
+            (30.0, 1, 90, 75.0),
+            (60.0, 1, 180, 150.0),
+        ] {
+            let thresholds = Thresholds::for_mesh(9_900, interval, 10.0);
+            assert_eq!(thresholds.min_samples, min_samples, "{interval} s");
+            assert_eq!(thresholds.window_seconds, window, "{interval} s");
+            assert!((thresholds.stale_after_seconds - stale).abs() < 0.01);
+        }
     }
 
     #[test]

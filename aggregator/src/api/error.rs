@@ -26,6 +26,18 @@ pub enum ApiError {
         /// Changes that it did not get.
         missed: u64,
     },
+    /// The question is right, and what it needs is not so now; the text says what.
+    #[error("{0}")]
+    Precondition(String),
+    /// Too much of this is under way already.
+    #[error("{0}")]
+    Busy(String),
+    /// Whoever would have to answer cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The answer did not come in time.
+    #[error("{0}")]
+    Deadline(String),
     /// The process is about to end.
     #[error("the aggregator is shutting down; ask again in a moment or ask another replica")]
     Stopping,
@@ -38,9 +50,11 @@ impl ApiError {
             Self::Invalid(_) => tonic::Code::InvalidArgument,
             Self::NotFound(_) => tonic::Code::NotFound,
             Self::MethodNotAllowed(_) => tonic::Code::Unimplemented,
-            Self::TooManyWatchers { .. } => tonic::Code::ResourceExhausted,
+            Self::TooManyWatchers { .. } | Self::Busy(_) => tonic::Code::ResourceExhausted,
             Self::Lagged { .. } => tonic::Code::DataLoss,
-            Self::Stopping => tonic::Code::Unavailable,
+            Self::Precondition(_) => tonic::Code::FailedPrecondition,
+            Self::Deadline(_) => tonic::Code::DeadlineExceeded,
+            Self::Unreachable(_) | Self::Stopping => tonic::Code::Unavailable,
         }
     }
 
@@ -50,9 +64,11 @@ impl ApiError {
             Self::Invalid(_) => "INVALID_ARGUMENT",
             Self::NotFound(_) => "NOT_FOUND",
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
-            Self::TooManyWatchers { .. } => "RESOURCE_EXHAUSTED",
+            Self::TooManyWatchers { .. } | Self::Busy(_) => "RESOURCE_EXHAUSTED",
             Self::Lagged { .. } => "DATA_LOSS",
-            Self::Stopping => "UNAVAILABLE",
+            Self::Precondition(_) => "FAILED_PRECONDITION",
+            Self::Deadline(_) => "DEADLINE_EXCEEDED",
+            Self::Unreachable(_) | Self::Stopping => "UNAVAILABLE",
         }
     }
 
@@ -62,9 +78,11 @@ impl ApiError {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooManyWatchers { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyWatchers { .. } | Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Lagged { .. } => StatusCode::GONE,
-            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Precondition(_) => StatusCode::CONFLICT,
+            Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unreachable(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -89,6 +107,22 @@ impl From<crate::pipeline::PathError> for ApiError {
             PathError::UnknownSource(_) | PathError::UnknownTarget(_) => {
                 Self::NotFound(error.to_string())
             }
+        }
+    }
+}
+
+impl From<crate::pipeline::ProbeError> for ApiError {
+    fn from(error: crate::pipeline::ProbeError) -> Self {
+        use crate::pipeline::ProbeError;
+        let text = error.to_string();
+        match error {
+            ProbeError::Invalid(_) => Self::Invalid(text),
+            ProbeError::Unknown(_) => Self::NotFound(text),
+            ProbeError::NotConnected { .. } | ProbeError::Gone(_) => Self::Unreachable(text),
+            ProbeError::Busy(_) => Self::Busy(text),
+            ProbeError::Refused { .. } => Self::Precondition(text),
+            ProbeError::Timeout { .. } => Self::Deadline(text),
+            ProbeError::Stopped(_) => Self::Stopping,
         }
     }
 }

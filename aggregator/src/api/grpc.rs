@@ -66,16 +66,16 @@ impl MeshService for MeshApiService {
 
     async fn get_node(
         &self,
-        _: Request<v1::GetNodeRequest>,
+        request: Request<v1::GetNodeRequest>,
     ) -> Result<Response<v1::NodeDetail>, Status> {
-        Err(Status::unimplemented("GetNode"))
+        Ok(Response::new(self.0.node(&request.get_ref().name).await?))
     }
 
     async fn run_probe(
         &self,
-        _: Request<v1::RunProbeRequest>,
+        request: Request<v1::RunProbeRequest>,
     ) -> Result<Response<v1::RunProbeResponse>, Status> {
-        Err(Status::unimplemented("RunProbe"))
+        Ok(Response::new(self.0.run_probe(request.into_inner()).await?))
     }
 
     async fn list_incidents(

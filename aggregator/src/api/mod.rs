@@ -28,7 +28,7 @@ use crate::{
     incident::IncidentId,
     notify::{Audience, Incidents, Place},
     outbox::Pending,
-    pipeline::MeshHandle,
+    pipeline::{Demand, MeshHandle},
     store::StoreState,
 };
 
@@ -107,6 +107,28 @@ impl Api {
         Ok(views::path(&self.mesh.path(source, target).await?))
     }
 
+    /// One node, with what its probers say of themselves and their host.
+    pub async fn node(&self, name: &str) -> Result<v1::NodeDetail, ApiError> {
+        if name.is_empty() {
+            return Err(ApiError::Invalid(
+                "name is missing: write the name of a node".to_owned(),
+            ));
+        }
+        match self.mesh.node(name).await? {
+            Some(detail) => Ok(views::node_detail(&detail)),
+            None => Err(ApiError::NotFound(format!("no node is called {name:?}"))),
+        }
+    }
+
+    /// Makes one probe now and waits for its end.
+    pub async fn run_probe(
+        &self,
+        request: v1::RunProbeRequest,
+    ) -> Result<v1::RunProbeResponse, ApiError> {
+        let demand = demand(request)?;
+        Ok(views::probe_result(self.mesh.run_probe(demand).await?))
+    }
+
     /// A page of incidents, newest first.
     pub fn list_incidents(
         &self,
@@ -151,6 +173,36 @@ impl Api {
             .ok_or_else(|| ApiError::NotFound(format!("no incident has the id {id}")))?;
         Ok(views::incident(&found, &self.audience.borrow().links))
     }
+}
+
+/// The probe that a request means. What it does not say of the layer is left to the target.
+fn demand(request: v1::RunProbeRequest) -> Result<Demand, ApiError> {
+    let v1::RunProbeRequest {
+        source,
+        target,
+        kind,
+        plane,
+        family,
+        trace,
+    } = request;
+    for (field, value) in [("source", &source), ("target", &target)] {
+        if value.is_empty() {
+            return Err(ApiError::Invalid(format!("{field} is missing")));
+        }
+    }
+    let invalid = |error: convert::UnknownNumber| ApiError::Invalid(error.to_string());
+    let said = |number: i32| (number != 0).then_some(number);
+    let kind = said(kind).map(convert::probe_kind).transpose();
+    let plane = said(plane).map(convert::plane).transpose();
+    let family = said(family).map(convert::family).transpose();
+    Ok(Demand {
+        source,
+        target,
+        kind: kind.map_err(invalid)?.unwrap_or(ProbeKind::Udp),
+        plane: plane.map_err(invalid)?,
+        family: family.map_err(invalid)?,
+        trace,
+    })
 }
 
 /// The layer that a request means; what it does not say is UDP, pod, IPv4.

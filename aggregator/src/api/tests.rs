@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::*;
 use crate::{
     notify::tests::incident,
-    pipeline::MeshRequest,
+    pipeline::{MeshRequest, PipelineMetrics},
     snapshot::{Judging, LayerSnapshot, PathEnd, Snapshot},
 };
 
@@ -73,6 +73,7 @@ fn play() -> Played {
         mesh: MeshHandle {
             requests,
             snapshots,
+            metrics: PipelineMetrics::default(),
         },
         incidents: Incidents::new(Vec::new()),
         store: tokio_watch::channel(StoreState::default()).1,

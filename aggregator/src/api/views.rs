@@ -1,5 +1,7 @@
 //! Domain values as messages of the public API.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use meshprobe_core::{
     dark::{NodeState, Pattern},
@@ -11,7 +13,10 @@ use meshprobe_proto::v1;
 use crate::{
     incident::{Incident, IncidentState, Severity},
     membership::WayHome,
-    snapshot::{CellDetail, LayerSnapshot, NodeRow, PathCells, PathEnd, VerdictCounts},
+    snapshot::{
+        CellDetail, LayerSnapshot, NodeDetail, NodeRow, PathCells, PathEnd, ProberDetail, Traced,
+        VerdictCounts,
+    },
     webhook::Links,
 };
 
@@ -138,8 +143,44 @@ pub(super) fn path(cells: &PathCells) -> v1::PathDetail {
     v1::PathDetail {
         forward: cells.forward.iter().map(cell).collect(),
         reverse: cells.reverse.iter().map(cell).collect(),
-        forward_traces: Vec::new(),
-        reverse_traces: Vec::new(),
+        forward_traces: cells.forward_traces.iter().map(trace).collect(),
+        reverse_traces: cells.reverse_traces.iter().map(trace).collect(),
+    }
+}
+
+fn trace(traced: &Traced) -> v1::PathTrace {
+    v1::PathTrace {
+        at: Some(timestamp(traced.at)),
+        route: Some(traced.route.clone()),
+    }
+}
+
+pub(super) fn node_detail(detail: &NodeDetail) -> v1::NodeDetail {
+    let prober = |prober: &ProberDetail| {
+        let facts = prober.facts.as_ref();
+        v1::ProberDetail {
+            plane: v1::Plane::from(prober.plane).into(),
+            last_report_at: prober.last_report_at.map(timestamp),
+            self_health: prober.self_health,
+            facts_at: facts.map(|(_, at)| timestamp(*at)),
+            facts: facts.map(|(facts, _)| v1::HostFacts::clone(facts)),
+        }
+    };
+    v1::NodeDetail {
+        node: Some(node(&detail.row)),
+        probers: detail.probers.iter().map(prober).collect(),
+    }
+}
+
+pub(super) fn probe_result(result: v1::ProbeResult) -> v1::RunProbeResponse {
+    v1::RunProbeResponse {
+        outcome: result.outcome,
+        rtt_seconds: result
+            .rtt_micros
+            .map(|micros| Duration::from_micros(micros).as_secs_f64()),
+        outcome_number: result.outcome_number,
+        detail: result.detail,
+        trace: result.trace,
     }
 }
 
@@ -162,8 +203,8 @@ fn cell(cell: &CellDetail) -> v1::Cell {
         updated_at: cell.updated_at.map(timestamp),
         loss_lower: cell.loss_lower,
         loss_upper: cell.loss_upper,
-        detail: None,
-        detail_at: None,
+        detail: cell.found.as_ref().map(|found| found.detail.clone()),
+        detail_at: cell.found.as_ref().map(|found| timestamp(found.at)),
     }
 }
 

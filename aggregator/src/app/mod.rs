@@ -61,9 +61,9 @@ pub fn main() -> Result<(), Failure> {
         .map_err(Failure::runtime)?;
     let result = runtime.block_on(async {
         let signals = Signals::install().map_err(Failure::runtime)?;
-        App::build(args, config, inherited, log)?
-            .run(Some(signals))
-            .await
+        let app = App::build(args, config, inherited, log)?;
+        // The whole configuration lives in it.
+        Box::pin(app.run(Some(signals))).await
     });
     runtime.shutdown_timeout(RUNTIME_END);
     result

@@ -1,9 +1,11 @@
 //! The HTTP port: the API as JSON under `/api/v1`, and a page that says so.
 //!
 //! The answers are the messages of the gRPC API in protobuf's JSON mapping ([`meshprobe_proto::json`]); errors are
-//! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read-only.
+//! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read with GET; what makes a probe is a
+//! POST with a JSON body, which a page of another origin cannot send.
 
 mod page;
+mod probe;
 mod query;
 mod runbook;
 
@@ -15,18 +17,18 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use meshprobe_core::dark::Pattern;
 use meshprobe_proto::{json::JsonWriter, v1};
 use serde_json::{Value, json};
 use tracing::error;
 
-use self::query::Query;
+use self::{probe::Asked, query::Query};
 use crate::api::{Api, ApiError, wanted_layer};
 
-/// No question has a body.
-const MAX_BODY_BYTES: usize = 1024;
+/// The one question with a body is a few names.
+const MAX_BODY_BYTES: usize = 4096;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub fn router(api: Api, json: JsonWriter) -> Router {
         .route("/", get(index))
         .route("/api/v1/status", get(status))
         .route("/api/v1/nodes", get(nodes))
+        .route("/api/v1/nodes/{name}", get(node))
+        .route("/api/v1/probe", post(probe))
         .route("/api/v1/matrix", get(matrix))
         .route("/api/v1/path", get(path))
         .route("/api/v1/incidents", get(incidents))
@@ -67,6 +71,20 @@ async fn status(State(shared): State<Shared>, query: Query) -> Response {
 
 async fn nodes(State(shared): State<Shared>, query: Query) -> Response {
     shared.answer(query.finish().map(|()| shared.api.nodes()))
+}
+
+async fn node(State(shared): State<Shared>, Path(name): Path<String>, query: Query) -> Response {
+    let found = async {
+        query.finish()?;
+        shared.api.node(&name).await
+    }
+    .await;
+    shared.answer(found)
+}
+
+async fn probe(State(shared): State<Shared>, asked: Result<Asked, ApiError>) -> Response {
+    let found = async { shared.api.run_probe(asked?.0).await }.await;
+    shared.answer(found)
 }
 
 async fn matrix(State(shared): State<Shared>, mut query: Query) -> Response {
@@ -140,7 +158,7 @@ async fn unknown(request: Request) -> Response {
 
 async fn wrong_method(method: Method, request: Request) -> Response {
     refuse(&ApiError::MethodNotAllowed(format!(
-        "{method} {} does not exist; the API is read with GET",
+        "{method} {} does not exist; the API is read with GET, and /api/v1/probe is a POST",
         request.uri().path()
     )))
 }
@@ -162,6 +180,12 @@ impl Shared {
                 )
             }
         }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        refuse(&self)
     }
 }
 

@@ -67,10 +67,7 @@ impl Query {
         if text.is_empty() {
             return Ok(0);
         }
-        let upper = text.to_ascii_uppercase().replace('-', "_");
-        find(&upper)
-            .or_else(|| find(&format!("{prefix}{upper}")))
-            .filter(|number| *number != 0)
+        named(&text, prefix, find)
             .ok_or_else(|| ApiError::Invalid(format!("{name}={text:?} is unknown")))
     }
 
@@ -88,4 +85,12 @@ impl Query {
             "unknown parameter {unknown:?}; there are: {known}"
         )))
     }
+}
+
+/// The number of an enumeration's value by its short name (`dns-udp`) or its full one (`PROBE_KIND_DNS_UDP`).
+pub(super) fn named(text: &str, prefix: &str, find: impl Fn(&str) -> Option<i32>) -> Option<i32> {
+    let upper = text.to_ascii_uppercase().replace('-', "_");
+    find(&upper)
+        .or_else(|| find(&format!("{prefix}{upper}")))
+        .filter(|number| *number != 0)
 }

@@ -34,6 +34,24 @@ pub(crate) enum StreamEvent {
         report: Box<v1::Report>,
         arrived_at: Moment,
     },
+    /// What the prober says of its host. Nothing of it is checked yet.
+    HostFacts {
+        prober: ProberKey,
+        stream: StreamId,
+        facts: Box<v1::HostFacts>,
+    },
+    /// Where packets of a failing path end. Nothing of it is checked yet.
+    Trace {
+        prober: ProberKey,
+        stream: StreamId,
+        trace: Box<v1::Trace>,
+    },
+    /// A probe that was asked for has ended. Nothing of it is checked yet.
+    ProbeResult {
+        prober: ProberKey,
+        stream: StreamId,
+        result: Box<v1::ProbeResult>,
+    },
     /// The prober is about to stop.
     Goodbye {
         prober: ProberKey,

@@ -17,6 +17,8 @@ use crate::membership::{Announcement, NodeAddress, Progress, WayHome};
 const MAX_STREAMS: usize = 4;
 /// Confirms that wait for a stream; a prober that is further behind will not help to confirm anything.
 pub(crate) const CONFIRM_QUEUE: usize = 16;
+/// Probes on demand that wait for a stream; more at once are not made by one prober either.
+const RUN_QUEUE: usize = 8;
 /// A prober that was heard this lately and still has a stream is alive: another process with its name and other
 /// addresses is not its successor. Longer than a report interval, or an idle prober would look dead.
 const ALIVE_WITHIN: Duration = Duration::from_secs(15);
@@ -38,6 +40,7 @@ pub(crate) struct StreamEnd {
     pub(crate) id: StreamId,
     pub(crate) way: Option<WayHome>,
     pub(crate) confirms: mpsc::Sender<v1::Confirm>,
+    pub(crate) runs: mpsc::Sender<v1::RunProbe>,
 }
 
 /// What a stream gets when it is admitted.
@@ -46,6 +49,8 @@ pub(crate) struct Admitted {
     pub(crate) prober: ProberKey,
     /// Ends when the stream has to end.
     pub(crate) confirms: mpsc::Receiver<v1::Confirm>,
+    /// Probes to make on demand.
+    pub(crate) runs: mpsc::Receiver<v1::RunProbe>,
     /// What is stored.
     pub(crate) acks: watch::Receiver<v1::Ack>,
 }
@@ -125,10 +130,12 @@ impl Session {
         now: Moment,
     ) -> (Admitted, Vec<StreamEnd>) {
         let (confirms_tx, confirms_rx) = mpsc::channel(CONFIRM_QUEUE);
+        let (runs_tx, runs_rx) = mpsc::channel(RUN_QUEUE);
         self.streams.push(StreamEnd {
             id,
             way: hello.way,
             confirms: confirms_tx,
+            runs: runs_tx,
         });
         self.said_goodbye = false;
         self.addresses.clone_from(&hello.addresses);
@@ -137,6 +144,7 @@ impl Session {
         let admitted = Admitted {
             prober,
             confirms: confirms_rx,
+            runs: runs_rx,
             acks: self.acks.subscribe(),
         };
         (admitted, self.streams.drain(..surplus).collect())

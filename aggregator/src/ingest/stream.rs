@@ -48,6 +48,7 @@ struct Serving {
     prober: ProberKey,
     node: NodeName,
     confirms: mpsc::Receiver<v1::Confirm>,
+    runs: mpsc::Receiver<v1::RunProbe>,
     acks: watch::Receiver<v1::Ack>,
     rosters: watch::Receiver<Arc<Roster>>,
     /// Fingerprint of the assignment that was sent last.
@@ -108,12 +109,14 @@ impl StreamTask {
         let Admitted {
             prober,
             confirms,
+            runs,
             acks,
         } = admitted.map_err(|refusal| (Some(node.clone()), refusal))?;
         Ok(Some(Serving {
             prober,
             node,
             confirms,
+            runs,
             acks,
             rosters: self.shared.rosters.clone(),
             assigned: None,
@@ -153,6 +156,10 @@ impl StreamTask {
                 confirm = serving.confirms.recv() => {
                     let Some(confirm) = confirm else { break };
                     self.send(Down::Confirm(confirm)).await?;
+                }
+                run = serving.runs.recv() => {
+                    let Some(run) = run else { break };
+                    self.send(Down::RunProbe(run)).await?;
                 }
                 acked = serving.acks.changed() => {
                     if acked.is_err() {
@@ -196,11 +203,22 @@ impl StreamTask {
                 goodbye,
             },
             Some(Up::Hello(_)) => return Err(Refusal::SecondHello),
-            Some(Up::HostFacts(facts)) => {
-                debug!(prober = %serving.node, kernel = facts.kernel, routes = facts.routes.len(), "Host facts");
-                return Ok(());
-            }
-            Some(Up::Trace(_) | Up::ProbeResult(_)) | None => {
+            Some(Up::HostFacts(facts)) => StreamEvent::HostFacts {
+                prober,
+                stream,
+                facts: Box::new(facts),
+            },
+            Some(Up::Trace(trace)) => StreamEvent::Trace {
+                prober,
+                stream,
+                trace: Box::new(trace),
+            },
+            Some(Up::ProbeResult(result)) => StreamEvent::ProbeResult {
+                prober,
+                stream,
+                result: Box::new(result),
+            },
+            None => {
                 // A newer prober's kind of message: what it says besides is still good.
                 self.shared.metrics.count_rejected("unknown_message");
                 return Ok(());

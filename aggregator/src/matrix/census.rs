@@ -63,7 +63,7 @@ impl Census {
         let layers = matrix.layers().iter();
         *self = Self {
             listings: layers
-                .map(|cells| Listing::new(cells.layer, membership, &matrix.dns))
+                .map(|cells| Listing::new(cells.layer, membership, matrix))
                 .collect(),
             is_walking: true,
             ..Self::default()
@@ -84,10 +84,11 @@ impl Census {
                 if left == 0 {
                     return None;
                 }
+                let row = self.row;
                 self.row += 1;
                 left = left.saturating_sub(listing.columns.len().max(1));
                 for (position, column) in listing.columns.iter().enumerate() {
-                    let verdict = listing.verdict(cells, source, position, now);
+                    let verdict = listing.verdict(cells, row, position, now);
                     self.paths.add(verdict);
                     if matches!(verdict, Verdict::Down | Verdict::Suspect) {
                         self.result.count(|r| &mut r.failing_out, source.index());

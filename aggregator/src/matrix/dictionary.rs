@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::path::Layer;
-use meshprobe_proto::v1;
+use meshprobe_proto::v1::{self, dictionary_entry::Target};
 
-use super::dns::{DnsColumn, DnsColumns, DnsKey};
+use super::targets::{Group, TargetColumn, TargetError, TargetKey, Targets};
 
 /// Most entries of one dictionary: as many as a report can have rows.
 pub(super) const MAX_ENTRIES: usize = meshprobe_proto::report::MAX_ROWS;
@@ -18,15 +18,15 @@ pub(super) const MAX_ENTRIES: usize = meshprobe_proto::report::MAX_ROWS;
 /// What a number stands for, as it was sent.
 enum Meaning {
     Node(NodeName),
-    Dns(DnsKey),
+    Target(TargetKey),
 }
 
-/// A number's column; both kinds in four octets, for the hot path.
+/// A number's column: the group of its target and the place in it, in four octets, for the hot path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Column(u32);
 
-const DNS_BIT: u32 = 1 << 31;
-const NOBODY: u32 = DNS_BIT - 1;
+const INDEX_BITS: u32 = 26;
+const NOBODY: u32 = (1 << INDEX_BITS) - 1;
 
 impl Column {
     const UNRESOLVED: Self = Self(NOBODY);
@@ -35,28 +35,30 @@ impl Column {
         Self(node.0)
     }
 
-    fn dns(column: Option<DnsColumn>) -> Self {
-        Self(DNS_BIT | column.map_or(NOBODY, |c| c.0))
+    /// `None`: a target for which there was no room. Its group is kept, so that reports that mention it are still good.
+    fn target(group: Group, column: Option<TargetColumn>) -> Self {
+        let group = u32::from(group.number()) << INDEX_BITS;
+        Self(group | column.map_or(NOBODY, |c| c.index))
     }
 
-    /// Does it stand for a DNS target?
-    pub(crate) const fn is_dns(self) -> bool {
-        self.0 & DNS_BIT != 0
-    }
-
-    /// The column in the layer's rows; `None`: a node that is not in the mesh.
+    /// What it is a column of.
     #[inline]
-    pub(crate) const fn index(self) -> Option<usize> {
-        match self.0 & !DNS_BIT {
-            NOBODY => None,
-            index => Some(index as usize),
-        }
+    pub(crate) const fn group(self) -> Group {
+        Group::from_number((self.0 >> INDEX_BITS) as u8)
     }
 
     /// Can it be a target in this layer?
+    pub(crate) fn is_of(self, layer: Layer) -> bool {
+        self.group() == Group::of_layer(layer)
+    }
+
+    /// The column in the layer's rows; `None`: a node that is not in the mesh, or a target without room.
     #[inline]
-    pub(crate) const fn fits(self, layer: Layer) -> bool {
-        self.is_dns() != layer.kind.is_between_nodes()
+    pub(crate) const fn index(self) -> Option<usize> {
+        match self.0 & NOBODY {
+            NOBODY => None,
+            index => Some(index as usize),
+        }
     }
 }
 
@@ -127,13 +129,16 @@ impl Dictionary {
         entries: Vec<v1::DictionaryEntry>,
         nodes: impl Fn(&NodeName) -> Option<NodeIndex>,
         mut unknown: impl FnMut(u32, &NodeName),
-        dns: &mut DnsColumns,
+        targets: &mut Targets,
     ) -> Result<(), DictionaryError> {
         for entry in entries {
             let number = entry.number;
             let index = number as usize;
             let (column, stranger) = match meaning(entry)? {
-                Meaning::Dns(key) => (Column::dns(dns.column(&key)), None),
+                Meaning::Target(key) => {
+                    let column = targets.column(&key);
+                    (Column::target(Group::of_key(&key), column), None)
+                }
                 Meaning::Node(name) => match nodes(&name) {
                     Some(node) => (Column::node(node), None),
                     None => (Column::UNRESOLVED, Some(name)),
@@ -192,26 +197,32 @@ impl Dictionary {
 fn meaning(entry: v1::DictionaryEntry) -> Result<Meaning, DictionaryError> {
     let number = entry.number;
     let wrong = |reason: String| DictionaryError::Entry { number, reason };
-    match entry.target {
-        Some(v1::dictionary_entry::Target::Node(name)) => NodeName::try_from(name)
-            .map(Meaning::Node)
-            .map_err(|error| wrong(error.to_string())),
-        Some(v1::dictionary_entry::Target::Dns(target)) => DnsKey::try_from(target)
-            .map(Meaning::Dns)
-            .map_err(|error| wrong(error.to_string())),
-        Some(_) => Err(wrong("a target of a kind that is not taken".to_owned())),
-        None => Err(wrong("no target".to_owned())),
-    }
+    let target = match entry.target {
+        Some(Target::Node(name)) => {
+            let name = NodeName::try_from(name).map_err(|error| wrong(error.to_string()))?;
+            return Ok(Meaning::Node(name));
+        }
+        Some(Target::Dns(target)) => target.try_into(),
+        Some(Target::Search(target)) => target.try_into(),
+        Some(Target::Service(target)) => target.try_into(),
+        Some(Target::External(target)) => target.try_into(),
+        None => return Err(wrong("no target".to_owned())),
+    };
+    target
+        .map(Meaning::Target)
+        .map_err(|error: TargetError| wrong(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
+    use meshprobe_core::path::{Plane, ProbeKind};
+
     use super::*;
 
     fn node(number: u32, name: &str) -> v1::DictionaryEntry {
         v1::DictionaryEntry {
             number,
-            target: Some(v1::dictionary_entry::Target::Node(name.to_owned())),
+            target: Some(Target::Node(name.to_owned())),
         }
     }
 
@@ -222,11 +233,13 @@ mod tests {
     #[test]
     fn numbers_become_columns_and_unknown_nodes_wait() {
         let mut dictionary = Dictionary::default();
-        let mut dns = DnsColumns::default();
+        let mut targets = Targets::default();
         let entries = vec![node(0, "b"), node(1, "later")];
         let mut unknown = Vec::new();
         let note = |number, name: &NodeName| unknown.push((number, name.to_string()));
-        dictionary.extend(entries, known, note, &mut dns).unwrap();
+        dictionary
+            .extend(entries, known, note, &mut targets)
+            .unwrap();
         assert_eq!(unknown, [(1, "later".to_owned())]);
         let indices = |dictionary: &Dictionary| {
             let columns = dictionary.columns().iter();
@@ -242,10 +255,62 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_target_has_a_column_of_its_group() {
+        use v1::dictionary_entry::Target;
+        let address = || "10.96.0.10:53".to_owned();
+        let name = || "x".to_owned();
+        let targets = [
+            Target::Dns(v1::DnsTarget {
+                server: name(),
+                address: address(),
+                name: name(),
+                expected_rcode: 0,
+                plane: v1::Plane::Service.into(),
+            }),
+            Target::Search(v1::SearchTarget { name: name() }),
+            Target::Service(v1::ServiceTarget {
+                name: name(),
+                address: address(),
+            }),
+            Target::External(v1::ExternalTarget {
+                name: name(),
+                kind: v1::ProbeKind::Tls.into(),
+                family: v1::Family::V4.into(),
+                ..v1::ExternalTarget::default()
+            }),
+        ];
+        let entries = targets.into_iter().enumerate();
+        let entries = entries.map(|(number, target)| v1::DictionaryEntry {
+            number: number as u32,
+            target: Some(target),
+        });
+        let mut dictionary = Dictionary::default();
+        let mut targets = Targets::default();
+        dictionary
+            .extend(entries.collect(), known, |_, _| {}, &mut targets)
+            .unwrap();
+        let layer = |kind, plane| Layer {
+            kind,
+            plane,
+            family: meshprobe_core::path::Family::V4,
+        };
+        let layers = [
+            layer(ProbeKind::DnsTcp, Plane::Service),
+            layer(ProbeKind::DnsSearch, Plane::Host),
+            layer(ProbeKind::Service, Plane::Service),
+            layer(ProbeKind::Tls, Plane::Pod),
+        ];
+        for (column, layer) in dictionary.columns().iter().zip(layers) {
+            assert_eq!(column.group(), Group::of_layer(layer));
+            assert_eq!(column.index(), Some(0), "each is the first of its group");
+        }
+    }
+
+    #[test]
     fn a_repeated_dictionary_is_fine_and_a_changed_meaning_is_not() {
         let mut dictionary = Dictionary::default();
-        let mut dns = DnsColumns::default();
-        let mut extend = |entries| dictionary.extend(entries, known, |_, _| {}, &mut dns);
+        let mut targets = Targets::default();
+        let mut extend = |entries| dictionary.extend(entries, known, |_, _| {}, &mut targets);
         extend(vec![node(0, "b")]).unwrap();
         extend(vec![node(0, "b"), node(1, "c")]).unwrap();
         assert_eq!(
@@ -258,6 +323,14 @@ mod tests {
         );
         assert!(matches!(
             extend(vec![node(2, "D")]),
+            Err(DictionaryError::Entry { .. })
+        ));
+        let odd = v1::DictionaryEntry {
+            number: 2,
+            target: Some(Target::Service(v1::ServiceTarget::default())),
+        };
+        assert!(matches!(
+            extend(vec![odd]),
             Err(DictionaryError::Entry { .. })
         ));
         let empty = v1::DictionaryEntry {

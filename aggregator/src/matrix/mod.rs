@@ -8,10 +8,12 @@
 //! each path, and cost more than all the rest.
 
 mod census;
+mod details;
 mod dictionary;
-mod dns;
 mod path;
 mod reading;
+mod targets;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -19,27 +21,35 @@ mod tests;
 use std::time::Duration;
 
 use meshprobe_core::cell::PathCell;
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::{Layer, Plane, ProbeKind};
 use meshprobe_core::time::Moment;
 use meshprobe_core::verdict::Thresholds;
 use meshprobe_proto::report::{Row, Rows};
+use meshprobe_proto::v1;
 
 use crate::plan::PlanConfig;
 
 pub(crate) use census::{Census, CensusResult};
+pub(crate) use details::{Details, Keeping, PathKey};
 pub use dictionary::DictionaryError;
 pub(crate) use dictionary::{Column, Dictionary};
-pub(crate) use dns::DnsColumns;
-pub(crate) use path::{cell_details, dns_cell_details};
+pub(crate) use path::{cell_details, target_cell_details};
 pub(crate) use reading::{Listing, Reading};
+use targets::Group;
+pub(crate) use targets::Targets;
+pub use traces::TraceError;
+use traces::Traces;
+pub(crate) use traces::check_route;
 
 /// Rows grow in steps of so many cells.
 const ROW_STEP: usize = 16;
 /// The fast window of a cell; a report about an older time says nothing about now.
 pub(crate) const FAST_WINDOW: Duration = Duration::from_secs(10);
-/// Valid samples that a verdict needs, where the interval lets a fast window have that many.
-const MIN_SAMPLES: u32 = 4;
+
+/// One run of an MTU probe holds its losses and their confirmation already.
+const MTU_DOWN_AFTER: u8 = 1;
 
 /// The rhythm of the mesh, from which thresholds follow.
 #[derive(Clone, Debug)]
@@ -48,6 +58,8 @@ pub(crate) struct Rhythm {
     pub(crate) intervals: Vec<(ProbeKind, Plane, Duration)>,
     /// One report in this time when all is well.
     pub(crate) report_interval: Duration,
+    /// Peers that each prober probes by QUIC.
+    pub(crate) quic_sample: usize,
 }
 
 impl Rhythm {
@@ -57,7 +69,14 @@ impl Rhythm {
         Self {
             intervals: schedules.map(|s| (s.kind, s.plane, s.interval)).collect(),
             report_interval: plan.report_interval,
+            quic_sample: plan.quic_sample,
         }
+    }
+
+    /// Is this kind sent on this plane at all?
+    fn has(&self, layer: Layer) -> bool {
+        let mut kinds = self.intervals.iter();
+        kinds.any(|(kind, plane, _)| (*kind, *plane) == (layer.kind, layer.plane))
     }
 
     fn thresholds(&self, layer: Layer, nodes: usize) -> Thresholds {
@@ -68,17 +87,18 @@ impl Rhythm {
         let interval = found.map_or(Duration::from_secs(1), |(_, _, interval)| *interval);
         let nodes = nodes as u64;
         let paths = nodes * nodes.saturating_sub(1);
-        let in_window = FAST_WINDOW.as_millis() / interval.as_millis().max(1);
+        let thresholds = Thresholds::for_mesh(
+            paths,
+            interval.as_secs_f64(),
+            self.report_interval.as_secs_f64(),
+        );
         Thresholds {
-            // A kind that is sent every five seconds never has four samples in ten seconds.
-            min_samples: u32::try_from(in_window)
-                .unwrap_or(MIN_SAMPLES)
-                .clamp(1, MIN_SAMPLES),
-            ..Thresholds::for_mesh(
-                paths,
-                interval.as_secs_f64(),
-                self.report_interval.as_secs_f64(),
-            )
+            down_after: if layer.kind == ProbeKind::Mtu {
+                MTU_DOWN_AFTER
+            } else {
+                thresholds.down_after
+            },
+            ..thresholds
         }
     }
 }
@@ -102,6 +122,15 @@ impl LayerCells {
 
     pub(crate) fn thresholds(&self) -> &Thresholds {
         &self.thresholds
+    }
+
+    fn set_thresholds(&mut self, thresholds: Thresholds) {
+        if thresholds.window_seconds != self.thresholds.window_seconds {
+            for cell in self.rows.iter_mut().flatten() {
+                cell.restart_window();
+            }
+        }
+        self.thresholds = thresholds;
     }
 
     fn row_mut(&mut self, source: NodeIndex, width: usize) -> &mut Vec<PathCell> {
@@ -150,7 +179,9 @@ pub(crate) struct Matrix {
     /// Numbers of nodes are below this one.
     bound: usize,
     layers: Vec<LayerCells>,
-    pub(crate) dns: DnsColumns,
+    pub(crate) targets: Targets,
+    details: Details,
+    traces: Traces,
 }
 
 impl Matrix {
@@ -161,7 +192,9 @@ impl Matrix {
             nodes: 0,
             bound: 0,
             layers: Vec::new(),
-            dns: DnsColumns::default(),
+            targets: Targets::default(),
+            details: Details::default(),
+            traces: Traces::default(),
         }
     }
 
@@ -180,7 +213,25 @@ impl Matrix {
     pub(crate) fn set_nodes(&mut self, nodes: usize) {
         self.nodes = nodes;
         for cells in &mut self.layers {
-            cells.thresholds = self.rhythm.thresholds(cells.layer, nodes);
+            cells.set_thresholds(self.rhythm.thresholds(cells.layer, nodes));
+        }
+    }
+
+    /// The plan has other targets: those that it does not have any more leave nothing behind.
+    pub(crate) fn follow_targets(&mut self, plan: &PlanConfig) {
+        for target in self.targets.follow(plan) {
+            self.details.forget_target(target);
+            self.traces.forget_target(target);
+            for cells in &mut self.layers {
+                if Group::of_layer(cells.layer) != target.group {
+                    continue;
+                }
+                for row in &mut cells.rows {
+                    if let Some(cell) = row.get_mut(target.index as usize) {
+                        *cell = PathCell::EMPTY;
+                    }
+                }
+            }
         }
     }
 
@@ -204,10 +255,11 @@ impl Matrix {
         columns: &[Column],
     ) -> Result<(), WrongTarget> {
         let mut target = 0_u32;
+        let group = Group::of_layer(layer);
         for delta in target_delta {
             target = target.wrapping_add(*delta);
             match columns.get(target as usize) {
-                Some(column) if column.fits(layer) => {}
+                Some(column) if column.group() == group => {}
                 Some(_) => return Err(WrongTarget::Layer(target)),
                 None => return Err(WrongTarget::Unknown(target)),
             }
@@ -226,13 +278,15 @@ impl Matrix {
         end: Moment,
         mut on_row: impl FnMut(NodeIndex, &Row),
     ) -> Applied {
-        let is_mesh = layer.kind.is_between_nodes();
+        let group = Group::of_layer(layer);
+        let is_mesh = group == Group::NODES;
         let width = if is_mesh {
             self.bound.saturating_sub(1)
         } else {
-            self.dns.len()
+            self.targets.width(group)
         };
-        let cells = self.layer_mut(layer);
+        let number = self.layer_number(layer);
+        let cells = &mut self.layers[number];
         let thresholds = cells.thresholds;
         let cells = cells.row_mut(source, width);
         let mut applied = Applied::default();
@@ -249,9 +303,12 @@ impl Matrix {
             };
             cell.apply(&row.summary, end, &thresholds);
             if row.summary.received > 0 {
-                cell.apply_received(row.summary.received, end);
+                cell.apply_received(row.summary.received, end, &thresholds);
             }
             applied.paths += 1;
+            if !is_mesh {
+                self.targets.see(group, index);
+            }
             if layer.kind.is_vital() {
                 on_row(NodeIndex(index as u32), &row);
             }
@@ -259,8 +316,52 @@ impl Matrix {
         applied
     }
 
+    /// Takes what the newest probe of a path found, in a report whose rows were applied. `None`: the target is not in the
+    /// mesh.
+    pub(crate) fn keep_detail(
+        &mut self,
+        source: NodeIndex,
+        layer: Layer,
+        column: Column,
+        detail: &Detail,
+        at: Moment,
+    ) -> Option<Keeping> {
+        let path = Self::path_key(source, layer, column)?;
+        Some(self.details.keep(path, detail, at))
+    }
+
+    /// Takes a trace that [`check_route`] found good.
+    pub(crate) fn keep_trace(
+        &mut self,
+        source: NodeIndex,
+        layer: Layer,
+        column: Column,
+        route: v1::TraceRoute,
+        at: Moment,
+    ) {
+        if let Some(path) = Self::path_key(source, layer, column) {
+            self.traces.keep(path, route, at);
+        }
+    }
+
+    fn path_key(source: NodeIndex, layer: Layer, column: Column) -> Option<PathKey> {
+        let column = u32::try_from(column.index()?).ok()?;
+        Some(PathKey {
+            layer,
+            source,
+            column,
+        })
+    }
+
+    /// The details of all paths.
+    pub(crate) fn details(&self) -> &Details {
+        &self.details
+    }
+
     /// A node's number is free again: nothing of it stays behind for the next one.
     pub(crate) fn clear_node(&mut self, node: NodeIndex) {
+        self.details.forget_node(node);
+        self.traces.forget_node(node);
         for cells in &mut self.layers {
             if let Some(row) = cells.rows.get_mut(node.index()) {
                 *row = Vec::new();
@@ -284,11 +385,11 @@ impl Matrix {
         rows.map(|row| row.capacity() * size_of::<PathCell>()).sum()
     }
 
-    fn layer_mut(&mut self, layer: Layer) -> &mut LayerCells {
+    fn layer_number(&mut self, layer: Layer) -> usize {
         let found = self
             .layers
             .binary_search_by_key(&layer, |cells| cells.layer);
-        let index = found.unwrap_or_else(|index| {
+        found.unwrap_or_else(|index| {
             let thresholds = self.rhythm.thresholds(layer, self.nodes);
             let cells = LayerCells {
                 layer,
@@ -297,8 +398,13 @@ impl Matrix {
             };
             self.layers.insert(index, cells);
             index
-        });
-        &mut self.layers[index]
+        })
+    }
+
+    #[cfg(test)]
+    fn layer_mut(&mut self, layer: Layer) -> &mut LayerCells {
+        let number = self.layer_number(layer);
+        &mut self.layers[number]
     }
 }
 

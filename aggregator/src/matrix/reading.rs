@@ -10,12 +10,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::lifecycle::Lifecycle;
-use meshprobe_core::path::{Family, Layer};
+use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
 use meshprobe_core::time::Moment;
 use meshprobe_core::verdict::Verdict;
 
-use super::{DnsColumns, LayerCells};
+use super::{LayerCells, Matrix};
 use crate::membership::{Member, Membership};
+use crate::plan::Ring;
 use crate::snapshot::{LOSS_NO_DATA, LayerSnapshot, PathEnd};
 
 /// The rows and columns of a layer: which cells there are to read.
@@ -26,27 +27,32 @@ pub(crate) struct Listing {
     pub(crate) columns: Vec<usize>,
     /// Does the plan probe this column at all?
     planned: Vec<bool>,
+    /// Kinds that probe a sample of their paths: the columns that each row has.
+    sampled: Option<Vec<Vec<usize>>>,
     source_ends: Arc<[PathEnd]>,
     target_ends: Arc<[PathEnd]>,
 }
 
 impl Listing {
-    /// The present nodes by name, against each other or against the DNS targets of the layer.
-    pub(crate) fn new(layer: Layer, membership: &Membership, dns: &DnsColumns) -> Self {
+    /// The present nodes by name, against each other or against the targets of the layer.
+    pub(crate) fn new(layer: Layer, membership: &Membership, matrix: &Matrix) -> Self {
         let mut nodes: Vec<(NodeIndex, &Member)> = membership.present().collect();
         nodes.sort_unstable_by(|a, b| a.1.profile.name.cmp(&b.1.profile.name));
         let sources = nodes.iter().map(|(node, _)| *node).collect();
         let source_ends: Arc<[PathEnd]> =
             nodes.iter().map(|(_, member)| node_end(member)).collect();
+        let is_sent = matrix.rhythm.has(layer);
         if layer.kind.is_between_nodes() {
             let has_address = |member: &Member| {
                 let addresses = &member.profile.addresses;
                 let fits = addresses
                     .iter()
                     .any(|a| a.plane == layer.plane && Family::of(a.ip) == layer.family);
-                fits && member.lifecycle != Lifecycle::Gone
+                is_sent && fits && member.lifecycle != Lifecycle::Gone
             };
             return Self {
+                sampled: (layer.kind == ProbeKind::Quic)
+                    .then(|| quic_samples(layer.plane, &nodes, matrix.rhythm.quic_sample)),
                 layer,
                 sources,
                 columns: nodes.iter().map(|(node, _)| node.index()).collect(),
@@ -58,7 +64,7 @@ impl Listing {
                 source_ends,
             };
         }
-        let targets: Vec<_> = dns.of_layer(layer).collect();
+        let targets: Vec<_> = matrix.targets.of_layer(layer).collect();
         let end = |key: &dyn ToString| PathEnd {
             name: key.to_string(),
             zone: String::new(),
@@ -67,7 +73,8 @@ impl Listing {
             layer,
             sources,
             columns: targets.iter().map(|(column, _)| *column).collect(),
-            planned: vec![true; targets.len()],
+            planned: vec![is_sent; targets.len()],
+            sampled: None,
             source_ends,
             target_ends: targets.iter().map(|(_, key)| end(key)).collect(),
         }
@@ -78,11 +85,11 @@ impl Listing {
     pub(crate) fn verdict(
         &self,
         cells: Option<&LayerCells>,
-        source: NodeIndex,
+        row: usize,
         position: usize,
         now: Moment,
     ) -> Verdict {
-        let column = self.columns[position];
+        let (source, column) = (self.sources[row], self.columns[position]);
         if self.layer.kind.is_between_nodes() && column == source.index() {
             return Verdict::NotSampled;
         }
@@ -90,11 +97,27 @@ impl Listing {
         let verdict = found.map_or(Verdict::NoData, |(c, cell)| {
             cell.verdict(now, c.thresholds())
         });
-        if verdict == Verdict::NoData && !self.planned[position] {
+        if verdict == Verdict::NoData && !self.is_planned(row, position) {
             return Verdict::NotSampled;
         }
         verdict
     }
+
+    fn is_planned(&self, row: usize, position: usize) -> bool {
+        let is_sampled = |samples: &Vec<Vec<usize>>| samples[row].contains(&self.columns[position]);
+        self.planned[position] && self.sampled.as_ref().is_none_or(is_sampled)
+    }
+}
+
+/// The columns that each of these nodes probes by QUIC.
+fn quic_samples(plane: Plane, nodes: &[(NodeIndex, &Member)], size: usize) -> Vec<Vec<usize>> {
+    let ring = Ring::of_quic(nodes.iter().copied(), plane);
+    let sample = |(_, member): &(NodeIndex, &Member)| {
+        ring.after(&member.profile.name, size)
+            .map(NodeIndex::index)
+            .collect()
+    };
+    nodes.iter().map(sample).collect()
 }
 
 fn node_end(member: &Member) -> PathEnd {
@@ -139,15 +162,16 @@ impl Reading {
             if left == 0 {
                 return false;
             }
+            let row = self.next_row;
             self.next_row += 1;
             left = left.saturating_sub(self.listing.columns.len().max(1));
             for position in 0..self.listing.columns.len() {
-                let verdict = self.listing.verdict(cells, source, position, now);
+                let verdict = self.listing.verdict(cells, row, position, now);
                 let column = self.listing.columns[position];
                 let cell = cells.and_then(|c| c.cell(source.index(), column));
-                let sampled = cell.filter(|_| verdict > Verdict::NoData);
-                let (rtt, loss) = sampled.map_or((0, LOSS_NO_DATA), |cell| {
-                    let window = cell.fast_window(now);
+                let sampled = cells.zip(cell).filter(|_| verdict > Verdict::NoData);
+                let (rtt, loss) = sampled.map_or((0, LOSS_NO_DATA), |(cells, cell)| {
+                    let window = cell.fast_window(now, cells.thresholds());
                     let loss = (window.lost * 100).checked_div(window.sent);
                     (
                         cell.rtt().1.as_octet(),

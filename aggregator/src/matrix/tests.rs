@@ -24,8 +24,15 @@ const UDP: Layer = Layer {
 
 fn rhythm() -> Rhythm {
     Rhythm {
-        intervals: vec![(ProbeKind::Tcp, Plane::Pod, Duration::from_secs(5))],
+        intervals: vec![
+            (ProbeKind::Udp, Plane::Pod, Duration::from_secs(1)),
+            (ProbeKind::Tcp, Plane::Pod, Duration::from_secs(5)),
+            (ProbeKind::Mtu, Plane::Pod, Duration::from_secs(60)),
+            (ProbeKind::Quic, Plane::Pod, Duration::from_secs(30)),
+            (ProbeKind::Http, Plane::Pod, Duration::from_secs(10)),
+        ],
         report_interval: Duration::from_secs(10),
+        quic_sample: 2,
     }
 }
 
@@ -53,7 +60,7 @@ fn dictionary() -> Dictionary {
     let entries = (0..NODES).map(entry).collect();
     let nodes = |name: &NodeName| known.get(name).copied();
     dictionary
-        .extend(entries, nodes, |_, _| {}, &mut DnsColumns::default())
+        .extend(entries, nodes, |_, _| {}, &mut Targets::default())
         .unwrap();
     dictionary
 }
@@ -76,7 +83,7 @@ fn membership() -> Membership {
                 ip: [10, 0, 0, node as u8 + 1].into(),
                 udp_port: 1,
                 tcp_port: 1,
-                quic_port: 0,
+                quic_port: 1,
             }],
             way: None,
         };
@@ -159,11 +166,11 @@ proptest! {
                 let cell = model.entry((source, target)).or_insert(PathCell::EMPTY);
                 cell.apply(&summary, end, &thresholds);
                 if summary.received > 0 {
-                    cell.apply_received(summary.received, end);
+                    cell.apply_received(summary.received, end, &thresholds);
                 }
             }
         }
-        let listing = Listing::new(UDP, &membership(), &matrix.dns);
+        let listing = Listing::new(UDP, &membership(), &matrix);
         let cells = matrix.layer(UDP);
         let mut reading = Reading::new(listing);
         while !reading.step(cells, end, 3) {}
@@ -254,6 +261,124 @@ fn a_kind_that_is_sent_every_five_seconds_needs_two_samples_for_a_verdict() {
     let rhythm = rhythm();
     assert_eq!(rhythm.thresholds(layer(ProbeKind::Udp), 100).min_samples, 4);
     assert_eq!(rhythm.thresholds(layer(ProbeKind::Tcp), 100).min_samples, 2);
+}
+
+#[test]
+fn slow_kinds_wait_for_one_sample_and_an_mtu_run_is_a_confirmation_of_its_own() {
+    let rhythm = rhythm();
+    let thresholds = |kind| rhythm.thresholds(Layer { kind, ..UDP }, 100);
+    for kind in [ProbeKind::Mtu, ProbeKind::Quic, ProbeKind::Http] {
+        assert_eq!(thresholds(kind).min_samples, 1, "{kind}");
+        assert!(thresholds(kind).window_seconds >= 30, "{kind}");
+    }
+    assert_eq!(thresholds(ProbeKind::Mtu).down_after, 1);
+    assert!(thresholds(ProbeKind::Mtu).stale_after_seconds >= 120.0);
+    for kind in [ProbeKind::Quic, ProbeKind::Http, ProbeKind::Udp] {
+        assert_eq!(thresholds(kind).down_after, 4, "{kind}");
+    }
+}
+
+#[test]
+fn what_the_plan_does_not_send_is_not_sampled_and_never_healthy() {
+    let mut matrix = matrix();
+    matrix.targets.follow(&PlanConfig::default());
+    let verdicts = |matrix: &Matrix, kind, plane| {
+        let layer = Layer { kind, plane, ..UDP };
+        let mut reading = Reading::new(Listing::new(layer, &membership(), matrix));
+        assert!(reading.step(matrix.layer(layer), at(1_000), usize::MAX));
+        reading.finish(jiff::Timestamp::UNIX_EPOCH, 1).verdicts
+    };
+    let not_sampled = |verdicts: &[u8]| {
+        let is = |verdict: &&u8| **verdict == Verdict::NotSampled as u8;
+        verdicts.iter().filter(is).count()
+    };
+    let nodes = NODES as usize;
+    let all = nodes * nodes;
+    let icmp = verdicts(&matrix, ProbeKind::Icmp, Plane::Pod);
+    assert_eq!(not_sampled(&icmp), all, "it is off");
+    let udp = verdicts(&matrix, ProbeKind::Udp, Plane::Pod);
+    assert_eq!(not_sampled(&udp), nodes, "each node itself");
+    // Two peers of each node are in its sample.
+    let quic = verdicts(&matrix, ProbeKind::Quic, Plane::Pod);
+    assert_eq!(not_sampled(&quic), all - 2 * nodes);
+}
+
+#[test]
+fn a_target_outside_has_cells_of_its_own_group_and_leaves_nothing_behind() {
+    let http = Layer {
+        kind: ProbeKind::Http,
+        ..UDP
+    };
+    let external = |name: &str| v1::ExternalTarget {
+        name: name.to_owned(),
+        kind: v1::ProbeKind::Http.into(),
+        family: v1::Family::V4.into(),
+        ..v1::ExternalTarget::default()
+    };
+    let plan = |names: &[&str]| PlanConfig {
+        external: names.iter().map(|name| external(name)).collect(),
+        ..PlanConfig::default()
+    };
+    let mut matrix = matrix();
+    matrix.follow_targets(&plan(&["shop", "docs"]));
+    let mut dictionary = Dictionary::default();
+    let entry = v1::DictionaryEntry {
+        number: 0,
+        target: Some(v1::dictionary_entry::Target::External(external("docs"))),
+    };
+    dictionary
+        .extend(vec![entry], |_| None, |_, _| {}, &mut matrix.targets)
+        .unwrap();
+    let columns = dictionary.columns();
+    assert_eq!(Matrix::check(http, &[0], columns), Ok(()));
+    assert_eq!(
+        Matrix::check(UDP, &[0], columns),
+        Err(WrongTarget::Layer(0))
+    );
+    let mut block = BlockBuilder::new(http);
+    block.push(TargetNumber(0), &summary(1, 0, 0), &[], None);
+    let report = v1::Report {
+        incarnation: 1,
+        sequence: 1,
+        window_millis: 1_000,
+        blocks: vec![block.finish()],
+        ..v1::Report::default()
+    };
+    let admitted = report::admit(&report).unwrap();
+    let (layer, rows) = admitted.blocks().next().unwrap();
+    let source = NodeIndex(0);
+    matrix.apply(source, layer, rows, columns, at(1_000), |_, _| {
+        panic!("no vital kind")
+    });
+    let detail = meshprobe_core::detail::ExternalDetail {
+        status: Some(502),
+        ..meshprobe_core::detail::ExternalDetail::default()
+    };
+    let detail = Detail::External(detail);
+    let kept = matrix.keep_detail(source, http, columns[0], &detail, at(1_000));
+    assert_eq!(kept, Some(Keeping::Kept));
+    let now = crate::pipeline::Now {
+        moment: at(2_000),
+        wall: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
+    };
+    let found = |matrix: &Matrix, name: &str| {
+        let named = matrix.targets.named(name);
+        let cells = named
+            .iter()
+            .flat_map(|target| target_cell_details(matrix, source, *target, now));
+        cells.collect::<Vec<_>>()
+    };
+    let docs = found(&matrix, "docs");
+    assert_eq!((docs.len(), docs[0].sent, docs[0].replied), (1, 1, 0));
+    assert_eq!(
+        docs[0].found.as_ref().unwrap().detail,
+        v1::Detail::from(&detail)
+    );
+    assert!(found(&matrix, "shop").is_empty());
+    matrix.follow_targets(&plan(&["shop"]));
+    matrix.follow_targets(&plan(&["shop", "docs"]));
+    assert!(found(&matrix, "docs").is_empty(), "it is a new target");
+    assert_eq!(matrix.details().len(), 0);
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! How the rest of the process talks to the mesh task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use meshprobe_core::path::Layer;
+use meshprobe_core::ids::NodeName;
+use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
+use meshprobe_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::PipelineConfig;
+use super::metrics::PipelineMetrics;
 use crate::membership::{JoinError, StoreChange};
-use crate::snapshot::{LayerSnapshot, PathCells, Snapshot};
+use crate::snapshot::{LayerSnapshot, NodeDetail, PathCells, Snapshot};
 
 /// What the pipeline hands to the store: changes that belong into one transaction.
 #[derive(Debug)]
@@ -34,12 +38,82 @@ pub enum PathError {
     /// No node has that name.
     #[error("no node is called {0:?}")]
     UnknownSource(String),
-    /// No node and no DNS target has that name.
-    #[error("no node and no DNS target is called {0:?}")]
+    /// No node and no target has that name.
+    #[error("no node and no target is called {0:?}")]
     UnknownTarget(String),
     /// The process is shutting down.
     #[error(transparent)]
     Stopped(#[from] MeshStopped),
+}
+
+/// Why a probe on demand has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// No node or target has that name.
+    #[error("{0}")]
+    Unknown(String),
+    /// The prober that would make it is not connected.
+    #[error("the {plane}-plane prober of {node} is not connected to this aggregator")]
+    NotConnected {
+        /// Its node.
+        node: NodeName,
+        /// Its plane.
+        plane: Plane,
+    },
+    /// Too many at once.
+    #[error("{0}")]
+    Busy(String),
+    /// The prober did not make it.
+    #[error("the prober of {node} refused: {reason}")]
+    Refused {
+        /// Its node.
+        node: String,
+        /// What it said.
+        reason: String,
+    },
+    /// No result came in time.
+    #[error("the prober of {node} gave no result within {} s", timeout.as_secs())]
+    Timeout {
+        /// Its node.
+        node: String,
+        /// How long it was waited for.
+        timeout: Duration,
+    },
+    /// The prober hung up before the result came, or sent what is none.
+    #[error("the prober of {0} was disconnected, or started anew, before it had a result")]
+    Gone(String),
+    /// The process is shutting down.
+    #[error(transparent)]
+    Stopped(#[from] MeshStopped),
+}
+
+/// A probe that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Name of the node that probes.
+    pub source: String,
+    /// A node, or a target as the matrix names its column.
+    pub target: String,
+    /// What is sent.
+    pub kind: ProbeKind,
+    /// Where it runs; `None`: the pod plane, or that of the target.
+    pub plane: Option<Plane>,
+    /// By which family; `None`: IPv4, or that of the target.
+    pub family: Option<Family>,
+    /// Followed by a trace of the path.
+    pub trace: bool,
+}
+
+/// A probe under way.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// How it ended. Dropped: its prober has gone.
+    pub(crate) result: oneshot::Receiver<v1::ProbeResult>,
+    /// Longest wait for it.
+    pub(crate) timeout: Duration,
 }
 
 /// Why another configuration was not taken over.
@@ -69,6 +143,14 @@ pub(crate) enum MeshRequest {
         target: String,
         answer: oneshot::Sender<Result<PathCells, PathError>>,
     },
+    Node {
+        name: String,
+        answer: oneshot::Sender<Option<NodeDetail>>,
+    },
+    RunProbe {
+        demand: Box<Demand>,
+        answer: oneshot::Sender<Result<Asked, ProbeError>>,
+    },
 }
 
 /// Asks the mesh task. Cheap to clone.
@@ -76,6 +158,7 @@ pub(crate) enum MeshRequest {
 pub struct MeshHandle {
     pub(crate) requests: mpsc::Sender<MeshRequest>,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) metrics: PipelineMetrics,
 }
 
 impl MeshHandle {
@@ -106,7 +189,7 @@ impl MeshHandle {
         Ok(reply.await.map_err(|_| MeshStopped)??)
     }
 
-    /// Everything that is known between a node and another node or a DNS target (`server/name`).
+    /// Everything that is known between a node and another node or a target as the matrix names its column.
     pub async fn path(&self, source: &str, target: &str) -> Result<PathCells, PathError> {
         let (answer, reply) = oneshot::channel();
         let request = MeshRequest::Path {
@@ -116,5 +199,44 @@ impl MeshHandle {
         };
         self.requests.send(request).await.map_err(|_| MeshStopped)?;
         reply.await.map_err(|_| MeshStopped)?
+    }
+
+    /// One node, with what its probers say of themselves and their host; `None`: no node has that name.
+    pub async fn node(&self, name: &str) -> Result<Option<NodeDetail>, MeshStopped> {
+        let (answer, reply) = oneshot::channel();
+        let name = name.to_owned();
+        let request = MeshRequest::Node { name, answer };
+        self.requests.send(request).await.map_err(|_| MeshStopped)?;
+        reply.await.map_err(|_| MeshStopped)
+    }
+
+    /// Has one probe made now, and waits for its end. Giving up the wait gives up the result.
+    pub async fn run_probe(&self, demand: Demand) -> Result<v1::ProbeResult, ProbeError> {
+        let node = demand.source.clone();
+        let result = self.ask_probe(demand, node).await;
+        self.metrics.count_on_demand(match &result {
+            Ok(_) => "answered",
+            Err(ProbeError::Timeout { .. }) => "timeout",
+            Err(ProbeError::Gone(_) | ProbeError::Stopped(_)) => "gone",
+            Err(_) => "refused",
+        });
+        result
+    }
+
+    async fn ask_probe(&self, demand: Demand, node: String) -> Result<v1::ProbeResult, ProbeError> {
+        let (answer, reply) = oneshot::channel();
+        let demand = Box::new(demand);
+        let request = MeshRequest::RunProbe { demand, answer };
+        self.requests.send(request).await.map_err(|_| MeshStopped)?;
+        let Asked { result, timeout } = reply.await.map_err(|_| MeshStopped)??;
+        match tokio::time::timeout(timeout, result).await {
+            Err(_) => Err(ProbeError::Timeout { node, timeout }),
+            Ok(Err(_)) => Err(ProbeError::Gone(node)),
+            Ok(Ok(result)) if !result.refused.is_empty() => Err(ProbeError::Refused {
+                node,
+                reason: result.refused,
+            }),
+            Ok(Ok(result)) => Ok(result),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What the pipeline counts.
 
+use meshprobe_core::path::Plane;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,6 +23,12 @@ pub(crate) struct ByVerdict {
     verdict: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByProber {
+    source_node: String,
+    plane: String,
+}
+
 /// Counters and gauges of ingest, matrix and judge. Cheap to clone; all clones count together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PipelineMetrics {
@@ -32,11 +39,25 @@ pub(crate) struct PipelineMetrics {
     store_batches: Family<Outcome, Counter>,
     pub(crate) path_updates: Counter,
     pub(crate) rows_skipped: Counter,
+    pub(crate) details_dropped: Counter,
+    pub(crate) details: Gauge,
+    pub(crate) detail_bytes: Gauge,
+    invalid_probes: Family<ByProber, Counter>,
+    on_demand: Family<Outcome, Counter>,
     pub(crate) streams: Gauge,
     pub(crate) nodes: Gauge,
     pub(crate) nodes_reporting: Gauge,
     pub(crate) cell_bytes: Gauge,
     cells: Family<ByVerdict, Gauge>,
+}
+
+impl ByProber {
+    fn new(node: &str, plane: Plane) -> Self {
+        Self {
+            source_node: node.to_owned(),
+            plane: plane.to_string(),
+        }
+    }
 }
 
 impl PipelineMetrics {
@@ -51,6 +72,11 @@ impl PipelineMetrics {
             store_batches,
             path_updates,
             rows_skipped,
+            details_dropped,
+            details,
+            detail_bytes,
+            invalid_probes,
+            on_demand,
             streams,
             nodes,
             nodes_reporting,
@@ -64,7 +90,7 @@ impl PipelineMetrics {
         );
         registry.register(
             "reports_rejected",
-            "Rejected reports and dictionaries by reason",
+            "Rejected reports, dictionaries, host facts, traces and probe results by reason",
             rejected,
         );
         registry.register(
@@ -88,6 +114,31 @@ impl PipelineMetrics {
             "Rows of reports about nodes that are not in the mesh",
             rows_skipped,
         );
+        registry.register(
+            "details_dropped",
+            "What probes found beside their outcomes and was not kept because there was no room",
+            details_dropped,
+        );
+        registry.register(
+            "details",
+            "Paths with a finding beside the outcome",
+            details,
+        );
+        registry.register(
+            "detail_bytes",
+            "Memory of what probes found beside their outcomes",
+            detail_bytes,
+        );
+        registry.register(
+            "invalid_probes",
+            "Probes that a prober threw away because it was itself late, throttled or out of buffers",
+            invalid_probes,
+        );
+        registry.register(
+            "probes_on_demand",
+            "Probes that somebody asked for: answered, refused, timeout, gone",
+            on_demand,
+        );
         registry.register("prober_streams", "Prober streams that are open", streams);
         registry.register(
             "nodes",
@@ -106,6 +157,26 @@ impl PipelineMetrics {
         );
         registry.register("cells", "Paths by verdict, over all layers", cells);
         this
+    }
+
+    /// One series for each prober that ever had one.
+    pub(crate) fn count_invalid(&self, node: &str, plane: Plane, count: u32) {
+        if count > 0 {
+            self.invalid_probes
+                .get_or_create(&ByProber::new(node, plane))
+                .inc_by(count.into());
+        }
+    }
+
+    /// A node's number is free again; so are its series.
+    pub(crate) fn forget_node(&self, node: &str) {
+        for plane in [Plane::Pod, Plane::Host] {
+            self.invalid_probes.remove(&ByProber::new(node, plane));
+        }
+    }
+
+    pub(crate) fn count_on_demand(&self, result: &'static str) {
+        self.on_demand.get_or_create(&Outcome { result }).inc();
     }
 
     pub(crate) fn count_report(&self, result: &'static str) {

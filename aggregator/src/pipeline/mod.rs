@@ -35,7 +35,8 @@ use task::MeshTask;
 #[cfg(test)]
 pub(crate) use handle::MeshRequest;
 pub use handle::{
-    MeshHandle, MeshStopped, PathError, ReconfigureError, StoreBatch, StoreUnavailable,
+    Demand, MeshHandle, MeshStopped, PathError, ProbeError, ReconfigureError, StoreBatch,
+    StoreUnavailable,
 };
 pub use mesh::{MeshByHand, StreamByHand, now_by_hand};
 pub(crate) use metrics::PipelineMetrics;
@@ -115,13 +116,14 @@ impl Pipeline {
             config: ingest,
             rosters: mesh.rosters(),
             events: events_tx,
-            metrics,
+            metrics: metrics.clone(),
             clock,
         };
         let (service, supervisor) = Supervisor::new(shared);
         let handle = MeshHandle {
             requests: requests_tx,
             snapshots: mesh.snapshots(),
+            metrics,
         };
         let Outputs { store, incidents } = outputs;
         let task = MeshTask {

@@ -152,6 +152,19 @@ impl MeshTask {
                     debug!("Nobody waits for the new configuration any more");
                 }
             }
+            MeshRequest::Node { name, answer } => {
+                if answer.send(self.mesh.node(&name, now)).is_err() {
+                    debug!(name, "Nobody waits for this node any more");
+                }
+            }
+            MeshRequest::RunProbe { demand, answer } => {
+                if answer.send(self.mesh.run_probe(&demand)).is_err() {
+                    debug!(
+                        source = demand.source,
+                        "Nobody waits for this probe any more"
+                    );
+                }
+            }
             MeshRequest::Path {
                 source,
                 target,

@@ -189,10 +189,13 @@ fn one_outlier_is_chance_and_two_in_a_minute_are_a_tail() {
 fn what_the_target_received_is_absent_until_it_says_so() {
     let mut cell = PathCell::EMPTY;
     feed(&mut cell, 10, 1, &window(10_000, 10, 0, 10));
-    assert_eq!(cell.fast_window(seconds(10)).received, None);
-    cell.apply_received(9, seconds(10));
-    assert_eq!(cell.fast_window(seconds(11)).received, Some(9));
-    assert_eq!(cell.fast_window(seconds(40)).received, None);
+    assert_eq!(cell.fast_window(seconds(10), &thresholds()).received, None);
+    cell.apply_received(9, seconds(10), &thresholds());
+    assert_eq!(
+        cell.fast_window(seconds(11), &thresholds()).received,
+        Some(9)
+    );
+    assert_eq!(cell.fast_window(seconds(40), &thresholds()).received, None);
 }
 
 proptest! {
@@ -213,9 +216,45 @@ proptest! {
         for (millis, a, b, row, wait) in windows {
             t += wait;
             cell.apply(&window(millis, a.max(b), a.min(b), row), seconds(t), &thresholds());
-            let fast = cell.fast_window(seconds(t));
+            let fast = cell.fast_window(seconds(t), &thresholds());
             prop_assert!(fast.lost <= fast.sent);
             prop_assert!(fast.loss_lower <= fast.loss_upper);
         }
     }
+}
+
+#[test]
+fn a_kind_that_is_sent_once_a_minute_has_a_verdict_all_the_time() {
+    let thresholds = Thresholds::for_mesh(9_900, 60.0, 10.0);
+    let mut cell = PathCell::EMPTY;
+    let judged = |cell: &PathCell, t: u64| cell.verdict(seconds(t), &thresholds);
+    for minute in 0..5 {
+        let probed = 60 * minute + 10;
+        cell.apply(&window(10_000, 1, 1, 0), seconds(probed), &thresholds);
+        for later in [0, 20, 40] {
+            // Reports in between that have nothing to say about this path.
+            cell.apply(
+                &window(10_000, 0, 0, 0),
+                seconds(probed + later),
+                &thresholds,
+            );
+            assert_eq!(judged(&cell, probed + later + 9), Verdict::Healthy);
+        }
+    }
+    assert_eq!(cell.fast_window(seconds(300), &thresholds).lost, 0);
+    assert!(cell.fast_window(seconds(300), &thresholds).sent >= 2);
+    cell.apply(&window(10_000, 1, 0, 1), seconds(310), &thresholds);
+    assert_eq!(judged(&cell, 369), Verdict::Suspect);
+    assert_eq!(judged(&cell, 470), Verdict::NoData, "and not for ever");
+}
+
+#[test]
+fn a_window_of_another_length_begins_empty() {
+    let mut cell = PathCell::EMPTY;
+    cell.apply(&window(10_000, 10, 5, 0), seconds(1_000), &thresholds());
+    cell.restart_window();
+    let slow = Thresholds::for_mesh(9_900, 60.0, 10.0);
+    cell.apply(&window(10_000, 1, 1, 0), seconds(1_010), &slow);
+    let fast = cell.fast_window(seconds(1_010), &slow);
+    assert_eq!((fast.sent, fast.lost), (1, 0));
 }

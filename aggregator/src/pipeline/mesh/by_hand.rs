@@ -35,6 +35,8 @@ pub struct StreamByHand {
     id: StreamId,
     node: NodeName,
     confirms: mpsc::Receiver<v1::Confirm>,
+    /// Nobody asks for probes by hand here; the end is kept so that the stream does not look ended.
+    _runs: mpsc::Receiver<v1::RunProbe>,
     acks: watch::Receiver<v1::Ack>,
 }
 
@@ -79,6 +81,7 @@ impl MeshByHand {
         let Admitted {
             prober,
             confirms,
+            runs,
             acks,
         } = admitted;
         Ok(StreamByHand {
@@ -86,6 +89,7 @@ impl MeshByHand {
             id,
             node: hello.node.clone(),
             confirms,
+            _runs: runs,
             acks,
         })
     }

@@ -4,6 +4,8 @@
 //! `watch` channels that publish. What must not be lost (incident changes) is returned.
 
 mod by_hand;
+mod hosts;
+mod on_demand;
 mod publish;
 mod reconfigure;
 mod reports;
@@ -31,14 +33,16 @@ use crate::ingest::event::StreamEvent;
 use crate::ingest::refusal::Refusal;
 use crate::ingest::session::{Admitted, ProberKey, Session, StreamEnd, StreamId, Succession};
 use crate::judge::{Judge, Question};
-use crate::matrix::{Census, Matrix, Rhythm, cell_details, dns_cell_details};
+use crate::matrix::{Census, Matrix, Rhythm, cell_details, target_cell_details};
 use crate::membership::{
     Announcement, Expiry, JoinError, Joined, Membership, Progress, Remembered,
 };
 use crate::plan::{PlanConfig, Roster};
-use crate::snapshot::{PathCells, Snapshot};
+use crate::snapshot::{NodeDetail, PathCells, ProberDetail, Snapshot};
 
 pub use by_hand::{MeshByHand, StreamByHand, now_by_hand};
+use hosts::Hosts;
+use on_demand::OnDemand;
 use publish::Published;
 pub(super) use storing::Batch;
 use storing::Storing;
@@ -62,6 +66,8 @@ pub(super) struct Mesh {
     membership: Membership,
     sessions: HashMap<ProberKey, Session>,
     last_reports: HashMap<NodeIndex, LastReport>,
+    hosts: Hosts,
+    on_demand: OnDemand,
     strangers: Strangers,
     matrix: Matrix,
     judge: Judge,
@@ -91,6 +97,8 @@ impl Mesh {
             plan: Arc::new(config.plan),
             sessions: HashMap::new(),
             last_reports: HashMap::new(),
+            hosts: Hosts::default(),
+            on_demand: OnDemand::default(),
             strangers: Strangers::default(),
             storing: Storing::new(progress),
             census: Census::default(),
@@ -99,6 +107,7 @@ impl Mesh {
             metrics,
         };
         this.matrix.grow(this.membership.index_bound());
+        this.matrix.follow_targets(&this.plan);
         this.publish_roster(now);
         this.publish_snapshot(now);
         Ok(this)
@@ -140,6 +149,21 @@ impl Mesh {
                 report,
                 arrived_at,
             } => self.handle_report(prober, stream, &report, arrived_at),
+            StreamEvent::HostFacts {
+                prober,
+                stream,
+                facts,
+            } => self.handle_host_facts(prober, stream, *facts, now),
+            StreamEvent::Trace {
+                prober,
+                stream,
+                trace,
+            } => self.handle_trace(prober, stream, *trace, now),
+            StreamEvent::ProbeResult {
+                prober,
+                stream,
+                result,
+            } => self.handle_probe_result(prober, stream, *result, now),
             StreamEvent::Goodbye {
                 prober,
                 stream,
@@ -194,7 +218,27 @@ impl Mesh {
         changes
     }
 
-    /// Everything that is known between a node and another node or a DNS target.
+    /// One node, with what its probers say of themselves and their host; `None`: no node has that name.
+    pub(super) fn node(&self, name: &str, now: Now) -> Option<NodeDetail> {
+        let node = self.membership.index_of(&NodeName::try_from(name).ok()?)?;
+        let member = self.membership.get(node)?;
+        let prober = |plane| {
+            let host = self.hosts.get(ProberKey { node, plane });
+            let host = host.cloned().unwrap_or_default();
+            ProberDetail {
+                plane,
+                last_report_at: host.last_report_at.map(|at| now.wall_at(at)),
+                self_health: host.self_health,
+                facts: host.facts.map(|(facts, at)| (facts, now.wall_at(at))),
+            }
+        };
+        Some(NodeDetail {
+            row: self.node_row(node, member, now),
+            probers: member.seats().map(|seat| prober(seat.plane)).collect(),
+        })
+    }
+
+    /// Everything that is known between a node and another node or a target that is no node.
     pub(super) fn path(
         &self,
         source: &str,
@@ -211,18 +255,25 @@ impl Mesh {
             return Ok(PathCells {
                 forward: cell_details(&self.matrix, from, to, now),
                 reverse: cell_details(&self.matrix, to, from, now),
+                forward_traces: self.matrix.traced(from, to, now),
+                reverse_traces: self.matrix.traced(to, from, now),
             });
         }
-        let columns = self.matrix.dns.named(target);
+        let columns = self.matrix.targets.named(target);
         if columns.is_empty() {
             return Err(PathError::UnknownTarget(target.to_owned()));
         }
         let cells = columns
-            .into_iter()
-            .flat_map(|column| dns_cell_details(&self.matrix, from, column, now));
+            .iter()
+            .flat_map(|column| target_cell_details(&self.matrix, from, *column, now));
+        let traces = columns
+            .iter()
+            .flat_map(|column| self.matrix.traced_target(from, *column, now));
         Ok(PathCells {
             forward: cells.collect(),
             reverse: Vec::new(),
+            forward_traces: traces.collect(),
+            reverse_traces: Vec::new(),
         })
     }
 
@@ -269,6 +320,7 @@ impl Mesh {
         if let Some(former) = self.sessions.insert(prober, session) {
             info!(prober = %hello.node, plane = %hello.plane, "Prober started anew");
             self.judge.handle_restart(prober.node);
+            self.on_demand.handle_gone(prober);
             self.end_streams(prober, former.streams, now);
         }
     }
@@ -335,6 +387,9 @@ impl Mesh {
         if session.close(stream) {
             self.judge.handle_stream_closed(prober.node, now.moment);
             self.metrics.streams.dec();
+            if session.streams.is_empty() {
+                self.on_demand.handle_gone(prober);
+            }
         }
     }
 
@@ -359,6 +414,8 @@ impl Mesh {
         self.judge.sync_node(&self.membership, node, now.moment);
         self.matrix.clear_node(node);
         self.last_reports.remove(&node);
+        self.hosts.forget_node(node);
+        self.metrics.forget_node(name.as_str());
         self.sessions.retain(|prober, _| prober.node != node);
         for (prober, session) in &mut self.sessions {
             if let Some(number) = session.dictionary.forget(node, name) {

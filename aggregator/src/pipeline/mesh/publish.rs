@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::Layer;
 use meshprobe_core::time::Moment;
 use tokio::sync::{oneshot, watch};
 
 use super::Mesh;
 use crate::matrix::{Census, CensusResult, Listing, Reading, Rhythm};
-use crate::membership::Membership;
+use crate::membership::{Member, Membership};
 use crate::pipeline::Now;
 use crate::plan::Roster;
 use crate::snapshot::{Judging, LayerSnapshot, NodeRow, Snapshot};
@@ -173,27 +174,10 @@ impl Mesh {
     }
 
     pub(super) fn publish_snapshot(&mut self, now: Now) {
-        let fresh = self.plan.report_interval * 5 / 2;
         let mut nodes: Vec<NodeRow> = self
             .membership
             .present()
-            .map(|(node, member)| {
-                let last = self.last_reports.get(&node);
-                let (state, state_reason) = self.judge.state(node, &member.profile.name);
-                NodeRow {
-                    profile: Arc::clone(&member.profile),
-                    lifecycle: member.lifecycle,
-                    state,
-                    state_reason,
-                    last_report_at: last.map(|last| now.wall_at(last.at)),
-                    last_report_way: last.and_then(|last| last.way),
-                    is_reporting: last
-                        .is_some_and(|last| now.moment.saturating_since(last.at) <= fresh),
-                    local_health: last.map_or(0, |last| last.local_health),
-                    failing_in: self.published.census.failing_in(node),
-                    failing_out: self.published.census.failing_out(node),
-                }
-            })
+            .map(|(node, member)| self.node_row(node, member, now))
             .collect();
         nodes.sort_unstable_by(|a, b| a.profile.name.cmp(&b.profile.name));
         let version = self.published.snapshots.borrow().version + 1;
@@ -213,12 +197,34 @@ impl Mesh {
             self.metrics.set_cells(verdict.as_str(), count);
         }
         self.metrics.cell_bytes.set(self.matrix.cell_bytes() as i64);
+        let details = self.matrix.details();
+        self.metrics.details.set(details.len() as i64);
+        self.metrics.detail_bytes.set(details.octets() as i64);
         self.published.snapshots.send_replace(Arc::new(snapshot));
         for read in self.published.read.values_mut() {
             read.snapshot
                 .take_if(|_| now.moment.saturating_since(read.at) >= READING_FRESH);
         }
         self.published.snapshot_at = now.moment + SNAPSHOT_GAP;
+    }
+
+    /// One node as it is now.
+    pub(super) fn node_row(&self, node: NodeIndex, member: &Member, now: Now) -> NodeRow {
+        let fresh = self.plan.report_interval * 5 / 2;
+        let last = self.last_reports.get(&node);
+        let (state, state_reason) = self.judge.state(node, &member.profile.name);
+        NodeRow {
+            profile: Arc::clone(&member.profile),
+            lifecycle: member.lifecycle,
+            state,
+            state_reason,
+            last_report_at: last.map(|last| now.wall_at(last.at)),
+            last_report_way: last.and_then(|last| last.way),
+            is_reporting: last.is_some_and(|last| now.moment.saturating_since(last.at) <= fresh),
+            local_health: last.map_or(0, |last| last.local_health),
+            failing_in: self.published.census.failing_in(node),
+            failing_out: self.published.census.failing_out(node),
+        }
     }
 
     fn step_census(&mut self, now: Now) {
@@ -239,7 +245,7 @@ impl Mesh {
                 waiting.into_iter().partition(|(l, _)| *l == layer);
             self.published.waiting = others;
             let answers = these.into_iter().map(|(_, answer)| answer).collect();
-            let listing = Listing::new(layer, &self.membership, &self.matrix.dns);
+            let listing = Listing::new(layer, &self.membership, &self.matrix);
             self.published.reading = Some((Reading::new(listing), answers));
         }
         let Some((reading, _)) = &mut self.published.reading else {

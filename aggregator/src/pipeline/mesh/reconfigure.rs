@@ -22,6 +22,7 @@ impl Mesh {
         } = config;
         self.membership.reconfigure(membership, now.wall)?;
         self.matrix.grow(self.membership.index_bound());
+        self.matrix.follow_targets(&plan);
         self.plan = Arc::new(plan);
         self.judge.reconfigure(judge);
         self.publish_roster(now);

@@ -14,7 +14,9 @@ use tracing::info;
 
 use super::{LastReport, Mesh};
 use crate::ingest::session::{ProberKey, Session, StreamId};
-use crate::matrix::{DictionaryError, FAST_WINDOW, Matrix, WrongTarget};
+use crate::matrix::{
+    DictionaryError, FAST_WINDOW, Keeping, Matrix, TraceError, WrongTarget, check_route,
+};
 use crate::membership::WayHome;
 use crate::pipeline::Now;
 
@@ -55,7 +57,7 @@ impl Mesh {
                 dictionary.entries,
                 |name| membership.index_of(name),
                 |number, name| strangers.note(name, prober, expected, number),
-                &mut self.matrix.dns,
+                &mut self.matrix.targets,
             )
         } else {
             let sent = dictionary.incarnation;
@@ -138,6 +140,8 @@ impl Mesh {
             judge,
             metrics,
             last_reports,
+            hosts,
+            membership,
             ..
         } = self;
         let Some(session) = sessions.get_mut(&prober) else {
@@ -149,6 +153,12 @@ impl Mesh {
         let is_old = report.age > FAST_WINDOW
             || window > LONGEST_WINDOW
             || session.newest_end.is_some_and(|newest| end < newest);
+        if let Some(health) = report.self_health
+            && let Some(member) = membership.get(prober.node)
+        {
+            let invalid = health.invalid_probes;
+            metrics.count_invalid(member.profile.name.as_str(), prober.plane, invalid);
+        }
         let health = report
             .self_health
             .map_or(0, |health| health.local_health.min(7) as u8);
@@ -160,6 +170,7 @@ impl Mesh {
                 local_health: health,
             },
         );
+        hosts.handle_report(prober, report.self_health, now);
         judge.handle_report(prober.node, health, (!is_old).then_some(window), now);
         if is_old {
             return Taken::Late;
@@ -174,7 +185,83 @@ impl Mesh {
             metrics.path_updates.inc_by(applied.paths);
             metrics.rows_skipped.inc_by(applied.skipped);
         }
+        for (layer, target, detail) in report.details() {
+            let column = columns.get(target.0 as usize);
+            let kept =
+                column.and_then(|c| matrix.keep_detail(prober.node, layer, *c, &detail, end));
+            if kept == Some(Keeping::Full) {
+                metrics.details_dropped.inc();
+            }
+        }
         Taken::Applied
+    }
+
+    pub(super) fn handle_host_facts(
+        &mut self,
+        prober: ProberKey,
+        stream: StreamId,
+        facts: v1::HostFacts,
+        now: Now,
+    ) {
+        if !self.hears(prober, stream, now) {
+            return;
+        }
+        if let Err(error) = self.hosts.handle_facts(prober, facts, now.moment) {
+            self.refuse(prober, error.reason(), &error, now.moment);
+        }
+    }
+
+    pub(super) fn handle_trace(
+        &mut self,
+        prober: ProberKey,
+        stream: StreamId,
+        trace: v1::Trace,
+        now: Now,
+    ) {
+        if !self.hears(prober, stream, now) {
+            return;
+        }
+        if let Err(error) = self.take_trace(prober, trace, now.moment) {
+            self.refuse(prober, error.reason(), &error, now.moment);
+        }
+    }
+
+    fn take_trace(
+        &mut self,
+        prober: ProberKey,
+        trace: v1::Trace,
+        now: Moment,
+    ) -> Result<(), TraceError> {
+        let v1::Trace {
+            incarnation: sent,
+            target,
+            age_millis,
+            route,
+        } = trace;
+        let Some(session) = self.sessions.get(&prober) else {
+            return Ok(());
+        };
+        let expected = session.incarnation.0;
+        if sent != expected {
+            return Err(TraceError::ForeignIncarnation { sent, expected });
+        }
+        let route = route.ok_or(TraceError::NoRoute)?;
+        let layer = check_route(&route)?;
+        let columns = session.dictionary.columns();
+        let column = columns.get(target as usize);
+        let column = *column
+            .filter(|column| column.is_of(layer))
+            .ok_or(TraceError::Target(target))?;
+        let taken_at = now - Duration::from_millis(age_millis.into());
+        self.matrix
+            .keep_trace(prober.node, layer, column, route, taken_at);
+        Ok(())
+    }
+
+    /// Is the stream still this prober's? Then it was heard.
+    pub(super) fn hears(&mut self, prober: ProberKey, stream: StreamId, now: Now) -> bool {
+        let session = self.sessions.get_mut(&prober);
+        session.is_some_and(|session| session.hear(stream, now.moment).is_some())
     }
 
     /// A refused report is done with, if it has a number of this start at all.
@@ -187,7 +274,7 @@ impl Mesh {
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         prober: ProberKey,
         reason: &'static str,
