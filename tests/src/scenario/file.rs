@@ -43,6 +43,9 @@ pub struct Scenario {
     /// How long `quiet: duration` lasts, unless the command line says otherwise.
     #[serde(default)]
     pub duration: Option<HumanDuration>,
+    /// The mesh also probes names, a virtual IP and servers outside.
+    #[serde(default)]
+    pub targets: bool,
     /// Laid over the aggregator's configuration.
     #[serde(default)]
     pub aggregator: Value,

@@ -146,11 +146,11 @@ impl Stage<'_> {
         }
     }
 
-    /// When something was broken or healed last.
+    /// When something was broken or healed last; before that, the beginning.
     fn last_change(&self) -> Instant {
         let changes = [self.broken_at, self.healed_at];
         let last = changes.into_iter().flatten().max();
-        last.unwrap_or_else(clock::now)
+        last.unwrap_or(self.healthy_at)
     }
 
     /// Tells it, and remembers the time of the slowest such claim.

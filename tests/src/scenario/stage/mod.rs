@@ -7,6 +7,7 @@
 mod acts;
 mod claims;
 mod waits;
+mod world;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -101,6 +102,8 @@ struct Stage<'a> {
     /// Where the start of the mesh ends in the logs.
     started: log_lines::Marks,
     is_aggregator_up: bool,
+    /// When every path was healthy for the first time.
+    healthy_at: Instant,
     broken_at: Option<Instant>,
     healed_at: Option<Instant>,
     /// All incidents that had to open so far.
@@ -141,14 +144,12 @@ impl<'a> Stage<'a> {
             casting.zones,
             played.join(", ")
         ));
-        let mut aggregator = scenario.aggregator.clone();
+        let mut aggregator = world::settings(&lab, scenario.targets);
+        world::lay_over(&mut aggregator, &scenario.aggregator);
         let disk = match scenario.store_kib {
             None => None,
             Some(kib) => {
                 let disk = SmallDisk::mount(inside, &lab.state_directory().join("store"), kib)?;
-                if aggregator.is_null() {
-                    aggregator = json!({});
-                }
                 aggregator["store"]["path"] = json!(disk.directory().join(STORE));
                 Some(disk)
             }
@@ -172,6 +173,7 @@ impl<'a> Stage<'a> {
             disk,
             started: log_lines::Marks::default(),
             is_aggregator_up: true,
+            healthy_at: clock::now(),
             broken_at: None,
             healed_at: None,
             expected: Vec::new(),
@@ -183,6 +185,7 @@ impl<'a> Stage<'a> {
 
     fn play(&mut self) -> anyhow::Result<()> {
         self.wait_until_healthy(START_PATIENCE)?;
+        self.healthy_at = clock::now();
         self.story.tell("every path is healthy");
         self.started =
             log_lines::Marks::now(self.lab.state_directory()).context("read the daemons' logs")?;
