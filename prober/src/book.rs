@@ -156,6 +156,14 @@ impl Book {
         }
     }
 
+    /// A probe was not sent, because this prober's own rules or files do not let it: invalid, and no sign of ill health.
+    /// Its layer; `None` if its path is gone.
+    pub fn record_withheld(&mut self, path: PathId) -> Option<Layer> {
+        let entry = self.entry_mut(path)?;
+        entry.window.record(OutcomeClass::Invalid, None);
+        Some(entry.layer)
+    }
+
     /// A probe ended. `None` if its path is gone.
     pub fn record(&mut self, sample: &Sample, now: Moment) -> Option<Recorded> {
         let sample = &self.trusted(sample, now);
@@ -522,6 +530,17 @@ mod tests {
         let closed = book.close(Close::Regular, ms(10), 10);
         assert_eq!(closed.layers[0].1.len(), 1);
         assert_eq!(closed.layers[0].1[0].sent, 2);
+    }
+
+    #[test]
+    fn a_probe_that_is_withheld_is_invalid_and_no_ill_health() {
+        let mut book = Book::new(ms(0));
+        let path = book.open_path(LAYER, TargetNumber(1));
+        for second in 1..20 {
+            assert_eq!(book.record_withheld(path), Some(LAYER));
+            assert_eq!(book.health_mut().score(ms(second * 1_000)), 0);
+        }
+        assert_eq!(book.record_withheld(PathId::new(9, 9)), None);
     }
 
     #[test]

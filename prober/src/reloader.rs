@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use meshprobe_daemon::logging::LogHandle;
 use meshprobe_daemon::reload::ReloadRequests;
 use meshprobe_daemon::shutdown::Shutdown;
@@ -78,6 +78,7 @@ impl Reloader {
 
     fn reload(&mut self) -> anyhow::Result<String> {
         let next = self.args.load(&self.surroundings)?;
+        next.check().map_err(|failure| anyhow!("{failure}"))?;
         let mut changes = Vec::new();
         if let Some(path) = &next.assignment_file {
             reload_file(path, &next.node, &self.requests_tx)?;

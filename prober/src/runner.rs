@@ -3,7 +3,8 @@
 //! Each probe is a task of its own, so a dead target delays nobody. At most 512 are under way; a turn
 //! that finds no room is invalid, not lost. A first loss is followed up at once: three more probes, a quarter of a second
 //! apart, tell a lost packet from a dead path, where the next regular turn would come seconds later. The runner owns its
-//! schedule and its probes; on shutdown it starts no more and waits for those that are under way.
+//! schedule and its probes; on shutdown it starts no more, waits two seconds for those that are under way and drops the
+//! rest.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -33,6 +34,9 @@ const MAX_UNDER_WAY: usize = 512;
 /// A result that comes so much after its timeout says that this process was not scheduled.
 const LATE_RESULT: Duration = Duration::from_millis(200);
 
+/// How long the probes under way are waited for at the end; the slow kinds take up to half a minute.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
 /// Longest wait of a probe that confirms something.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -43,6 +47,8 @@ pub struct Finding {
     pub outcome: Outcome,
     /// What it saw beside that; `None`: nothing new.
     pub detail: Option<Box<Detail>>,
+    /// Nothing was sent, because this prober's own rules or files do not let it. No sign of ill health.
+    pub withheld: bool,
 }
 
 impl From<Outcome> for Finding {
@@ -50,6 +56,7 @@ impl From<Outcome> for Finding {
         Self {
             outcome,
             detail: None,
+            withheld: false,
         }
     }
 }
@@ -60,7 +67,14 @@ impl Finding {
         Self {
             outcome,
             detail: Some(Box::new(detail)),
+            withheld: false,
         }
+    }
+
+    /// The same as one that was not sent, if `withheld`.
+    #[must_use]
+    pub fn withheld_if(self, withheld: bool) -> Self {
+        Self { withheld, ..self }
     }
 }
 
@@ -108,6 +122,12 @@ impl Context {
     }
 }
 
+/// A probe that has ended.
+type Ended = (Sample, Option<Box<Detail>>, Withheld);
+
+/// See [`Finding::withheld`].
+type Withheld = bool;
+
 /// Runs the probes of one kind.
 #[derive(Debug)]
 pub struct Runner<T: Probing> {
@@ -120,7 +140,7 @@ pub struct Runner<T: Probing> {
     follow_ups: FollowUps,
     demands_rx: mpsc::Receiver<Arc<Demand>>,
     on_demand: JoinSet<()>,
-    under_way: JoinSet<(Sample, Option<Box<Detail>>)>,
+    under_way: JoinSet<Ended>,
 }
 
 impl<T: Probing> Runner<T> {
@@ -170,8 +190,13 @@ impl<T: Probing> Runner<T> {
                 () = sleep_until(next.map(|at| clock.instant(at))) => self.start_due(clock.now()),
             }
         }
-        while let Some(ended) = self.under_way.join_next().await {
-            self.finish(ended, clock.now());
+        let last = async {
+            while let Some(ended) = self.under_way.join_next().await {
+                self.finish(ended, clock.now());
+            }
+        };
+        if tokio::time::timeout(LAST_WAIT, last).await.is_err() {
+            self.under_way.shutdown().await;
         }
     }
 
@@ -255,28 +280,30 @@ impl<T: Probing> Runner<T> {
             let path = target.path();
             let clock = context.shared.clock;
             let sent_at = clock.now();
-            let Finding { outcome, detail } = target.probe(context, tools, timeout).await;
+            let Finding {
+                outcome,
+                detail,
+                withheld,
+            } = target.probe(context, tools, timeout).await;
             let overdue = clock.now().saturating_since(sent_at + timeout);
             let outcome = match outcome {
                 Outcome::Timeout if overdue > LATE_RESULT => Outcome::Invalid,
                 outcome => outcome,
             };
-            (Sample::new(path, outcome, sent_at), detail)
+            (Sample::new(path, outcome, sent_at), detail, withheld)
         });
     }
 
-    fn finish(
-        &mut self,
-        ended: Result<(Sample, Option<Box<Detail>>), tokio::task::JoinError>,
-        now: Moment,
-    ) {
+    fn finish(&mut self, ended: Result<Ended, tokio::task::JoinError>, now: Moment) {
         match ended {
-            Ok((sample, detail)) => {
+            Ok((sample, detail, withheld)) => {
                 // Before the outcome, which may close the window.
                 if let Some(detail) = detail {
                     self.context.shared.record_detail(sample.path, detail);
                 }
-                if let Some(transition) = self.context.shared.record(&sample, now) {
+                if withheld {
+                    self.context.shared.record_withheld(sample.path);
+                } else if let Some(transition) = self.context.shared.record(&sample, now) {
                     self.follow_ups.handle(sample.path, transition, now);
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::TargetNumber;
+use meshprobe_core::outcome::Outcome;
 use meshprobe_core::time::Moment;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -78,6 +79,14 @@ impl Shared {
             self.wake_reporter();
         }
         recorded.map(|recorded| recorded.transition)
+    }
+
+    /// Records a probe that was not sent on purpose.
+    pub fn record_withheld(&self, path: PathId) {
+        let layer = self.book.lock().record_withheld(path);
+        if let Some(layer) = layer {
+            self.metrics.count(layer, &Outcome::Invalid);
+        }
     }
 
     /// The first loss by one kind of probe asks the others.

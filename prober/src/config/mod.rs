@@ -432,6 +432,26 @@ aggregator:
         let targets = assignment::file::load(&assignment, &config.node).unwrap();
         assert_eq!(targets.peers.len(), 1);
         assert_eq!(targets.dns.len(), 1);
+        assert_eq!(targets.external.len(), 3);
+        assert_eq!(targets.services.len() + targets.search.len(), 2);
+        let outside = literals_outside(&config.fence(), &targets.external);
+        assert!(outside.is_empty(), "{outside:?}");
+    }
+
+    #[test]
+    fn a_literal_outside_the_fence_is_refused_at_load() {
+        let path = std::env::temp_dir().join(format!("meshprobe-fence-{}", std::process::id()));
+        let text = "nodes:\n  - {name: node-7.example, ssid: 1, addresses: []}\n\
+                    external:\n  - {name: lure, tcp: '169.254.169.254:80'}\n  - {name: named, tcp: 'localhost:80'}\n";
+        std::fs::write(&path, text).unwrap();
+        let config = config(&format!("assignment: {{file: '{}'}}", path.display())).unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(
+            error.contains("lure: 169.254.169.254:80: it is a link-local address"),
+            "{error}"
+        );
+        assert!(!error.contains("named"), "{error}");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

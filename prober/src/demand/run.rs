@@ -92,7 +92,9 @@ fn refused(id: u64, reason: String) -> v1::ProbeResult {
 }
 
 fn answered(id: u64, finding: Finding) -> v1::ProbeResult {
-    let Finding { outcome, detail } = finding;
+    let Finding {
+        outcome, detail, ..
+    } = finding;
     let rtt_micros = match outcome {
         Outcome::Reply { rtt } => u64::try_from(rtt.as_micros()).ok(),
         _ => None,

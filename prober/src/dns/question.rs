@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{Name, RData, RecordType};
+pub use hickory_proto::rr::RecordType;
+use hickory_proto::rr::{Name, RData};
 
 /// What a sender says that it can take (DNS flag day 2020): beyond it answers are truncated, not fragmented.
 pub const EDNS_PAYLOAD: u16 = 1232;

@@ -71,11 +71,9 @@ impl Probing for SearchProbe {
         let conf = match tools.resolv_conf.read().await {
             Ok(conf) => conf,
             Err(error) => {
-                return failed(
-                    Outcome::Invalid,
-                    &error.to_string(),
-                    SearchDetail::default(),
-                );
+                let nothing = SearchDetail::default();
+                let finding = failed(Outcome::Invalid, &error.to_string(), nothing);
+                return finding.withheld_if(true);
             }
         };
         let started = context.shared.clock.now();
@@ -102,7 +100,8 @@ impl Probing for SearchProbe {
                 });
                 Finding::with(Outcome::Reply { rtt }, detail)
             }
-            Ok(Err(error)) => failed(lookup_outcome(&error), &lookup_failure(&error), detail),
+            Ok(Err(error)) => failed(lookup_outcome(&error), &lookup_failure(&error), detail)
+                .withheld_if(is_setup(&error)),
             Err(_) => {
                 let server = cost.server.map_or_else(String::new, |server| {
                     format!("; the last server that was asked is {server}")
@@ -124,6 +123,11 @@ pub(crate) fn lookup_outcome(error: &LookupError) -> Outcome {
         LookupError::Io { source, .. } => io_outcome(source),
         LookupError::Silent { .. } => Outcome::Timeout,
     }
+}
+
+/// Could nobody be asked, because of what the node or the assignment says?
+pub(crate) fn is_setup(error: &LookupError) -> bool {
+    matches!(error, LookupError::NotAName(_) | LookupError::NoServer)
 }
 
 /// The same for people, with its cause.

@@ -31,8 +31,19 @@ pub struct Failed {
     pub outcome: Outcome,
     /// For people.
     pub reason: String,
-    /// No packet was sent: the target is outside the fence.
-    pub is_outside: bool,
+    /// Whose fault it is.
+    pub blame: Blame,
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The target's, or that of the way to it.
+    Way,
+    /// Nobody's: the target is outside the fence, and no packet was sent.
+    Fence,
+    /// Nothing could be sent, because of what this node or the assignment says.
+    Setup,
 }
 
 /// One attempt. What it has found is kept here, so that it survives the end of its time.
@@ -62,7 +73,14 @@ fn failed(outcome: Outcome, reason: impl Into<String>) -> Failed {
     Failed {
         outcome,
         reason: reason.into(),
-        is_outside: false,
+        blame: Blame::Way,
+    }
+}
+
+fn impossible(reason: impl Into<String>) -> Failed {
+    Failed {
+        blame: Blame::Setup,
+        ..failed(Outcome::Invalid, reason)
     }
 }
 
@@ -149,7 +167,7 @@ impl<'a> Attempt<'a> {
         let proxy = proxy.filter(|_| is_plain);
         let authorization = proxy.and_then(|proxy| proxy.authorization.as_deref());
         let request = http::request(url, proxy.is_some(), authorization)
-            .map_err(|error| failed(Outcome::Invalid, format!("build the request: {error}")))?;
+            .map_err(|error| impossible(format!("build the request: {error}")))?;
         let stream = self.reach(&at, purpose).await?.0;
         let asked_for = &ask.expected_body;
         let wants_body =
@@ -204,7 +222,7 @@ impl<'a> Attempt<'a> {
         match (pick(&inside), refused) {
             (Some(address), _) => self.connect(address).await,
             (None, Some((address, refusal))) => Err(outside(address, refusal)),
-            (None, None) => Err(failed(Outcome::Invalid, "no address")),
+            (None, None) => Err(impossible("no address")),
         }
     }
 
@@ -228,7 +246,7 @@ impl<'a> Attempt<'a> {
             .map(|ip| SocketAddr::new(ip, proxy.port))
             .collect();
         let Some(address) = pick(&sockets) else {
-            return Err(failed(Outcome::Invalid, "no address"));
+            return Err(impossible("no address"));
         };
         let reached = self.connect(address).await;
         let (mut stream, began) = reached.map_err(|why| Failed {
@@ -249,7 +267,14 @@ impl<'a> Attempt<'a> {
         self.doing = "looking up its name";
         let before = self.clock.now();
         let found = self.tools.names.addresses(host, family).await;
-        let found = found.map_err(|none| failed(none.outcome, none.reason))?;
+        let found = found.map_err(|none| Failed {
+            blame: if none.is_setup {
+                Blame::Setup
+            } else {
+                Blame::Way
+            },
+            ..failed(none.outcome, none.reason)
+        })?;
         self.detail.phases.dns = Some(self.since(before));
         Ok(found)
     }
@@ -278,12 +303,12 @@ impl<'a> Attempt<'a> {
         let own_name = self.target.server_name.as_deref().filter(|_| is_named);
         let name = own_name.unwrap_or(host).to_owned();
         let name = ServerName::try_from(name)
-            .map_err(|_| failed(Outcome::Invalid, "the server's name is none for TLS"))?;
+            .map_err(|_| impossible("the server's name is none for TLS"))?;
         let trust = &self.tools.trust;
         let authorities = trust
             .authorities(&self.target.ca_pem)
             .await
-            .map_err(|error| failed(Outcome::Invalid, error.to_string()))?;
+            .map_err(|error| impossible(error.to_string()))?;
         let before = self.clock.now();
         let shaken = shake_hands(trust, authorities, name, speaks_http, stream).await;
         if let Some(presented) = shaken.presented {
@@ -334,7 +359,7 @@ fn host_port(url: &Url) -> Result<HostPort, Failed> {
         Some(Host::Domain(name)) => name.to_owned(),
         Some(Host::Ipv4(ip)) => ip.to_string(),
         Some(Host::Ipv6(ip)) => ip.to_string(),
-        None => return Err(failed(Outcome::Invalid, "the URL has no host")),
+        None => return Err(impossible("the URL has no host")),
     };
     let port = url.port_or_known_default().unwrap_or(80);
     Ok(HostPort { host, port })
@@ -354,7 +379,7 @@ fn outside(what: impl std::fmt::Display, refusal: Refusal) -> Failed {
     Failed {
         outcome: Outcome::Invalid,
         reason: format!("{what} is outside the fence: {refusal}"),
-        is_outside: true,
+        blame: Blame::Fence,
     }
 }
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 use url::Host;
 
-use super::attempt::{Attempt, Failed, is_local};
+use super::attempt::{Attempt, Blame, Failed, is_local};
 use super::fence::Fence;
 use super::proxy::Proxies;
 use super::resolve::Names;
@@ -118,17 +118,19 @@ impl Probing for ExternalProbe {
         let Attempt {
             mut detail, doing, ..
         } = attempt;
+        let mut withheld = false;
         let outcome = match ended {
             Ok(Ok(rtt)) => Outcome::Reply { rtt },
             Ok(Err(Failed {
                 outcome,
                 reason,
-                is_outside,
+                blame,
             })) => {
-                if is_outside {
+                if blame == Blame::Fence {
                     context.shared.metrics.external_outside.inc();
                     tools.tell(&self.external, &reason);
                 }
+                withheld = blame != Blame::Way;
                 detail.failure = bounded_text(&reason);
                 outcome
             }
@@ -137,6 +139,6 @@ impl Probing for ExternalProbe {
                 Outcome::Timeout
             }
         };
-        Finding::with(outcome, Detail::External(detail))
+        Finding::with(outcome, Detail::External(detail)).withheld_if(withheld)
     }
 }

@@ -9,7 +9,7 @@ use meshprobe_core::path::Family;
 use tokio::io::AsyncReadExt as _;
 
 use crate::dns::resolv_conf::ResolvConfFile;
-use crate::dns::search::{lookup_failure, lookup_outcome};
+use crate::dns::search::{is_setup, lookup_failure, lookup_outcome};
 use crate::dns::stub::{Cost, LookupError, lookup};
 
 /// A hosts file that is longer is read up to here.
@@ -29,6 +29,8 @@ pub struct Unresolved {
     pub outcome: Outcome,
     /// For people.
     pub reason: String,
+    /// Nobody could be asked.
+    pub is_setup: bool,
 }
 
 impl Names {
@@ -61,12 +63,14 @@ impl Names {
         let conf = self.resolv_conf.read().await.map_err(|error| Unresolved {
             outcome: Outcome::Invalid,
             reason: error.to_string(),
+            is_setup: true,
         })?;
         let found = lookup(&conf, host, kinds, &mut Cost::default()).await;
         found
             .map(|found| found.addresses)
             .map_err(|error| Unresolved {
                 outcome: lookup_outcome(&error),
+                is_setup: is_setup(&error),
                 reason: match (&error, family) {
                     (LookupError::NoAddress, Some(Family::V4)) => {
                         format!("{host} has no IPv4 address")

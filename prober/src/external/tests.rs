@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::attempt::{Attempt, Failed};
+use super::attempt::{Attempt, Blame, Failed};
 use super::fence::Fence;
 use super::probe::{ExternalTools, literals_outside};
 use super::proxy::{Proxies, ProxyVariables};
@@ -405,7 +405,8 @@ async fn every_hop_is_fenced_and_nothing_is_sent_outside() {
             .await
             .0;
         let failed = failed.unwrap_err();
-        assert!(failed.is_outside && failed.outcome == Outcome::Invalid);
+        assert_eq!(failed.blame, Blame::Fence);
+        assert_eq!(failed.outcome, Outcome::Invalid);
         assert!(failed.reason.contains("loopback"), "{}", failed.reason);
     }
     assert_eq!(inside.accepted.load(Ordering::Relaxed), 0);
@@ -418,7 +419,7 @@ async fn every_hop_is_fenced_and_nothing_is_sent_outside() {
     };
     let (result, detail) = attempt(&plain_tools(), lure.clone()).await;
     let failed = result.unwrap_err();
-    assert!(failed.is_outside, "{}", failed.reason);
+    assert_eq!(failed.blame, Blame::Fence, "{}", failed.reason);
     assert_eq!((detail.redirects, detail.address), (1, None));
 
     let literal = ExternalTarget::try_from(lure).unwrap();
@@ -553,7 +554,8 @@ async fn a_proxy_that_the_environment_names_is_used_and_told() {
     assert!(reason.contains("503 Service Unavailable"), "{reason}");
     // What the proxy must not be used for.
     let lure = target(v1::ProbeKind::TcpConnect, "169.254.169.254:80".into());
-    assert!(attempt(&tools, lure).await.0.unwrap_err().is_outside);
+    let failed = attempt(&tools, lure).await.0.unwrap_err();
+    assert_eq!(failed.blame, Blame::Fence);
     let seen = asked_rx.recv().await.unwrap();
     assert!(seen.starts_with("CONNECT shop.test:1 "), "{seen}");
     assert!(

@@ -50,13 +50,16 @@ fn spaced(reason: &str) -> String {
 
 /// What is known of the proxy's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Head {
+pub enum Head {
     /// It goes on.
     Partial,
-    /// All of it, `length` octets.
+    /// All of it.
     Whole {
+        /// Its status.
         status: u16,
+        /// Its words, without control characters.
         reason: String,
+        /// Its octets, with the empty line.
         length: usize,
     },
     /// It is none.
@@ -82,7 +85,7 @@ pub async fn open(
     stream.write_all(request.as_bytes()).await?;
     let mut octets = Vec::with_capacity(512);
     loop {
-        match head(&octets) {
+        match read_head(&octets) {
             Head::Partial if octets.len() >= MAX_HEAD => return Err(TunnelError::TooLong),
             Head::Partial => {}
             Head::Malformed => return Err(TunnelError::Malformed),
@@ -108,7 +111,8 @@ pub async fn open(
     }
 }
 
-fn head(octets: &[u8]) -> Head {
+/// Reads the beginning of an answer. Pure.
+pub fn read_head(octets: &[u8]) -> Head {
     const START: &[u8] = b"HTTP/1.";
     let compared = octets.len().min(START.len());
     if octets[..compared] != START[..compared] {

@@ -12,3 +12,4 @@ mod home;
 mod loopback;
 mod mesh;
 mod quic;
+mod servers;

@@ -1,8 +1,6 @@
 //! DNS answers.
 
-use meshprobe_core::path::Plane;
-use meshprobe_prober::assignment::DnsTarget;
-use meshprobe_prober::dns::question::{Question, Verdict};
+use meshprobe_prober::dns::question::{Question, RecordType};
 
 use super::{Reader, Target};
 
@@ -16,15 +14,9 @@ pub(super) const ANSWER: Target = Target {
 };
 
 fn question() -> Question {
-    let target = DnsTarget {
-        server: "vip".to_owned(),
-        address: ([10, 96, 0, 10], 53).into(),
-        name: "kubernetes.default.svc.cluster.local.".to_owned(),
-        expected_rcode: 0,
-        plane: Plane::Service,
-    };
+    let name = "kubernetes.default.svc.cluster.local.";
     #[expect(clippy::unwrap_used, reason = "a constant that is a name")]
-    Question::new(&target, ID).unwrap()
+    Question::new(name, RecordType::A, true, ID).unwrap()
 }
 
 /// The question with the response bit, an answer record, each response code.
@@ -56,11 +48,11 @@ fn samples() -> Vec<Vec<u8>> {
 fn reader() -> Reader {
     let question = question();
     Box::new(move |octets| {
-        let verdict = question.judge(octets);
+        let answer = question.read(octets);
         let ours = octets.first_chunk() == Some(&ID.to_be_bytes());
-        if !ours && !matches!(verdict, Verdict::NotOurs) {
+        if !ours && answer.is_some() {
             return Err("an answer with another id was taken".to_owned());
         }
-        Ok(!matches!(verdict, Verdict::NotOurs))
+        Ok(answer.is_some())
     })
 }

@@ -2,6 +2,7 @@
 
 mod dns;
 mod messages;
+mod outside;
 mod stamp;
 
 /// Reads one input. True: it was taken for good. An error: a rule that must always hold does not.
@@ -26,6 +27,8 @@ pub const ALL: &[Target] = &[
     stamp::REQUEST_WITH_KEYS,
     stamp::REPLY,
     dns::ANSWER,
+    outside::PROXY,
+    outside::CERTIFICATE,
     messages::FROM_PROBER,
     messages::FROM_AGGREGATOR,
 ];
