@@ -15,7 +15,7 @@ mod zones;
 mod tests;
 
 use jiff::Timestamp;
-use meshprobe_core::path::Layer;
+use meshprobe_core::path::{Layer, ProbeKind};
 use meshprobe_core::verdict::Verdict;
 use meshprobe_proto::v1;
 
@@ -86,7 +86,7 @@ fn conclusion(heat: &HeatTable, around: &Surroundings<'_>) -> String {
     } else {
         format!(
             "{nodes}, {}",
-            counted(heat.targets.len() as u64, "DNS target")
+            counted(heat.targets.len() as u64, target_noun(heat.layer.kind))
         )
     };
     let counts = heat.counts();
@@ -106,7 +106,7 @@ fn conclusion(heat: &HeatTable, around: &Surroundings<'_>) -> String {
     .collect();
     let mesh = if paths == 0 {
         format!(
-            "{who}, no path in {}.{}",
+            "Nobody has reported in {} yet.{}",
             heat.layer,
             layers_with_data(around.layers)
         )
@@ -137,6 +137,16 @@ fn conclusion(heat: &HeatTable, around: &Surroundings<'_>) -> String {
         ),
     };
     format!("{} {incidents}\n{warning}", paint(mesh_style, &mesh))
+}
+
+/// What the columns of a matrix are called that are no nodes.
+const fn target_noun(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::DnsUdp | ProbeKind::DnsTcp => "DNS target",
+        ProbeKind::DnsSearch => "name",
+        ProbeKind::Service => "service",
+        _ => "external target",
+    }
 }
 
 /// " Layers with data: udp/pod/v4, tcp/host/v4."
