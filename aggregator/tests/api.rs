@@ -6,7 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use meshprobe_proto::v1;
+use meshprobe_proto::v1::{
+    self, aggregator_message::Message as Down, prober_message::Message as Up,
+};
 use support::{
     Folder, PATIENCE,
     process::{Aggregator, http_client, two_probers},
@@ -124,7 +126,8 @@ async fn a_wrong_question_is_answered_with_what_is_wrong() {
     let folder = Folder::new();
     let aggregator = Aggregator::start(&folder, "");
     for (path, code, reason, word) in [
-        ("/api/v1/matrix?kind=icmp", 400, "INVALID_ARGUMENT", "icmp"),
+        ("/api/v1/matrix?kind=ping", 400, "INVALID_ARGUMENT", "ping"),
+        ("/api/v1/nodes/mesh-8", 404, "NOT_FOUND", "mesh-8"),
         (
             "/api/v1/matrix?knd=udp",
             400,
@@ -199,7 +202,33 @@ async fn a_wrong_question_is_answered_with_what_is_wrong() {
         .await
         .unwrap();
     assert_eq!(post.status().as_u16(), 405);
+    for (content_type, body, code, word) in [
+        ("text/plain", "{}", 400, "application/json"),
+        ("application/json", "{}", 400, "source"),
+        (
+            "application/json; charset=utf-8",
+            r#"{"source": "mesh-8", "target": "mesh-9"}"#,
+            404,
+            "mesh-8",
+        ),
+    ] {
+        let (found, json) = aggregator.post("/api/v1/probe", content_type, body).await;
+        assert_eq!(found, code, "{json}");
+        assert!(
+            json["error"]["message"].as_str().unwrap().contains(word),
+            "{json}"
+        );
+    }
+    let (code, _) = aggregator.get("/api/v1/probe").await;
+    assert_eq!(code, 405);
     let mut mesh = aggregator.mesh().await;
+    let nobody = v1::GetNodeRequest {
+        name: "mesh-8".to_owned(),
+    };
+    assert_eq!(
+        mesh.get_node(nobody).await.unwrap_err().code(),
+        Code::NotFound
+    );
     let bad_layer = mesh
         .get_matrix(v1::GetMatrixRequest {
             kind: 77,
@@ -216,6 +245,73 @@ async fn a_wrong_question_is_answered_with_what_is_wrong() {
         mesh.get_path(request).await.unwrap_err().code(),
         Code::NotFound
     );
+}
+
+#[tokio::test]
+async fn a_node_is_shown_with_its_probers_and_a_probe_is_made_on_demand() {
+    let folder = Folder::new();
+    let aggregator = Aggregator::start(&folder, "");
+    let (mut prober, _other) = two_probers(&aggregator).await;
+    let facts = v1::HostFacts {
+        kernel: "6.1.0".to_owned(),
+        ..v1::HostFacts::default()
+    };
+    prober.send(Up::HostFacts(facts)).await;
+    let shown = timeout(PATIENCE, async {
+        loop {
+            let (code, json) = aggregator.get("/api/v1/nodes/mesh-1").await;
+            if code == 200 && !json["probers"][0]["facts"].is_null() {
+                return json;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let shown = shown.await.unwrap();
+    assert_eq!(shown["node"]["name"], "mesh-1");
+    assert_eq!(shown["probers"][0]["plane"], "PLANE_POD");
+    assert_eq!(shown["probers"][0]["facts"]["kernel"], "6.1.0");
+    assert_eq!(shown["probers"][0]["selfHealth"]["localHealth"], 0);
+
+    let body = r#"{"source": "mesh-1", "target": "mesh-2", "kind": "tcp"}"#;
+    let answering = async {
+        loop {
+            if let Some(Down::RunProbe(run)) = prober.next().await {
+                let result = v1::ProbeResult {
+                    id: run.id,
+                    outcome: v1::OutcomeClass::Refused.into(),
+                    ..v1::ProbeResult::default()
+                };
+                prober.send(Up::ProbeResult(result)).await;
+                return;
+            }
+        }
+    };
+    let ((code, json), ()) = tokio::join!(
+        aggregator.post("/api/v1/probe", "application/json", body),
+        answering
+    );
+    assert_eq!(
+        (code, &json["outcome"]),
+        (200, &"OUTCOME_CLASS_REFUSED".into()),
+        "{json}"
+    );
+    assert!(json["rttSeconds"].is_null());
+    drop(prober);
+    let mut mesh = aggregator.mesh().await;
+    let gone = timeout(PATIENCE, async {
+        loop {
+            let request = v1::RunProbeRequest {
+                source: "mesh-1".to_owned(),
+                target: "mesh-2".to_owned(),
+                ..v1::RunProbeRequest::default()
+            };
+            if let Err(status) = mesh.run_probe(request).await {
+                return status;
+            }
+        }
+    });
+    let gone = gone.await.unwrap();
+    assert_eq!(gone.code(), Code::Unavailable, "{gone}");
 }
 
 #[tokio::test]

@@ -207,6 +207,61 @@ async fn a_reload_changes_the_mesh_without_ending_a_stream() {
     );
 }
 
+#[tokio::test]
+async fn a_key_is_replaced_in_three_reloads_and_an_expired_one_is_refused() {
+    use reqwest::Method;
+    let folder = Folder::new();
+    let key = |name: &str| {
+        let path = folder.file(name);
+        fs::write(&path, format!("the secret that is called {name}\n")).unwrap();
+        format!("{{file: {}}}", path.display())
+    };
+    let (old, new) = (key("old"), key("new"));
+    let keys = |keys: &[&str]| format!("stamp: {{keys: [{}]}}\n", keys.join(", "));
+    let aggregator = Aggregator::start(&folder, &keys(&[&old]));
+    let base = fs::read_to_string(&aggregator.config).unwrap();
+    let base = base.replace(&keys(&[&old]), "");
+    let mut prober = Prober::connect(&aggregator, "mesh-1", "10.0.0.1").await;
+    let secrets = async |prober: &mut Prober| loop {
+        if let Down::Assignment(assignment) = prober.next().await.expect("an assignment") {
+            let keys = assignment.stamp_keys.into_iter();
+            return keys
+                .map(|key| String::from_utf8(key).unwrap())
+                .collect::<Vec<_>>();
+        }
+    };
+    let (old_secret, new_secret) = (
+        "the secret that is called old",
+        "the secret that is called new",
+    );
+    assert_eq!(secrets(&mut prober).await, [old_secret]);
+    // In each step every prober accepts what the others send before and after it.
+    for (step, expected) in [
+        (keys(&[&old, &new]), vec![old_secret, new_secret]),
+        (keys(&[&new, &old]), vec![new_secret, old_secret]),
+        (keys(&[&new]), vec![new_secret]),
+    ] {
+        fs::write(&aggregator.config, format!("{base}{step}")).unwrap();
+        let (code, answer) = aggregator.admin(Method::POST, "/-/reload").await;
+        assert_eq!((code, answer.trim()), (200, "changed: stamp"));
+        assert_eq!(secrets(&mut prober).await, expected);
+    }
+    fs::write(&aggregator.config, format!("{base}{}", keys(&[&old]))).unwrap();
+    let (code, answer) = aggregator.admin(Method::POST, "/-/reload").await;
+    assert_eq!(code, 200);
+    assert!(answer.contains("probes are lost until"), "{answer}");
+    let expired = new.replace('}', ", not_after: 2020-01-01T00:00:00Z}");
+    fs::write(&aggregator.config, format!("{base}{}", keys(&[&expired]))).unwrap();
+    let (code, answer) = aggregator.admin(Method::POST, "/-/reload").await;
+    assert_eq!(code, 400, "{answer}");
+    assert!(
+        answer.contains("stamp.keys[0].not_after: this key expired at 2020-01-01"),
+        "{answer}"
+    );
+    prober.report("mesh-2").await;
+    assert_eq!(prober.acknowledged().await, 1, "what is in force stays");
+}
+
 #[test]
 fn a_bad_configuration_ends_with_code_2_and_its_place() {
     let folder = Folder::new();

@@ -358,18 +358,23 @@ impl PathCell {
         if self.consecutive_losses > 0 {
             return Verdict::Suspect;
         }
-        let (sent, lost) = self.weighted(now, slot(thresholds));
-        if sent < thresholds.min_samples {
-            return if self.flags & RECOVERING == 0 {
-                Verdict::NoData
-            } else {
-                Verdict::Suspect
-            };
+        // Of almost every path nothing was lost and the current slot alone is enough: no need to weigh the other one.
+        let is_plain = self.lost == [0; 2] && u32::from(self.sent[0]) >= thresholds.min_samples;
+        if !is_plain {
+            let (sent, lost) = self.weighted(now, slot(thresholds));
+            if sent < thresholds.min_samples {
+                return if self.flags & RECOVERING == 0 {
+                    Verdict::NoData
+                } else {
+                    Verdict::Suspect
+                };
+            }
+            if lost * 2 > sent && wilson_bounds(lost, sent).0 > 0.5 {
+                self.flags &= !RECOVERING;
+                return Verdict::Down;
+            }
         }
         self.flags &= !RECOVERING;
-        if lost * 2 > sent && wilson_bounds(lost, sent).0 > 0.5 {
-            return Verdict::Down;
-        }
         if self.flags & LOSSY != 0 {
             return Verdict::Lossy;
         }

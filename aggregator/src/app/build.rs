@@ -82,6 +82,7 @@ impl App {
         let http_tls = load_tls(&config.tls.http, &["h2", "http/1.1"])?;
         let routes = routes::routes(&config).map_err(Failure::config)?;
         let pipeline_settings = settings::pipeline(&config).map_err(Failure::config)?;
+        let stamp_keys = pipeline_settings.plan.stamp_keys.clone();
         let json = JsonWriter::new()
             .context("prepare JSON")
             .map_err(Failure::runtime)?;
@@ -165,6 +166,7 @@ impl App {
         let reloader = Reloader {
             args,
             config: config.clone(),
+            stamp_keys,
             requests,
             tls: grpc_tls.iter().chain(&http_tls).cloned().collect(),
             mesh: api.mesh.clone(),

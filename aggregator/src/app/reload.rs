@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use meshprobe_daemon::{
     clock,
     reload::ReloadRequests,
@@ -24,7 +25,7 @@ use tracing::{info, warn};
 
 use super::{args::Args, routes, settings};
 use crate::{
-    config::{Config, ReloadPlan},
+    config::{Config, ReloadPlan, rotation_gap},
     metrics::ReloadMetrics,
     notify::Audience,
     outbox::OutboxHandle,
@@ -38,6 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Reloader {
     pub(super) args: Args,
     pub(super) config: Config,
+    /// The keys of authenticated STAMP in force: the files that they came from may have changed.
+    pub(super) stamp_keys: Vec<Bytes>,
     pub(super) requests: ReloadRequests,
     pub(super) tls: Vec<ServerTls>,
     pub(super) mesh: MeshHandle,
@@ -110,13 +113,23 @@ impl Reloader {
                 return Err(format!("TLS files: {error}"));
             }
         }
+        let keys = settings.plan.stamp_keys.clone();
         let taken = self.mesh.reconfigure(settings).await;
         taken.map_err(|error| error.to_string())?;
+        let gap = rotation_gap(&self.stamp_keys, &keys);
+        self.stamp_keys = keys;
         // The outbox first: a message to a receiver that it does not know would be given up.
         self.outbox.replace_routes(routes).await;
         self.audience_tx
             .send_replace(Arc::new(routes::audience(&new)));
         self.config = new;
-        Ok(plan.summary())
+        let summary = plan.summary();
+        Ok(match gap {
+            None => summary,
+            Some(gap) => {
+                warn!("{gap}");
+                format!("{summary}; {gap}")
+            }
+        })
     }
 }

@@ -43,7 +43,7 @@ pub use mesh::{
 };
 pub use network::{Endpoint, IpLiteral, Limits, Listen, ListenAddress, TlsListeners};
 pub use secret::{InlineSecret, Secret, SecretError};
-pub use stamp::{Stamp, StampKey};
+pub use stamp::{Stamp, StampKey, rotation_gap};
 pub use targets::{DnsSearch, ServiceConfig};
 
 /// Where the file is unless a flag or `MESHPROBE_CONFIG` says otherwise.

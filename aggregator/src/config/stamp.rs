@@ -55,3 +55,53 @@ impl Stamp {
             .collect()
     }
 }
+
+/// Why probes are lost while one list of keys replaces another, until every prober has the new one; `None`: none is.
+///
+/// At any moment some probers have the old list and some the new one. Each must accept what the others send.
+pub fn rotation_gap(before: &[Bytes], after: &[Bytes]) -> Option<&'static str> {
+    match (before.first(), after.first()) {
+        (None, None) => None,
+        (None, Some(_)) | (Some(_), None) => {
+            Some("probes are lost until every prober knows whether STAMP is authenticated")
+        }
+        (Some(sent_before), Some(sent_after)) => {
+            let is_safe = after.contains(sent_before) && before.contains(sent_after);
+            (!is_safe).then_some(
+                "probes are lost until every prober has the new STAMP keys; next time add the new key as the second, \
+                 make it the first, remove the old one, each with a reload",
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotation_in_three_steps_loses_nothing_and_a_shorter_one_says_so() {
+        let keys = |names: &[&'static str]| -> Vec<Bytes> {
+            let names = names.iter();
+            names
+                .map(|name| Bytes::from_static(name.as_bytes()))
+                .collect()
+        };
+        let gap = |before: &[&'static str], after: &[&'static str]| {
+            rotation_gap(&keys(before), &keys(after)).is_some()
+        };
+        let steps: [&[&str]; 4] = [&["old"], &["old", "new"], &["new", "old"], &["new"]];
+        for step in steps.windows(2) {
+            assert!(!gap(step[0], step[1]), "{step:?}");
+            assert!(!gap(step[1], step[0]), "the way back of {step:?}");
+        }
+        assert!(!gap(&[], &[]));
+        assert!(gap(&["old"], &["new"]));
+        assert!(gap(&["old"], &["new", "old"]), "nobody accepts it yet");
+        assert!(
+            gap(&["old", "new"], &["new"]),
+            "some still send the old one"
+        );
+        assert!(gap(&[], &["new"]) && gap(&["old"], &[]));
+    }
+}

@@ -5,6 +5,7 @@
 //! the deadline to 20 ms after the evaluation before, so the first accuser of a node gets its confirmation asked for at
 //! once and a burst of reports is still judged together.
 
+mod families;
 mod warm_up;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::incident::{
 use crate::membership::{Member, Membership};
 use crate::pipeline::Now;
 use crate::snapshot::Judging;
+use families::Families;
 use warm_up::WarmUp;
 
 pub use warm_up::WarmUpConfig;
@@ -75,6 +77,7 @@ pub(crate) struct Judgement {
 #[derive(Debug)]
 pub(crate) struct Judge {
     detector: Detector,
+    families: Families,
     book: IncidentBook,
     warm_up: Option<WarmUp>,
     /// Remembered incidents whose nodes are all forgotten: they end at the first evaluation.
@@ -101,6 +104,7 @@ impl Judge {
             .map(|(node, _)| node);
         let mut this = Self {
             detector: Detector::new(config.dark),
+            families: Families::default(),
             book: IncidentBook::new(config.book),
             warm_up: Some(WarmUp::new(config.warm_up, known, now.moment)),
             orphans: Vec::new(),
@@ -197,6 +201,9 @@ impl Judge {
         end: Moment,
         now: Moment,
     ) {
+        if !self.families.decides(subject, layer) {
+            return;
+        }
         let sighting = match row.failing {
             Some(failing) => Sighting {
                 observer,

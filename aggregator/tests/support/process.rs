@@ -102,6 +102,18 @@ impl Aggregator {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
+    pub(crate) async fn post(&self, path: &str, content_type: &str, body: &str) -> (u16, Value) {
+        let request = http_client()
+            .post(format!("http://{}{path}", self.http))
+            .header("content-type", content_type)
+            .body(body.to_owned());
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            serde_json::from_str(&answer.text().await.unwrap()).unwrap(),
+        )
+    }
+
     pub(crate) async fn admin(&self, method: reqwest::Method, path: &str) -> (u16, String) {
         let response = http_client()
             .request(method, format!("http://{}{path}", self.admin))

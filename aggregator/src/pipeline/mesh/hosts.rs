@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use meshprobe_core::ids::NodeIndex;
+use meshprobe_core::path::Plane;
 use meshprobe_core::time::Moment;
 use meshprobe_proto::v1;
 use prost::Message as _;
@@ -22,6 +23,8 @@ const MAX_SELF_HEALTH: usize = 4 << 10;
 /// Bounds of the lists, as the contract has them, and of their texts.
 const MAX_LINKS: usize = 256;
 const MAX_ROUTES: usize = 1_024;
+/// Two for each link, and some of the kernel as a whole.
+const MAX_DROPS: usize = 1_024;
 const MAX_TEXT: usize = 512;
 
 /// Why host facts are refused.
@@ -116,6 +119,15 @@ impl Hosts {
         Ok(())
     }
 
+    /// Lifeguard's local health multiplier of a node: that of its prober that is worse off, 0 (well) to 7.
+    pub(super) fn local_health(&self, node: NodeIndex) -> u8 {
+        let probers = [Plane::Pod, Plane::Host].map(|plane| ProberKey { node, plane });
+        let hosts = probers.iter().filter_map(|prober| self.hosts.get(prober));
+        let health = hosts.filter_map(|host| host.self_health.as_ref());
+        let worst = health.map(|health| health.local_health).max().unwrap_or(0);
+        worst.min(7) as u8
+    }
+
     /// What this prober said.
     pub(super) fn get(&self, prober: ProberKey) -> Option<&Host> {
         self.hosts.get(&prober)
@@ -151,6 +163,8 @@ fn check(facts: &v1::HostFacts) -> Result<(), FactsError> {
         ("routes", facts.routes.len(), MAX_ROUTES),
         ("name servers", facts.nameservers.len(), MAX_LINKS),
         ("search domains", facts.search.len(), MAX_LINKS),
+        ("resolver options", facts.resolver_options.len(), MAX_LINKS),
+        ("places of drops", facts.kernel_drops.len(), MAX_DROPS),
     ] {
         if count > most {
             return Err(FactsError::Count { what, count, most });
@@ -163,6 +177,11 @@ fn check(facts: &v1::HostFacts) -> Result<(), FactsError> {
         ("routes", facts.routes.iter().any(is_bad)),
         ("name servers", facts.nameservers.iter().any(is_bad)),
         ("search domains", facts.search.iter().any(is_bad)),
+        (
+            "resolver options",
+            facts.resolver_options.iter().any(is_bad),
+        ),
+        ("places of drops", facts.kernel_drops.keys().any(is_bad)),
     ] {
         if is_bad {
             return Err(FactsError::Text(what));
@@ -173,8 +192,6 @@ fn check(facts: &v1::HostFacts) -> Result<(), FactsError> {
 
 #[cfg(test)]
 mod tests {
-    use meshprobe_core::path::Plane;
-
     use super::*;
 
     fn prober(node: u32) -> ProberKey {

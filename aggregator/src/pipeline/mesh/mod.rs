@@ -56,7 +56,6 @@ const LONGEST_ABSENCE: Duration = Duration::from_secs(86_400);
 struct LastReport {
     at: Moment,
     way: Option<crate::membership::WayHome>,
-    local_health: u8,
 }
 
 /// Everything that is known of the mesh.

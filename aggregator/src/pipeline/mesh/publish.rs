@@ -221,7 +221,7 @@ impl Mesh {
             last_report_at: last.map(|last| now.wall_at(last.at)),
             last_report_way: last.and_then(|last| last.way),
             is_reporting: last.is_some_and(|last| now.moment.saturating_since(last.at) <= fresh),
-            local_health: last.map_or(0, |last| last.local_health),
+            local_health: self.hosts.local_health(node),
             failing_in: self.published.census.failing_in(node),
             failing_out: self.published.census.failing_out(node),
         }

@@ -162,14 +162,7 @@ impl Mesh {
         let health = report
             .self_health
             .map_or(0, |health| health.local_health.min(7) as u8);
-        last_reports.insert(
-            prober.node,
-            LastReport {
-                at: now,
-                way,
-                local_health: health,
-            },
-        );
+        last_reports.insert(prober.node, LastReport { at: now, way });
         hosts.handle_report(prober, report.self_health, now);
         judge.handle_report(prober.node, health, (!is_old).then_some(window), now);
         if is_old {

@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod client;
+mod evidence;
 mod flood;
 mod streams;
