@@ -164,7 +164,8 @@ impl App {
         let (shared, tcp_confirm_rx) = Shared::new(clock, book, metrics, engine_mailbox);
 
         let own_port = bound.udp.first().map_or(config.port, SocketAddr::port);
-        let responder = Responder::new(own_port, config.open_responder);
+        let responder = Responder::new(own_port, config.open_responder)
+            .anonymous(config.anonymous_responder);
         let (running_tx, running_rx) = mpsc::channel(1);
         let engine = Engine::new(
             shared.clone(),

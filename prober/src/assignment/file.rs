@@ -283,7 +283,7 @@ fn peer(entry: NodeEntry) -> Result<Peer, AssignmentError> {
 }
 
 /// A hash that is the same in every build (FNV-1a), folded to the upper bits.
-pub(crate) fn spread(source: &str, target: &str) -> u16 {
+pub fn spread(source: &str, target: &str) -> u16 {
     let octets = source.bytes().chain([0]).chain(target.bytes());
     let hash = octets.fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
         (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)

@@ -78,6 +78,8 @@ pub struct Config {
     pub assignment_file: Option<PathBuf>,
     /// Also answer who is not assigned.
     pub open_responder: bool,
+    /// Do not tell peers who answers.
+    pub anonymous_responder: bool,
     /// The resolver's configuration.
     pub resolv_conf: PathBuf,
     /// Targets outside the mesh.
@@ -185,6 +187,7 @@ impl Config {
             tls,
             assignment_file: settings.assignment.file,
             open_responder: settings.responder.open,
+            anonymous_responder: settings.responder.anonymous,
             resolv_conf: settings
                 .dns
                 .resolv_conf
@@ -248,6 +251,7 @@ impl Config {
             tls,
             assignment_file: _,
             open_responder,
+            anonymous_responder,
             resolv_conf,
             external,
             spool_bytes,
@@ -265,6 +269,7 @@ impl Config {
             || *addresses != next.addresses
             || *tls != next.tls
             || *open_responder != next.open_responder
+            || *anonymous_responder != next.anonymous_responder
             || *resolv_conf != next.resolv_conf
             || *external != next.external
             || *spool_bytes != next.spool_bytes

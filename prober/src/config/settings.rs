@@ -132,6 +132,8 @@ pub struct AssignmentSettings {
 pub struct ResponderSettings {
     /// Also answer who is not assigned; default false.
     pub open: bool,
+    /// Return the asker's session identifier instead of the own one; default false.
+    pub anonymous: bool,
 }
 
 /// How names are looked up.

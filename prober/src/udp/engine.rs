@@ -22,6 +22,7 @@ mod answering;
 mod collecting;
 mod listening;
 mod sending;
+mod troubles;
 
 use std::convert::Infallible;
 use std::io;
@@ -36,6 +37,7 @@ use meshprobe_core::time::Moment;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use self::troubles::Troubles;
 use super::responder::Responder;
 use super::self_probe::SelfProbe;
 use super::sender::Sender;
@@ -83,9 +85,7 @@ pub struct Engine {
     samples: Vec<Sample>,
     missed: Vec<(PathId, u32)>,
     heard: Vec<(PathId, Moment)>,
-    max_lateness: Duration,
-    /// Packets that were lost inside this machine.
-    dropped: u32,
+    troubles: Troubles,
     /// A send call told of an error that is still in a queue. A receive call that does so is followed up at once.
     errors_pending: bool,
     /// Grows by one each slot.
@@ -132,8 +132,7 @@ impl Engine {
             samples: Vec::new(),
             missed: Vec::new(),
             heard: Vec::new(),
-            max_lateness: Duration::ZERO,
-            dropped: 0,
+            troubles: Troubles::default(),
             errors_pending: false,
             slots: 0,
             ended: false,
@@ -189,7 +188,7 @@ impl Engine {
         let epoch = self.steps.observe(reading);
         let stamps_usable = epoch == epoch_before;
         let late = now.saturating_since(wanted);
-        self.max_lateness = self.max_lateness.max(late);
+        self.troubles.max_lateness = self.troubles.max_lateness.max(late);
         self.slots = self.slots.wrapping_add(1);
         if late > STALL {
             self.sender.handle_stall(wanted, now);
@@ -243,8 +242,11 @@ impl Engine {
 
     /// Folds the slot into the book and lets what changed begin or end close watches.
     fn record(&mut self, now: Moment) {
-        let ill = self.max_lateness > STALL || self.dropped > 0;
-        if self.samples.is_empty() && self.heard.is_empty() && self.missed.is_empty() && !ill {
+        if self.samples.is_empty()
+            && self.heard.is_empty()
+            && self.missed.is_empty()
+            && !self.troubles.matter()
+        {
             return;
         }
         let mut urgent = false;
@@ -257,13 +259,9 @@ impl Engine {
             for (path, turns) in self.missed.drain(..) {
                 book.record_missed(path, turns, now);
             }
-            let lateness = std::mem::take(&mut self.max_lateness);
-            book.health_mut().handle_lateness(lateness, now);
-            if self.dropped > 0 {
-                let dropped = std::mem::take(&mut self.dropped);
-                book.health_mut().handle_dropped(dropped, now);
-                self.shared.metrics.socket_overflows.inc_by(dropped.into());
-            }
+            let dropped = self.troubles.dropped;
+            self.shared.metrics.socket_overflows.inc_by(dropped.into());
+            self.troubles.tell(book.health_mut(), now);
             for sample in self.samples.drain(..) {
                 let Some(recorded) = book.record(&sample, now) else {
                     continue;

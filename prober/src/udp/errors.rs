@@ -47,6 +47,14 @@ pub(super) fn icmp_outcome(errno: i32, info: u32) -> Outcome {
     }
 }
 
+/// Did the kernel refuse to send for want of room?
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM)
+    )
+}
+
 /// What a failed send call says about its probe.
 pub(super) fn send_outcome(error: &io::Error) -> Outcome {
     match error.raw_os_error() {

@@ -98,6 +98,7 @@ pub struct Responder {
     own_port: u16,
     /// By which it names itself to its peers.
     own_ssid: Option<Ssid>,
+    is_anonymous: bool,
     /// Ascending by identifier: found in a few comparisons, for every packet.
     sessions: Vec<(Ssid, Session)>,
     open: Option<Stream>,
@@ -110,8 +111,18 @@ impl Responder {
             reflector: Reflector::unauthenticated(vec![own_port]),
             own_port,
             own_ssid: None,
+            is_anonymous: false,
             sessions: Vec::new(),
             open: open.then(|| Stream::new(RATE_OPEN)),
+        }
+    }
+
+    /// Whether its peers get their own identifier back instead of its.
+    #[must_use]
+    pub fn anonymous(self, is_anonymous: bool) -> Self {
+        Self {
+            is_anonymous,
+            ..self
         }
     }
 
@@ -127,7 +138,7 @@ impl Responder {
             dscp: DscpPolicy::Refuse,
             reflected_control: ReflectedControlPolicy::Shorten,
         };
-        self.own_ssid = plan.ssid;
+        self.own_ssid = plan.ssid.filter(|_| !self.is_anonymous);
         let mut before: HashMap<Ssid, Session> = self.sessions.drain(..).collect();
         for peer in &plan.answered {
             let (expected, elsewhere) = match before.remove(&peer.ssid) {

@@ -212,3 +212,34 @@ fn set(
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::ReceiveBatch;
+
+    #[test]
+    fn a_responder_learns_when_and_how_a_request_arrived_in_both_families() {
+        for ip in ["127.0.0.1", "::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let own = AddressSockets::bind(ip, 0).unwrap();
+            let asker = UdpSocket::bind((ip, 0)).unwrap();
+            let (hops, class) = match ip {
+                IpAddr::V4(_) => ((libc::SOL_IP, libc::IP_TTL), (libc::SOL_IP, libc::IP_TOS)),
+                IpAddr::V6(_) => (
+                    (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS),
+                    (libc::SOL_IPV6, libc::IPV6_TCLASS),
+                ),
+            };
+            sys::set_option(asker.as_fd(), hops.0, hops.1, 77).unwrap();
+            sys::set_option(asker.as_fd(), class.0, class.1, 46 << 2).unwrap();
+            asker
+                .send_to(b"request", own.responder.local_addr().unwrap())
+                .unwrap();
+            let mut batch = ReceiveBatch::new();
+            assert_eq!(batch.receive(own.responder.as_fd()).unwrap(), 1);
+            let facts = batch.packet(0).unwrap().facts;
+            assert_eq!((facts.ttl, facts.traffic_class), (Some(77), Some(46 << 2)));
+        }
+    }
+}

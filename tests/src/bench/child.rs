@@ -56,7 +56,8 @@ impl Process {
         Ok(())
     }
 
-    fn pid(&self) -> Pid {
+    /// Its number.
+    pub(super) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
 }

@@ -196,7 +196,7 @@ impl FootprintArguments {
         );
         let mesh = scratch.write("peers-mesh.yaml", &mesh)?;
         let config = format!(
-            "node: {{name: peers}}\nlisten: {{addresses: [0.0.0.0], port: {}, admin: '127.0.0.1:{}'}}\nassignment: {{file: {}}}\n",
+            "node: {{name: peers}}\nlisten: {{addresses: [0.0.0.0], port: {}, admin: '127.0.0.1:{}'}}\nassignment: {{file: {}}}\nresponder: {{anonymous: true}}\n",
             ports.peers,
             ports.peers_admin,
             mesh.display()

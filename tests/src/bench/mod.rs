@@ -7,14 +7,19 @@
 //! A bench is called before the process has any thread, so that it may move itself into fresh namespaces
 //! (`meshprobe_lab::enter`), which starts the program again with the same arguments.
 
+mod capture;
 mod child;
 pub mod dark;
 pub mod durability;
 pub mod footprint;
 pub mod ingest;
 mod machine;
+pub mod pacing;
+mod pair;
 pub mod probe_cost;
+mod quota;
 mod report;
+pub mod rtt_error;
 
 use std::ffi::OsString;
 
@@ -41,6 +46,8 @@ pub const ALL: &[Bench] = &[
     footprint::BENCH,
     ingest::BENCH,
     durability::BENCH,
+    pacing::BENCH,
+    rtt_error::BENCH,
 ];
 
 /// The bench with this name.

@@ -4,13 +4,14 @@
 //! - **fping**: the same addresses at the same rate. Its CPU time includes the kernel's echo replies, which on loopback
 //!   are made inside its own send calls.
 //! - **floor**: two threads with one socket each that send and echo in slots of 10 ms, and do nothing else.
+//! - **batched floor**: the same, with all packets of a slot sent by one call (`sendmmsg`). It says what the prober could gain
+//!   by giving up that T1 and T3 are read right before the send call of their packet.
 //!
 //! All three run one after the other in each round, so that what the machine does besides meets all of them; ratios are
 //! taken inside a round, and the median over the rounds is told.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,11 +22,11 @@ use anyhow::Context as _;
 use clap::Parser;
 use meshprobe_daemon::clock;
 use meshprobe_lab::mesh::Binaries;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 
-use super::child::{Process, Scratch, free_ports, median, thread_cpu_time};
+use super::child::{Process, Scratch, median, thread_cpu_time};
+use super::pair::Pair;
 use super::{Arguments, Bench, Promise, Report};
-use crate::metrics_page::MetricsPage;
-use crate::scrape::scrape;
 
 /// See the module.
 pub const BENCH: Bench = Bench {
@@ -61,14 +62,23 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let binaries = Binaries::find()?;
     let scratch = Scratch::new("probe-cost")?;
     let (mut probers, mut fpings, mut floors) = (Vec::new(), Vec::new(), Vec::new());
+    let mut batched_floors = Vec::new();
     println!("microseconds of CPU time a probe, both ends");
     for round in 1..=arguments.rounds {
         let prober = arguments
             .measure_prober(&binaries, &scratch)
             .context("measure the prober")?;
         let fping = arguments.measure_fping(&scratch).context("measure fping")?;
-        let floor = arguments.measure_floor().context("measure the floor")?;
-        println!("  round {round:2}  prober {prober:6.2}  fping {fping:6.2}  floor {floor:6.2}");
+        let floor = arguments
+            .measure_floor(Sending::Single)
+            .context("measure the floor")?;
+        let batched = arguments
+            .measure_floor(Sending::Batched)
+            .context("measure the floor that sends in batches")?;
+        println!(
+            "  round {round:2}  prober {prober:6.2}  fping {fping:6.2}  floor {floor:6.2}  batched {batched:6.2}"
+        );
+        batched_floors.push(batched);
         probers.push(prober);
         fpings.push(fping);
         floors.push(floor);
@@ -87,6 +97,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         .with("us_per_probe", median(probers), Promise::None)
         .with("us_per_probe_fping", median(fpings), Promise::None)
         .with("us_per_probe_floor", median(floors), Promise::None)
+        .with(
+            "us_per_probe_floor_batched",
+            median(batched_floors),
+            Promise::None,
+        )
         .with("ratio_to_fping", to_fping, Promise::AtMost(0.25))
         .with("ratio_to_floor", to_floor, Promise::AtMost(1.3))
         .with("probes_per_s", f64::from(arguments.rate), Promise::None))
@@ -107,57 +122,22 @@ impl ProbeCostArguments {
 
     /// Microseconds a probe of one prober and one responder.
     fn measure_prober(&self, binaries: &Binaries, scratch: &Scratch) -> anyhow::Result<f64> {
-        let [port, admin, peer_port, peer_admin] = free_ports()?;
-        let mut nodes = format!(
-            "nodes:\n- {{name: a, ssid: 1, addresses: [{{plane: host, ip: 127.0.0.1, udp_port: {port}}}]}}\n"
-        );
-        for (ip, ssid) in self.targets().zip(2..) {
-            writeln!(
-                nodes,
-                "- {{name: p{ssid}, ssid: {ssid}, addresses: [{{plane: host, ip: {ip}, udp_port: {peer_port}}}]}}"
-            )?;
-        }
-        let interval = self.interval().as_millis();
-        let schedule = format!(
-            "schedules: [{{kind: udp, plane: host, interval: {interval}ms, timeout: 500ms}}]\n"
-        );
-        let probing = scratch.write("a-mesh.yaml", &(nodes + &schedule))?;
-        // The other one only answers: it knows the prober, and no address to probe.
-        let answering = scratch.write(
-            "b-mesh.yaml",
-            "nodes:\n- {name: b, ssid: 2, addresses: [{plane: host, ip: 127.0.1.1}]}\n- {name: a, ssid: 1, addresses: [{plane: host, ip: 127.0.0.1}]}\n",
-        )?;
-        let start = |name: &str, listen: &str, port: u16, admin: u16, mesh: &std::path::Path| {
-            let config = format!(
-                "node: {{name: {name}}}\nplane: host\nlisten: {{addresses: [{listen}], port: {port}, admin: '127.0.0.1:{admin}'}}\nassignment: {{file: {}}}\n",
-                mesh.display()
-            );
-            let config = scratch.write(&format!("{name}.yaml"), &config)?;
-            let log = scratch.path(&format!("{name}.log"));
-            let mut command = Command::new(&binaries.prober);
-            command.arg("--config").arg(config);
-            Process::start(name, &mut command, &log)
-                .with_context(|| fs::read_to_string(&log).unwrap_or_default())
-        };
-        let responder = start("b", "0.0.0.0", peer_port, peer_admin, &answering)?;
-        let prober = start("a", "127.0.0.1", port, admin, &probing)?;
+        let targets: Vec<Ipv4Addr> = self.targets().collect();
+        let pair = Pair::start(binaries, scratch, &targets, self.interval())
+            .with_context(|| Pair::log(scratch))?;
         thread::sleep(SETTLE);
-        let replies = || -> anyhow::Result<f64> {
-            let page = scrape(SocketAddr::from((Ipv4Addr::LOCALHOST, admin)))?;
-            let labels = [("kind", "udp"), ("outcome", "reply")];
-            MetricsPage::parse(&page)
-                .sum("meshprobe_prober_probes_total", &labels)
-                .context("the prober counts no replies")
+        let cpu = || -> anyhow::Result<Duration> {
+            Ok(pair.prober.cpu_time()? + pair.responder.cpu_time()?)
         };
-        let before = (replies()?, prober.cpu_time()? + responder.cpu_time()?);
+        let before = (pair.probes("reply")?, cpu()?);
         thread::sleep(self.window());
-        let cpu = (prober.cpu_time()? + responder.cpu_time()?).saturating_sub(before.1);
-        let answered = replies()? - before.0;
+        let cpu = cpu()?.saturating_sub(before.1);
+        let answered = pair.probes("reply")? - before.0;
         let wanted = f64::from(self.rate) * self.window().as_secs_f64();
         anyhow::ensure!(
             answered > 0.9 * wanted,
             "{answered} of about {wanted} probes were answered; log:\n{}",
-            fs::read_to_string(scratch.path("a.log")).unwrap_or_default()
+            Pair::log(scratch)
         );
         Ok(cpu.as_secs_f64() * 1e6 / answered)
     }
@@ -195,7 +175,7 @@ impl ProbeCostArguments {
     }
 
     /// Microseconds a probe of two threads that do nothing but send and echo.
-    fn measure_floor(&self) -> anyhow::Result<f64> {
+    fn measure_floor(&self, sending: Sending) -> anyhow::Result<f64> {
         let echo = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind the floor's echo")?;
         let sender =
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind the floor's sender")?;
@@ -207,8 +187,9 @@ impl ProbeCostArguments {
         let ended = AtomicBool::new(false);
         let lasts = self.window();
         thread::scope(|scope| {
-            let echoing = scope.spawn(|| echo_in_slots(&echo, &ended));
-            let sending = scope.spawn(|| send_in_slots(&sender, &targets, self.rate, lasts));
+            let echoing = scope.spawn(|| echo_in_slots(&echo, &ended, sending));
+            let sending =
+                scope.spawn(|| send_in_slots(&sender, &targets, self.rate, lasts, sending));
             let sent = joined(sending.join());
             ended.store(true, Ordering::Relaxed);
             let echoed = joined(echoing.join())?;
@@ -229,12 +210,14 @@ fn send_in_slots(
     targets: &[SocketAddr],
     rate: u32,
     lasts: Duration,
+    sending: Sending,
 ) -> anyhow::Result<(u64, Duration)> {
     socket.set_nonblocking(true)?;
     let before = thread_cpu_time()?;
     let started = clock::now();
     let (mut sent, mut answers) = (0_u64, 0_u64);
     let mut packet = [0_u8; PACKET];
+    let mut batch = Batch::default();
     let mut slot = started;
     while clock::now().saturating_duration_since(started) < lasts {
         slot = sleep_to_next(slot);
@@ -245,9 +228,14 @@ fn send_in_slots(
             packet[..8].copy_from_slice(&sent.to_be_bytes());
             let stamp = clock::now().saturating_duration_since(started);
             packet[8..16].copy_from_slice(&(stamp.as_nanos() as u64).to_be_bytes());
-            socket.send_to(&packet, targets[(sent % targets.len() as u64) as usize])?;
+            let target = targets[(sent % targets.len() as u64) as usize];
+            match sending {
+                Sending::Single => drop(socket.send_to(&packet, target)?),
+                Sending::Batched => batch.push(&packet, target),
+            }
             sent += 1;
         }
+        batch.send(socket)?;
     }
     thread::sleep(3 * SLOT);
     answers += drain(socket, |_, _| Ok(()))?;
@@ -255,17 +243,76 @@ fn send_in_slots(
 }
 
 /// Sends back in each slot what has come.
-fn echo_in_slots(socket: &UdpSocket, ended: &AtomicBool) -> anyhow::Result<Duration> {
+fn echo_in_slots(
+    socket: &UdpSocket,
+    ended: &AtomicBool,
+    sending: Sending,
+) -> anyhow::Result<Duration> {
     socket.set_nonblocking(true)?;
     let before = thread_cpu_time()?;
+    let mut batch = Batch::default();
     let mut slot = clock::now();
     while !ended.load(Ordering::Relaxed) {
         slot = sleep_to_next(slot);
         drain(socket, |packet, from| {
-            socket.send_to(packet, from).map(|_| ())
+            match sending {
+                Sending::Single => drop(socket.send_to(packet, from)?),
+                Sending::Batched => batch.push(packet, from),
+            }
+            Ok(())
         })?;
+        batch.send(socket)?;
     }
     Ok(thread_cpu_time()?.saturating_sub(before))
+}
+
+/// How a floor sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// Each packet by its own call.
+    Single,
+    /// All packets of a slot by one call.
+    Batched,
+}
+
+/// Packets that leave together.
+#[derive(Debug, Default)]
+struct Batch {
+    packets: Vec<([u8; PACKET], SocketAddrAny)>,
+}
+
+impl Batch {
+    fn push(&mut self, packet: &[u8], to: SocketAddr) {
+        let mut kept = [0; PACKET];
+        let length = packet.len().min(PACKET);
+        kept[..length].copy_from_slice(&packet[..length]);
+        self.packets.push((kept, SocketAddrAny::from(to)));
+    }
+
+    fn send(&mut self, socket: &UdpSocket) -> anyhow::Result<()> {
+        if self.packets.is_empty() {
+            return Ok(());
+        }
+        let buffers: Vec<[IoSlice<'_>; 1]> = self
+            .packets
+            .iter()
+            .map(|(packet, _)| [IoSlice::new(packet)])
+            .collect();
+        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = Vec::new();
+        controls.resize_with(buffers.len(), SendAncillaryBuffer::default);
+        let messages = self.packets.iter().zip(&buffers).zip(&mut controls);
+        let mut messages: Vec<MMsgHdr<'_>> = messages
+            .map(|(((_, to), buffer), control)| MMsgHdr::new_with_addr(to, buffer, control))
+            .collect();
+        let mut sent = 0;
+        while sent < messages.len() {
+            sent += sendmmsg(socket, &mut messages[sent..], SendFlags::empty())
+                .context("send a batch")?;
+        }
+        drop(messages);
+        self.packets.clear();
+        Ok(())
+    }
 }
 
 /// Takes all that has come. How many packets.
@@ -325,6 +372,7 @@ mod tests {
             peers: 10,
             rate: 200,
         };
-        assert!(arguments.measure_floor().unwrap() > 0.0);
+        assert!(arguments.measure_floor(Sending::Single).unwrap() > 0.0);
+        assert!(arguments.measure_floor(Sending::Batched).unwrap() > 0.0);
     }
 }

@@ -35,7 +35,8 @@ impl Engine {
                 }
                 if let Some(dropped) = packet.facts.overflow {
                     let before = std::mem::replace(&mut self.responders_dropped[i], dropped);
-                    self.dropped = self.dropped.saturating_add(dropped.wrapping_sub(before));
+                    let dropped = dropped.wrapping_sub(before);
+                    self.troubles.dropped = self.troubles.dropped.saturating_add(dropped);
                 }
                 let received_at = match packet.facts.unix_nanos {
                     // The clock was stepped in this slot: the stamp and T3 may lie on two sides of the step.

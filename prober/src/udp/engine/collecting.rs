@@ -102,7 +102,7 @@ impl Engine {
                 };
                 let dropped = own.handle_dropped(packet.facts.overflow);
                 if dropped > 0 {
-                    self.dropped = self.dropped.saturating_add(dropped);
+                    self.troubles.dropped = self.troubles.dropped.saturating_add(dropped);
                     self.sender.handle_overflow(family, flow, now);
                 }
                 let parsed = match &self.keys {

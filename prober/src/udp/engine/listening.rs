@@ -49,7 +49,7 @@ impl Engine {
             }
         }
         if self.self_probe.poll_missed(now) {
-            self.dropped = self.dropped.saturating_add(1);
+            self.troubles.loopback_lost += 1;
             self.shared.metrics.self_probes_missed.inc();
         }
         if let Some(since) = self.self_probe.blind_since() {

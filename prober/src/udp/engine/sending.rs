@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Engine, stamp};
 use crate::book::Sample;
 use crate::clock::Reading;
-use crate::udp::errors::{send_outcome, send_to};
+use crate::udp::errors::{is_full, send_outcome, send_to};
 use crate::udp::sender::{Departure, Probe};
 use crate::udp::slot::slot_of;
 
@@ -29,7 +29,7 @@ impl Engine {
         while let Some(probe) = self.sender.poll_probe(now) {
             // What is due inside a slot is sent at its end; that is no lateness.
             let lateness = now.saturating_since(slot_of(probe.due));
-            self.max_lateness = self.max_lateness.max(lateness);
+            self.troubles.max_lateness = self.troubles.max_lateness.max(lateness);
             if probe.missed > 0 {
                 self.missed.push((probe.path, probe.missed));
             }
@@ -86,6 +86,7 @@ impl Engine {
         let port = own.port();
         let after = self.clock.unix_nanos();
         if let Err(error) = result {
+            self.troubles.refused_sends += u32::from(is_full(&error));
             self.fail(probe, send_outcome(&error));
             return after;
         }

@@ -195,6 +195,11 @@ fn a_peer_is_told_who_answers_and_a_stranger_gets_his_own_identifier_back() {
     ask_into(&mut reply, &mut responder, "10.0.0.9:40000", &stranger, 0).unwrap();
     let echoed = ReflectorPacket::parse_unauthenticated(&reply).unwrap();
     assert_eq!(echoed.ssid, Some(Ssid(77)));
+    let mut responder = Responder::new(4862, false).anonymous(true);
+    responder.set_plan(&plan());
+    ask_into(&mut reply, &mut responder, "10.0.0.2:40000", &peer, 0).unwrap();
+    let echoed = ReflectorPacket::parse_unauthenticated(&reply).unwrap();
+    assert_eq!(echoed.ssid, Some(Ssid(2)));
 }
 
 #[test]

@@ -15,6 +15,9 @@ const LAYER: Layer = Layer {
     family: Family::V4,
 };
 
+#[path = "flow_tests.rs"]
+mod flows;
+
 /// The first of the eight ports that probes leave from.
 const PORT: u16 = 40_000;
 
