@@ -1,6 +1,6 @@
 //! The daemons' configuration files for a lab.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -19,6 +19,9 @@ const NAMES: [(&str, &str); 3] = [
     ("www.example.com.", "NOERROR"),
     ("absent.default.svc.cluster.local.", "NXDOMAIN"),
 ];
+
+/// What applications ask, as they write it: a name of the cluster that the search list completes, and one of the internet.
+const SEARCH_NAMES: [&str; 2] = ["kubernetes.default", "www.example.com"];
 
 /// A cluster in a lab is all new: nobody wants to wait two minutes until its nodes count.
 const WARM_UP: &str = "2s";
@@ -43,6 +46,65 @@ pub(super) fn aggregator(lab: &Lab, log_level: &str, external_url: Option<&str>)
         config["external_url"] = json!(url);
     }
     config
+}
+
+/// What the aggregator is told beside that where the mesh probes the lab's names, virtual IPs and servers: names as applications
+/// ask them, the service in front of the responders, each external server in every way that there is, and the API server.
+pub(super) fn targets(lab: &Lab) -> Value {
+    let service = lab.responder_service();
+    let ca_file = lab.ca_file();
+    let mut targets: Vec<Value> = lab
+        .external_targets()
+        .iter()
+        .flat_map(|target| {
+            let name = target.name;
+            let end = format!("{name}:{}", target.https().port());
+            let page = json!({"status": [200], "body": name});
+            [
+                json!({"name": format!("{name}-tcp"), "tcp": end}),
+                json!({"name": format!("{name}-tls"), "tls": end, "ca_file": ca_file}),
+                json!({"name": format!("{name}-http"), "url": format!("http://{name}/"), "expect": page}),
+                json!({"name": format!("{name}-https"), "url": format!("https://{name}/"), "expect": page, "ca_file": ca_file}),
+            ]
+        })
+        .collect();
+    targets.push(json!({"name": "kubernetes-tcp", "tcp": at::kubernetes().to_string()}));
+    json!({
+        "dns_search": {"names": SEARCH_NAMES},
+        "services": [{"name": "responders", "address": service.address.to_string()}],
+        "external": {"allow": fence(lab), "targets": targets},
+    })
+}
+
+/// Where external targets may lie, in the opinion of the aggregator and of every prober.
+fn fence(lab: &Lab) -> Vec<Value> {
+    let server = |ip: Ipv4Addr, ports: &[u16]| {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        json!({"cidr": format!("{ip}/32"), "ports": ports})
+    };
+    lab.external_targets()
+        .iter()
+        .map(|target| {
+            server(
+                target.address,
+                &[target.http().port(), target.https().port()],
+            )
+        })
+        .chain([server(at::KUBERNETES_VIP, &[at::KUBERNETES_PORT])])
+        .collect()
+}
+
+/// A prober's environment that names the proxy for what is outside of the cluster.
+pub(super) fn proxy_variables(proxy: SocketAddr) -> Vec<(&'static str, String)> {
+    let url = format!("http://{proxy}");
+    vec![
+        ("HTTP_PROXY", url.clone()),
+        ("HTTPS_PROXY", url),
+        (
+            "NO_PROXY",
+            format!("{},.{}", at::SERVICE_NETWORK, at::CLUSTER_DOMAIN),
+        ),
+    ]
 }
 
 fn dns(lab: &Lab) -> Vec<Value> {
@@ -111,6 +173,7 @@ fn one_prober(
             "admin": format!("0.0.0.0:{}", super::PROBER_ADMIN_PORT),
         },
         "aggregator": {"addresses": ways_home(lab)},
+        "external": {"allow": fence(lab)},
         "log": {"level": log_level},
     })
 }

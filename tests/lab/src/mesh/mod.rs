@@ -91,6 +91,8 @@ pub enum MeshError {
     Process(#[from] ProcessError),
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    Lab(#[from] crate::LabError),
     #[error("receive webhooks")]
     Webhook(#[source] io::Error),
     #[error("ask the API")]
@@ -123,6 +125,11 @@ pub struct MeshOptions {
     pub sockets: Vec<(String, OwnedFd)>,
     /// How people outside reach the HTTP port: links in notifications begin with it.
     pub external_url: Option<String>,
+    /// Also probes the lab's names as applications ask them, the virtual IP in front of the responders, the external servers and
+    /// the API server.
+    pub targets: bool,
+    /// Starts the forward proxy and names it in every prober's environment: external targets are reached through it.
+    pub proxy: bool,
     /// Laid over the aggregator's configuration: objects are merged key by key, anything else replaces what was there.
     /// For example `json!({"detection": {"dark_hold": "0s"}})`.
     pub aggregator: Value,
@@ -138,6 +145,8 @@ impl Default for MeshOptions {
             binaries: None,
             sockets: Vec::new(),
             external_url: None,
+            targets: false,
+            proxy: false,
             aggregator: Value::Null,
             prober: Value::Null,
             log_level: "info".to_owned(),

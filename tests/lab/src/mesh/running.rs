@@ -38,6 +38,8 @@ pub(super) struct Running {
     pub(super) receiver: Receiver,
     binaries: Binaries,
     sockets: Vec<(String, OwnedFd)>,
+    /// What every prober finds in its environment.
+    prober_variables: Vec<(&'static str, String)>,
     pub(super) lab: Lab,
 }
 
@@ -48,12 +50,17 @@ impl Running {
             binaries,
             sockets,
             external_url,
+            targets,
+            proxy,
             aggregator,
             prober,
             log_level,
         } = options;
         let binaries = binaries.map_or_else(Binaries::find, Ok)?;
         let mut config = config::aggregator(lab, &log_level, external_url.as_deref());
+        if targets {
+            config::overlay(&mut config, &config::targets(lab));
+        }
         config::overlay(&mut config, &aggregator);
         config::write(&config_path(lab, AGGREGATOR), &config)?;
         for node in lab.nodes() {
@@ -73,6 +80,11 @@ impl Running {
             receiver: Receiver::start(listener).map_err(MeshError::Webhook)?,
             binaries,
             sockets,
+            prober_variables: if proxy {
+                config::proxy_variables(lab.start_proxy()?)
+            } else {
+                Vec::new()
+            },
             lab: lab.clone(),
         })
     }
@@ -149,6 +161,11 @@ impl Running {
             .arg(config_path(&self.lab, name));
         for (socket_name, socket) in sockets {
             builder = builder.socket(socket_name, socket)?;
+        }
+        if name != AGGREGATOR {
+            for (variable, value) in &self.prober_variables {
+                builder = builder.env(variable, value);
+            }
         }
         processes.insert(name.to_owned(), builder.spawn()?);
         Ok(())
