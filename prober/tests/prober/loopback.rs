@@ -117,6 +117,58 @@ async fn a_mesh_with_keys_answers_only_who_has_one() {
 }
 
 #[tokio::test]
+async fn the_responder_serves_other_implementations_octet_by_octet() {
+    let (a, b) = (address(), address());
+    let file = MeshFile::new(&[("a", a), ("b", b)], "");
+    let a = Prober::start("a", a, &file.line());
+    let outsider = UdpSocket::bind((address(), 0)).unwrap();
+    outsider
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    a.until_metric("meshprobe_prober_probes_total{", &[], 1)
+        .await;
+    // A request as another STAMP sender makes it: TTL 77, DSCP 46 and ECN 1, and the wish to be told.
+    let socket = socket2::SockRef::from(&outsider);
+    socket.set_ttl_v4(77).unwrap();
+    socket.set_tos_v4(46 << 2 | 1).unwrap();
+    let mut asked = request(Some(Ssid(2))).to_vec();
+    asked.extend([0x80, 4, 0, 4, 10 << 2, 0, 0, 0]);
+    outsider.send_to(&asked, (a.ip, PORT)).unwrap();
+    let mut buffer = [0; 16_384];
+    let length = outsider.recv(&mut buffer).unwrap();
+    let told = &buffer[..length];
+    assert_eq!(told.len(), asked.len());
+    assert_eq!(told[14..16], [0, 1], "it names itself");
+    assert_eq!(told[24..38], asked[..14], "number, T1 and error estimate");
+    assert_eq!(told[38..40], [0, 0]);
+    assert_eq!(told[40..44], [77, 0, 0, 0], "the TTL that it arrived with");
+    // U=0, class of service: the wished DSCP 10, the received 46 and ECN 1, and RP=1: not granted.
+    assert_eq!(told[44..48], [0, 4, 0, 4]);
+    assert_eq!(
+        told[48..52],
+        [0b0010_1010, 0b1110_0101, 0, 0]
+    );
+    // A large packet: answered in full, or as small as it asks. Neither is a probe of the path.
+    let counted = a
+        .metric("meshprobe_prober_responder_answers_total", &[])
+        .await;
+    let mut large = request(Some(Ssid(2))).to_vec();
+    large.extend([0x80, 1, 0x23, 0xd0]);
+    large.resize(9_216, 0x55);
+    outsider.send_to(&large, (a.ip, PORT)).unwrap();
+    assert_eq!(outsider.recv(&mut buffer).unwrap(), 9_216);
+    let mut small = request(Some(Ssid(2))).to_vec();
+    small.extend([0x80, 12, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    small.extend([0x80, 1, 0x20, 0]);
+    small.resize(44 + 16 + 4 + 0x2000, 0x55);
+    outsider.send_to(&small, (a.ip, PORT)).unwrap();
+    assert_eq!(outsider.recv(&mut buffer).unwrap(), 44 + 16);
+    a.until_metric("meshprobe_prober_responder_answers_total", &[], counted + 2)
+        .await;
+    a.stop().await;
+}
+
+#[tokio::test]
 async fn a_dns_server_is_judged_by_its_right_answers_only() {
     let (a, server) = (address(), address());
     let dns = format!("dns:\n  - {{server: test, address: '{server}:53', name: example.org.}}\n");

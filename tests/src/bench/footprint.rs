@@ -196,7 +196,7 @@ impl FootprintArguments {
         );
         let mesh = scratch.write("peers-mesh.yaml", &mesh)?;
         let config = format!(
-            "node: {{name: peers}}\nlisten: {{addresses: [0.0.0.0], port: {}, admin: '127.0.0.1:{}'}}\nassignment: {{file: {}}}\nresponder: {{anonymous: true}}\n",
+            "node: {{name: peers}}\nlisten: {{addresses: [0.0.0.0], port: {}, quic_port: 0, admin: '127.0.0.1:{}'}}\nassignment: {{file: {}}}\nresponder: {{anonymous: true}}\n",
             ports.peers,
             ports.peers_admin,
             mesh.display()
@@ -210,7 +210,7 @@ impl FootprintArguments {
         ports: &Ports,
     ) -> anyhow::Result<Process> {
         let config = format!(
-            "node: {{name: measured}}\nlisten: {{addresses: [127.0.0.1], port: {}, admin: '127.0.0.1:{}'}}\naggregator:\n  addresses:\n  - {{address: '127.0.0.1:{grpc}'}}\n  - {{address: '127.0.0.1:{grpc}', way: underlay}}\n",
+            "node: {{name: measured}}\nlisten: {{addresses: [127.0.0.1], port: {}, quic_port: 0, admin: '127.0.0.1:{}'}}\naggregator:\n  addresses:\n  - {{address: '127.0.0.1:{grpc}'}}\n  - {{address: '127.0.0.1:{grpc}', way: underlay}}\n",
             ports.prober,
             ports.prober_admin,
             grpc = ports.grpc

@@ -42,8 +42,9 @@ impl Pair {
                 "- {{name: {name}, ssid: {ssid}, addresses: [{{plane: host, ip: {ip}, udp_port: {peer_port}}}]}}"
             )?;
         }
+        // By UDP, and by nothing else.
         let schedule = format!(
-            "schedules: [{{kind: udp, plane: host, interval: {}ms, timeout: 500ms}}]\n",
+            "schedules:\n- {{kind: udp, plane: host, interval: {}ms, timeout: 500ms}}\n- {{kind: mtu, plane: host, interval: 0s}}\n",
             interval.as_millis()
         );
         let probing = scratch.write("a-mesh.yaml", &(nodes + &schedule))?;
@@ -55,7 +56,7 @@ impl Pair {
         let start = |name: &str, listen: &str, port: u16, admin: u16, mesh: &Path| {
             // One prober answers for all: it must not name itself, or each address but one has a wrong answer.
             let config = format!(
-                "node: {{name: {name}}}\nplane: host\nlisten: {{addresses: [{listen}], port: {port}, admin: '127.0.0.1:{admin}'}}\nassignment: {{file: {}}}\nresponder: {{anonymous: true}}\n",
+                "node: {{name: {name}}}\nplane: host\nlisten: {{addresses: [{listen}], port: {port}, quic_port: 0, admin: '127.0.0.1:{admin}'}}\nassignment: {{file: {}}}\nresponder: {{anonymous: true}}\n",
                 mesh.display()
             );
             let config = scratch.write(&format!("{name}.yaml"), &config)?;
