@@ -99,7 +99,7 @@ pub struct Demand {
     pub target: String,
     /// What is sent.
     pub kind: ProbeKind,
-    /// Where it runs; `None`: the pod plane, or that of the target.
+    /// Where it runs; `None`: that of the target; between nodes the pod plane, or the host's without a prober there.
     pub plane: Option<Plane>,
     /// By which family; `None`: IPv4, or that of the target.
     pub family: Option<Family>,

@@ -151,13 +151,16 @@ impl Mesh {
         let unknown = || ProbeError::Unknown(format!("no node is called {:?}", demand.source));
         let source = NodeName::try_from(demand.source.as_str()).map_err(|_| unknown())?;
         let node = self.membership.index_of(&source).ok_or_else(unknown)?;
-        let layer = self.layer_of(demand, &source)?;
-        let prober = self
-            .prober_for(node, layer)
-            .ok_or_else(|| ProbeError::NotConnected {
-                node: source.clone(),
-                plane: layer.plane,
-            })?;
+        let layers = self.layers_of(demand, &source)?;
+        let mut connected = layers
+            .iter()
+            .filter_map(|layer| Some((*layer, self.prober_for(node, *layer)?)));
+        let Some((layer, prober)) = connected.next() else {
+            return Err(ProbeError::NotConnected {
+                node: source,
+                plane: layers.first().map_or(Plane::Pod, |layer| layer.plane),
+            });
+        };
         let timing = timeout(&self.published_plan(), layer);
         let (id, result) = self.on_demand.begin(prober, layer.kind)?;
         let run = v1::RunProbe {
@@ -213,8 +216,9 @@ impl Mesh {
         }
     }
 
-    /// What a request means: what it does not say is the pod plane and IPv4, or where its target is.
-    fn layer_of(&self, demand: &Demand, source: &NodeName) -> Result<Layer, ProbeError> {
+    /// What a request may mean, likeliest first: what it does not say is where its target is, and between nodes IPv4 in the
+    /// pod plane, or in that of the host if the node has no prober there.
+    fn layers_of(&self, demand: &Demand, source: &NodeName) -> Result<Vec<Layer>, ProbeError> {
         let Demand {
             source: _,
             target,
@@ -244,24 +248,32 @@ impl Mesh {
                     "{kind} probes run in the pod or the host plane"
                 )));
             }
-            let plane = plane.unwrap_or(Plane::Pod);
-            return Ok(said(plane, family.unwrap_or(Family::V4)));
+            let planes = plane.map_or(vec![Plane::Pod, Plane::Host], |plane| vec![plane]);
+            let family = family.unwrap_or(Family::V4);
+            return Ok(planes
+                .into_iter()
+                .map(|plane| said(plane, family))
+                .collect());
         }
         let fits = |layer: &Layer| {
             layer.kind == *kind
                 && plane.is_none_or(|plane| plane == layer.plane)
                 && family.is_none_or(|family| family == layer.family)
         };
-        let found = self.matrix.targets.layers_named(target, *kind);
-        found.into_iter().find(|layer| fits(layer)).ok_or_else(|| {
+        let mut found = self.matrix.targets.layers_named(target, *kind);
+        found.retain(fits);
+        if found.is_empty() {
             let place = match (plane, family) {
                 (None, None) => String::new(),
                 (Some(plane), None) => format!(" in the {plane} plane"),
                 (None, Some(family)) => format!(" by {family}"),
                 (Some(plane), Some(family)) => format!(" in the {plane} plane by {family}"),
             };
-            ProbeError::Unknown(format!("no target of {kind} is called {target:?}{place}"))
-        })
+            return Err(ProbeError::Unknown(format!(
+                "no target of {kind} is called {target:?}{place}"
+            )));
+        }
+        Ok(found)
     }
 
     /// Which prober of the node makes probes of this layer, if it is connected.

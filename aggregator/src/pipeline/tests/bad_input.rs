@@ -134,6 +134,10 @@ async fn a_message_that_is_not_protobuf_ends_the_stream_and_changes_nothing() {
     }
     assert_eq!(aggregator.metrics.streams_ended("undecodable"), 6);
     assert_eq!(aggregator.path_state().await, before);
+    // A snapshot is at most half a second old, which is longer than all of this takes on an idle machine.
+    while aggregator.handle.snapshot().nodes.len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     assert_eq!(aggregator.handle.snapshot().nodes.len(), 2);
     // The prober's other stream goes on.
     a.say(Up::Report(report(7, 2, 10))).await;

@@ -271,6 +271,9 @@ async fn a_node_shows_what_each_of_its_probers_says_of_itself_and_its_host() {
     assert_eq!(pod.self_health.unwrap().invalid_probes, 17);
     assert!(host.facts.is_none() && host.last_report_at.is_none());
     assert!(aggregator.handle.node("x").await.unwrap().is_none());
+    while aggregator.handle.snapshot().nodes.len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     assert_eq!(aggregator.handle.snapshot().nodes.len(), 2);
 }
 
@@ -334,6 +337,25 @@ async fn a_probe_on_demand_goes_to_the_sources_prober_and_its_result_to_whoever_
     assert_eq!(run.plane(), v1::Plane::Service);
     let refusal = found.unwrap_err().to_string();
     assert_eq!(refusal, "the prober of a refused: no socket");
+
+    // A node that has a prober on its host's network alone is probed from there.
+    let mut host = aggregator.caller().await;
+    let mut on_host = hello("c", 9, 3);
+    on_host.plane = v1::Plane::Host.into();
+    on_host.addresses[0].plane = v1::Plane::Host.into();
+    host.say(Up::Hello(on_host)).await;
+    host.assignment(2).await;
+    let answering = async {
+        let run = asked(&mut host).await;
+        host.say(Up::ProbeResult(result(run.id))).await;
+        run.plane()
+    };
+    let from_host = Demand {
+        source: "c".to_owned(),
+        ..demand("shop", ProbeKind::Http)
+    };
+    let (found, plane) = tokio::join!(handle.run_probe(from_host), answering);
+    assert_eq!((found.is_ok(), plane), (true, v1::Plane::Host));
 
     // A result that is none ends the wait, and is counted.
     let raving = async {
