@@ -217,7 +217,7 @@ fn mtu(compare: &mut Comparing, wanted: &MtuClaim, found: &MtuDetail, setting: S
         ("reverse_limit", wanted.reverse_limit, found.reverse_limit),
     ] {
         let words = wanted.map(|limit| limit.0.as_str());
-        compare.same(name, words, found.as_str());
+        compare.same(name, words, &found.as_str());
     }
     if let Some(role) = &wanted.signalled_by {
         let node = setting.cast.node(role).unwrap_or_default();
@@ -230,7 +230,8 @@ fn mtu(compare: &mut Comparing, wanted: &MtuClaim, found: &MtuDetail, setting: S
 }
 
 fn quic(compare: &mut Comparing, wanted: &QuicClaim, found: &QuicDetail) {
-    compare.same("long_flow", wanted.long_flow, found.long_flow_age.is_some());
+    let has_long_flow = found.long_flow_age.is_some();
+    compare.same("long_flow", wanted.long_flow, &has_long_flow);
     let breaks = Some(found.long_flow_breaks.into());
     compare.number("long_flow_breaks", wanted.long_flow_breaks, breaks);
     let holes = Some(found.black_holes_detected.into());
@@ -241,7 +242,7 @@ fn quic(compare: &mut Comparing, wanted: &QuicClaim, found: &QuicDetail) {
 
 fn dns(compare: &mut Comparing, wanted: &DnsClaim, found: DnsDetail) {
     compare.number("rcode", wanted.rcode, found.rcode.map(Into::into));
-    compare.same("truncated", wanted.truncated, found.truncated);
+    compare.same("truncated", wanted.truncated, &found.truncated);
     compare.number("answers", wanted.answers, Some(found.answers.into()));
     let strange = Some(found.wrong_answers.into());
     compare.number("wrong_answers", wanted.wrong_answers, strange);

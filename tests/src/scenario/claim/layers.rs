@@ -46,10 +46,10 @@ impl TryFrom<String> for LayerPattern {
             matching("family", family, &FAMILIES)?,
         );
         Ok(Self {
+            text,
             kinds,
             planes,
             families,
-            text,
         })
     }
 }

@@ -182,7 +182,7 @@ fn trace(compare: &mut Comparing, wanted: &TraceClaim, found: Option<&v1::TraceR
         compare.require(false, || "it was not traced".to_owned());
         return;
     };
-    compare.same("trace.reached", wanted.reached, found.reached);
+    compare.same("trace.reached", wanted.reached, &found.reached);
     let answered = found.hops.iter().filter(|hop| !hop.address.is_empty());
     compare.number("trace.hops", wanted.hops, Some(answered.count() as f64));
 }

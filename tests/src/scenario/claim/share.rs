@@ -101,8 +101,8 @@ impl ShareClaim {
 
     /// What makes no sense in it.
     pub fn check(&self) -> Result<(), String> {
-        if !(0.0..=100.0).contains(&self.percent) || !(self.tolerance >= 0.0) {
-            return Err("percent is 0 to 100, and tolerance in points is not negative".to_owned());
+        if !(0.0..=100.0).contains(&self.percent) || !(0.0..=100.0).contains(&self.tolerance) {
+            return Err("percent is 0 to 100, and so is the tolerance in points".to_owned());
         }
         if self.of == Of::LostProbes && self.cells() != Cells::default() {
             return Err(

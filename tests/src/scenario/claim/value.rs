@@ -184,9 +184,9 @@ impl Comparing {
     }
 
     /// Anything else that has words.
-    pub fn same<T: PartialEq + fmt::Display>(&mut self, name: &str, wanted: Option<T>, found: T) {
+    pub fn same<T: PartialEq + fmt::Display>(&mut self, name: &str, wanted: Option<T>, found: &T) {
         if let Some(wanted) = wanted
-            && wanted != found
+            && wanted != *found
         {
             self.wrong.push(format!("{name} is {found}, not {wanted}"));
         }
