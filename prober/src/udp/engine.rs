@@ -88,8 +88,6 @@ pub struct Engine {
     troubles: Troubles,
     /// A send call told of an error that is still in a queue. A receive call that does so is followed up at once.
     errors_pending: bool,
-    /// Grows by one each slot.
-    slots: usize,
     ended: bool,
 }
 
@@ -134,7 +132,6 @@ impl Engine {
             heard: Vec::new(),
             troubles: Troubles::default(),
             errors_pending: false,
-            slots: 0,
             ended: false,
         }
     }
@@ -189,7 +186,6 @@ impl Engine {
         let stamps_usable = epoch == epoch_before;
         let late = now.saturating_since(wanted);
         self.troubles.max_lateness = self.troubles.max_lateness.max(late);
-        self.slots = self.slots.wrapping_add(1);
         if late > STALL {
             self.sender.handle_stall(wanted, now);
             self.shared.metrics.engine_stalls.inc();

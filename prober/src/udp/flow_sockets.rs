@@ -23,6 +23,8 @@ pub struct FlowSocket {
     port: u16,
     /// Packets that it has dropped in its life, as far as it has told.
     dropped: u32,
+    /// When somebody looked whether anything has come.
+    pub(super) looked_at: Moment,
 }
 
 /// See the module.
@@ -45,6 +47,7 @@ impl FlowSocket {
             socket,
             port,
             dropped: 0,
+            looked_at: Moment::ORIGIN,
         })
     }
 

@@ -4,6 +4,7 @@
 //! for an answer; the others have a look now and then, for what comes late or uninvited.
 
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use meshprobe_core::path::Family;
 use meshprobe_core::stamp::reflector::TTL_UNKNOWN;
@@ -18,8 +19,8 @@ use crate::udp::sender::{Arrival, Failure, Heard};
 /// Errors of one socket in one slot.
 const ERRORS_A_SLOT: usize = 4096;
 
-/// A port that waits for nothing is looked at in one of so many slots.
-const IDLE_LOOKS: usize = 16;
+/// A port that waits for nothing is looked at again after this time: an answer that is late is still remembered then.
+const IDLE_LOOK: Duration = Duration::from_millis(150);
 
 impl Engine {
     /// Takes what has come to the probing sockets of an address.
@@ -35,16 +36,18 @@ impl Engine {
         for place in 0..self.sockets[i].senders.count() {
             let senders = &mut self.sockets[i].senders;
             let is_replaced = senders.is_replaced(place);
-            let Some((flow, _)) = senders.at(place) else {
+            let Some((flow, own)) = senders.at(place) else {
                 break;
             };
+            let waits = is_replaced || self.sender.pending_from(family, flow) > 0;
+            let is_due = waits || now.saturating_since(own.looked_at) >= IDLE_LOOK;
+            if is_due {
+                own.looked_at = now;
+            }
             if errors_pending {
                 self.drain_errors(i, place);
             }
-            if is_replaced
-                || self.sender.pending_from(family, flow) > 0
-                || self.slots.wrapping_add(place).is_multiple_of(IDLE_LOOKS)
-            {
+            if is_due {
                 total += self.receive(i, place, family, now, epoch);
             }
         }
