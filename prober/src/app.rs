@@ -35,8 +35,11 @@ use crate::external::proxy::Proxies;
 use crate::external::resolve::Names;
 use crate::external::trust::Trust;
 use crate::hostfacts::watch_facts;
+use crate::icmp::probe::{IcmpProbe, IcmpTools};
 use crate::mailbox::{Command, mailbox};
 use crate::metrics::Metrics;
+use crate::mtu::history::History;
+use crate::mtu::probe::MtuProbe;
 use crate::plan::{
     DnsQueryTarget, ExternalProbe, Plan, Registry, SearchProbe, ServiceProbe, TcpTarget,
 };
@@ -52,6 +55,7 @@ use crate::shared::Shared;
 use crate::spool::{Spool, Way};
 use crate::sys;
 use crate::tcp::echo::EchoResponder;
+use crate::trace::tracer::{TRACED_DEPTH, Tracer, WANTED_DEPTH};
 use crate::udp::engine::Engine;
 use crate::udp::responder::Responder;
 use crate::udp::sockets::{AddressSockets, bind_echo, bind_quic};
@@ -85,6 +89,9 @@ pub struct App {
     services: Runner<ServiceProbe>,
     external: Runner<ExternalProbe>,
     quic: Runner<QuicProbe>,
+    mtu: Runner<MtuProbe>,
+    icmp: Runner<IcmpProbe>,
+    tracer: Tracer,
     quic_responders: Vec<QuicResponder>,
     reporter: Reporter,
     ways: Vec<WayTask>,
@@ -162,10 +169,13 @@ impl App {
         let book = Arc::new(Mutex::new(Book::new(clock.now())));
         let (engine_mailbox, engine_reader) = mailbox().context("open the engine's mailbox")?;
         let (shared, tcp_confirm_rx) = Shared::new(clock, book, metrics, engine_mailbox);
+        let (trace_tx, trace_rx) = mpsc::channel(WANTED_DEPTH);
+        let (traced_tx, traces_rx) = mpsc::channel(TRACED_DEPTH);
+        let shared = shared.with_tracer(trace_tx);
 
         let own_port = bound.udp.first().map_or(config.port, SocketAddr::port);
-        let responder = Responder::new(own_port, config.open_responder)
-            .anonymous(config.anonymous_responder);
+        let responder =
+            Responder::new(own_port, config.open_responder).anonymous(config.anonymous_responder);
         let (running_tx, running_rx) = mpsc::channel(1);
         let engine = Engine::new(
             shared.clone(),
@@ -204,7 +214,12 @@ impl App {
             .collect::<Result<_, _>>()
             .context("start the QUIC responder")?;
         let quic_tools = QuicTools::new().context("prepare QUIC probes")?;
-        let quic = Runner::new(context, quic_tools, plan_rx, None);
+        let quic = Runner::new(Arc::clone(&context), quic_tools, plan_rx.clone(), None);
+        let history = History::default();
+        let mtu = Runner::new(Arc::clone(&context), history, plan_rx.clone(), None);
+        let echo = IcmpTools::default();
+        let icmp = Runner::new(Arc::clone(&context), echo, plan_rx.clone(), None);
+        let tracer = Tracer::new(context, plan_rx, trace_rx, traced_tx);
 
         let readiness = Readiness::new();
         let assigned = readiness.condition("assignment", "no assignment yet");
@@ -251,6 +266,7 @@ impl App {
             configured: config.aggregators.clone(),
             addresses_tx,
             facts_rx,
+            traces_rx,
             running_rx,
             incarnation,
             local: config.listen.clone(),
@@ -280,6 +296,9 @@ impl App {
             services,
             external,
             quic,
+            mtu,
+            icmp,
+            tracer,
             quic_responders,
             reporter,
             ways,
@@ -327,6 +346,9 @@ impl App {
             services,
             external,
             quic,
+            mtu,
+            icmp,
+            tracer,
             quic_responders,
             reporter,
             ways,
@@ -354,6 +376,19 @@ impl App {
             quic.run(stop).await;
             drop(token);
         });
+        let token = running_tx.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("mtu-probes", async move {
+            mtu.run(stop).await;
+            drop(token);
+        });
+        let token = running_tx.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("icmp-probes", async move {
+            icmp.run(stop).await;
+            drop(token);
+        });
+        tasks.spawn("tracer", tracer.run(shutdown.clone()));
         let token = running_tx.clone();
         let stop = shutdown.clone();
         tasks.spawn("search-probes", async move {

@@ -50,6 +50,8 @@ impl Sample {
 /// What a sample changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recorded {
+    /// On which path.
+    pub path: PathId,
     /// Of which layer and target.
     pub layer: Layer,
     /// Of which target.
@@ -164,6 +166,12 @@ impl Book {
         Some(entry.layer)
     }
 
+    /// The layer of a path; `None` if it is gone.
+    pub fn layer(&self, path: PathId) -> Option<Layer> {
+        let entry = self.entries.get(path.slot())?.as_ref()?;
+        (entry.id == path).then_some(entry.layer)
+    }
+
     /// A probe ended. `None` if its path is gone.
     pub fn record(&mut self, sample: &Sample, now: Moment) -> Option<Recorded> {
         let sample = &self.trusted(sample, now);
@@ -187,6 +195,7 @@ impl Book {
             entry.tracker.handle_outcome(class, sample.sent_at, now)
         };
         let recorded = Recorded {
+            path: sample.path,
             layer: entry.layer,
             target: entry.target,
             transition,

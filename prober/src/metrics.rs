@@ -96,6 +96,18 @@ pub struct Metrics {
     pub dns_truncated: Counter,
     /// Probes that were not sent, because their target outside the mesh is outside the fence.
     pub external_outside: Counter,
+    /// MTU measurements without a result: the peer did not answer, or the time was too short.
+    pub mtu_undecided: Counter,
+    /// ICMP messages about packet sizes that were not believed.
+    pub mtu_messages_ignored: Counter,
+    /// ICMP echo probes that could not be sent, because unprivileged ICMP sockets are forbidden.
+    pub icmp_forbidden: Counter,
+    /// Traces that were taken.
+    pub traces: Counter,
+    /// Traces that were not taken, because others were under way or had been lately.
+    pub traces_skipped: Counter,
+    /// Traces that nobody was told of, because no stream was open for too long.
+    pub traces_dropped: Counter,
     /// Assignments that were refused.
     pub assignments_refused: Counter,
     reports: Family<WayLabel, Counter>,
@@ -210,6 +222,18 @@ impl Metrics {
             "external_outside",
             "Probes that were not sent, because their target is outside the fence",
         );
+        let mtu_undecided = counter("mtu_undecided", "MTU measurements without a result");
+        let mtu_messages_ignored = counter(
+            "mtu_messages_ignored",
+            "ICMP messages about packet sizes that were not believed",
+        );
+        let icmp_forbidden = counter(
+            "icmp_forbidden",
+            "Echo probes not sent because net.ipv4.ping_group_range forbids them",
+        );
+        let traces = counter("traces", "Traces of failing paths");
+        let traces_skipped = counter("traces_skipped", "Traces beyond the limits");
+        let traces_dropped = counter("traces_dropped", "Traces that nobody was told of");
         let assignments_refused = counter("assignments_refused", "Assignments that were refused");
         let reports_repeated = counter("reports_repeated", "Reports sent once more");
         let mut gauge = |name: &str, help: &str| {
@@ -262,6 +286,12 @@ impl Metrics {
             dns_wrong_answers,
             dns_truncated,
             external_outside,
+            mtu_undecided,
+            mtu_messages_ignored,
+            icmp_forbidden,
+            traces,
+            traces_skipped,
+            traces_dropped,
             assignments_refused,
             reports,
             reports_repeated,

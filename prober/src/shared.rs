@@ -16,6 +16,7 @@ use crate::demand::Demands;
 use crate::mailbox::{Command, Mailbox};
 use crate::metrics::Metrics;
 use crate::path_id::PathId;
+use crate::trace::trigger::is_wanted;
 use crate::tracker::Transition;
 
 /// Peers to confirm by TCP at once. An isolated node suspects all of its peers within a second.
@@ -35,6 +36,7 @@ pub struct Shared {
     flush_wanted: Arc<Notify>,
     engine: Mailbox,
     tcp_confirm_tx: mpsc::Sender<TargetNumber>,
+    trace_tx: Option<mpsc::Sender<PathId>>,
 }
 
 impl Shared {
@@ -54,8 +56,18 @@ impl Shared {
             flush_wanted: Arc::new(Notify::new()),
             engine,
             tcp_confirm_tx,
+            trace_tx: None,
         };
         (shared, tcp_confirm_rx)
+    }
+
+    /// Tells the receiver of `trace_tx` which paths fail.
+    #[must_use]
+    pub fn with_tracer(self, trace_tx: mpsc::Sender<PathId>) -> Self {
+        Self {
+            trace_tx: Some(trace_tx),
+            ..self
+        }
     }
 
     /// Keeps what a probe found beside its outcome, until the next report.
@@ -89,7 +101,7 @@ impl Shared {
         }
     }
 
-    /// The first loss by one kind of probe asks the others.
+    /// The first loss by one kind of probe asks the others; a confirmed one wants a trace.
     pub fn follow_up(&self, recorded: &Recorded) {
         let asks = recorded.asks();
         if asks.tcp {
@@ -97,6 +109,12 @@ impl Shared {
         }
         if asks.udp {
             self.engine.send(Command::Confirm(recorded.target));
+        }
+        if let Some(trace_tx) = &self.trace_tx
+            && is_wanted(recorded.layer.kind, recorded.transition)
+            && trace_tx.try_send(recorded.path).is_err()
+        {
+            self.metrics.traces_skipped.inc();
         }
     }
 

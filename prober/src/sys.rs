@@ -6,6 +6,7 @@
 )]
 
 mod batch;
+mod single;
 
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
@@ -15,6 +16,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
 pub(crate) use self::batch::ReceiveBatch;
+pub(crate) use self::single::{Arrival, Origin, option, receive, receive_queued};
 
 /// Octets for the control messages of one packet: a timestamp, a TTL, a drop counter, an error with its offender.
 const CONTROL: usize = 256;

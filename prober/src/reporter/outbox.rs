@@ -98,17 +98,20 @@ impl Outbox {
         let Some(stream) = &mut self.streams[way as usize] else {
             return false;
         };
-        if stream.dictionary_told < dictionary.len() {
-            let told = v1::Dictionary {
-                incarnation: incarnation.0,
-                entries: dictionary[stream.dictionary_told..].to_vec(),
-            };
-            if !stream.send(v1::prober_message::Message::Dictionary(told)) {
-                return false;
-            }
-            stream.dictionary_told = dictionary.len();
-        }
-        stream.send(v1::prober_message::Message::Report(report))
+        stream.tell_dictionary(incarnation, dictionary)
+            && stream.send(v1::prober_message::Message::Report(report))
+    }
+
+    /// Sends a trace by every way that has room, as [`Self::send_report`] does. `false`: none has.
+    pub fn send_trace(&mut self, trace: &v1::Trace, dictionary: &[v1::DictionaryEntry]) -> bool {
+        let incarnation = self.incarnation;
+        let open = self.streams.iter_mut().flatten();
+        open.filter(|stream| stream.messages_tx.capacity() > RESERVE)
+            .fold(false, |sent, stream| {
+                let message = v1::prober_message::Message::Trace(trace.clone());
+                let told = stream.tell_dictionary(incarnation, dictionary);
+                (told && stream.send(message)) || sent
+            })
     }
 
     /// Sends host facts by one way.
@@ -134,6 +137,26 @@ impl Outbox {
 }
 
 impl Stream {
+    /// Sends what the stream does not know of the dictionary. `false`: it could not be sent.
+    fn tell_dictionary(
+        &mut self,
+        incarnation: Incarnation,
+        dictionary: &[v1::DictionaryEntry],
+    ) -> bool {
+        if self.dictionary_told >= dictionary.len() {
+            return true;
+        }
+        let told = v1::Dictionary {
+            incarnation: incarnation.0,
+            entries: dictionary[self.dictionary_told..].to_vec(),
+        };
+        let sent = self.send(v1::prober_message::Message::Dictionary(told));
+        if sent {
+            self.dictionary_told = dictionary.len();
+        }
+        sent
+    }
+
     /// `false`: the stream is gone or full; its end will be noticed, and the spool has what it did not take.
     fn send(&self, message: v1::prober_message::Message) -> bool {
         let message = v1::ProberMessage {

@@ -7,6 +7,7 @@
 //! acknowledged (or the grace is over) → goodbye by every way → the streams end. Until then the responders answer, so
 //! that no peer sees a loss before the aggregator knows why.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::mailbox::Command;
 use crate::runner::sleep_until;
 use crate::shared::Shared;
 use crate::spool::{Spool, Way};
+use crate::trace::Traced;
 
 /// For what is under way at the end.
 const FINISH_TIME: Duration = Duration::from_secs(1);
@@ -41,6 +43,9 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 
 /// For the streams to end after the goodbye.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// Traces that wait for a way: what the limits allow in a minute and a half. The newest are worth more.
+const TRACES_KEPT: usize = 32;
 
 /// A restart or a rollout takes no longer.
 const BACK_WITHIN_SECONDS: u32 = 120;
@@ -73,6 +78,8 @@ pub struct Reporter {
     pub addresses_tx: watch::Sender<Vec<AggregatorAddress>>,
     /// Facts about this host.
     pub facts_rx: watch::Receiver<Option<Arc<v1::HostFacts>>>,
+    /// Traces of failing paths.
+    pub traces_rx: mpsc::Receiver<Traced>,
     /// Ends when every runner has finished.
     pub running_rx: mpsc::Receiver<Infallible>,
     /// This start of the prober.
@@ -89,6 +96,8 @@ struct Running {
     outbox: Outbox,
     next_regular: Moment,
     demands: JoinSet<(Way, v1::ProbeResult)>,
+    /// That no way has taken yet.
+    traces: VecDeque<Traced>,
 }
 
 impl Reporter {
@@ -98,6 +107,7 @@ impl Reporter {
             outbox: Outbox::new(self.incarnation),
             next_regular: Moment::ORIGIN,
             demands: JoinSet::new(),
+            traces: VecDeque::new(),
             reporter: self,
         };
         running.publish_addresses();
@@ -128,11 +138,33 @@ impl Running {
             Some(ended) = self.demands.join_next(), if !self.demands.is_empty() => {
                 self.finish_demand(ended);
             }
+            Some(traced) = self.reporter.traces_rx.recv() => self.keep_trace(traced),
             () = self.reporter.shared.flush_wanted() => {}
             () = sleep_until(Some(clock.instant(wake_at))) => {}
         }
         self.close_if_due(clock.now());
         self.pump();
+        self.tell_traces(clock.now());
+    }
+
+    fn keep_trace(&mut self, traced: Traced) {
+        if self.traces.len() == TRACES_KEPT {
+            self.traces.pop_front();
+            self.reporter.shared.metrics.traces_dropped.inc();
+        }
+        self.traces.push_back(traced);
+    }
+
+    /// Traces go by every way: where packets end is best known while they do.
+    fn tell_traces(&mut self, now: Moment) {
+        while let Some(traced) = self.traces.front() {
+            let trace = traced.message(self.reporter.incarnation, now);
+            let dictionary = self.reporter.assignments.dictionary();
+            if !self.outbox.send_trace(&trace, dictionary) {
+                return;
+            }
+            self.traces.pop_front();
+        }
     }
 
     fn handle_event(&mut self, event: WayEvent) {

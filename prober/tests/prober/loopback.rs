@@ -22,7 +22,7 @@ async fn two_probers_reach_and_hear_each_other() {
         Prober::start("b", b, &file.line()),
     );
     for prober in [&a, &b] {
-        for kind in ["kind=\"udp\"", "kind=\"tcp\""] {
+        for kind in ["kind=\"udp\"", "kind=\"tcp\"", "kind=\"mtu\""] {
             let labels = [kind, "outcome=\"reply\""];
             prober
                 .until_metric("meshprobe_prober_probes_total{", &labels, 5)
@@ -51,6 +51,14 @@ async fn a_closed_port_is_seen_at_once_and_is_no_timeout() {
     }
     a.until_metric("meshprobe_prober_probes_extra_total", &[], 4)
         .await;
+    // A confirmed failure is traced; a peer that answers nothing has no MTU, and that is no loss.
+    a.until_metric("meshprobe_prober_traces_total", &[], 1)
+        .await;
+    a.until_metric("meshprobe_prober_mtu_undecided_total", &[], 1)
+        .await;
+    for outcome in ["outcome=\"timeout\"", "outcome=\"too-big\""] {
+        assert_eq!(a.probes(&["kind=\"mtu\"", outcome]).await, 0);
+    }
     a.stop().await;
 }
 
@@ -104,9 +112,11 @@ async fn a_mesh_with_keys_answers_only_who_has_one() {
         Prober::start("a", a, &file.line()),
         Prober::start("b", b, &file.line()),
     );
-    let labels = ["kind=\"udp\"", "outcome=\"reply\""];
-    a.until_metric("meshprobe_prober_probes_total{", &labels, 5)
-        .await;
+    for kind in ["kind=\"udp\"", "kind=\"mtu\""] {
+        let labels = [kind, "outcome=\"reply\""];
+        a.until_metric("meshprobe_prober_probes_total{", &labels, 5)
+            .await;
+    }
     let outsider = UdpSocket::bind((address(), 0)).unwrap();
     let mut forged = [0; 112];
     forged[..44].copy_from_slice(&request(Some(Ssid(2))));
@@ -144,10 +154,7 @@ async fn the_responder_serves_other_implementations_octet_by_octet() {
     assert_eq!(told[40..44], [77, 0, 0, 0], "the TTL that it arrived with");
     // U=0, class of service: the wished DSCP 10, the received 46 and ECN 1, and RP=1: not granted.
     assert_eq!(told[44..48], [0, 4, 0, 4]);
-    assert_eq!(
-        told[48..52],
-        [0b0010_1010, 0b1110_0101, 0, 0]
-    );
+    assert_eq!(told[48..52], [0b0010_1010, 0b1110_0101, 0, 0]);
     // A large packet: answered in full, or as small as it asks. Neither is a probe of the path.
     let counted = a
         .metric("meshprobe_prober_responder_answers_total", &[])

@@ -64,6 +64,7 @@ impl MeshFile {
         text.push_str(
             "schedules:\n  - {kind: udp, plane: pod, interval: 100ms}\n  - {kind: tcp, plane: pod, interval: 200ms}\n  \
              - {kind: quic, plane: pod, interval: 300ms}\n  \
+             - {kind: mtu, plane: pod, interval: 400ms}\n  \
              - {kind: dns-udp, plane: service, interval: 200ms}\n  - {kind: dns-tcp, plane: service, interval: 200ms}\n",
         );
         text.push_str(rest);

@@ -1,0 +1,155 @@
+//! Traces what fails: the task that owns the limits and the traces under way.
+//!
+//! Paths come from whoever records outcomes, traces go to the reporter; both queues are short, and what does not fit is
+//! counted. On shutdown the traces under way are dropped: nobody waits for them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use meshprobe_core::ids::{Ssid, TargetNumber};
+use meshprobe_daemon::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use super::trigger::Trigger;
+use super::{Route, TraceRequest, Traced, run};
+use crate::path_id::PathId;
+use crate::plan::Plan;
+use crate::runner::Context;
+
+/// Paths that want a trace: more than the limits let through in a minute.
+pub const WANTED_DEPTH: usize = 64;
+
+/// Traces that wait for the reporter.
+pub const TRACED_DEPTH: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tracer {
+    context: Arc<Context>,
+    plan_rx: watch::Receiver<Arc<Plan>>,
+    wanted_rx: mpsc::Receiver<PathId>,
+    traced_tx: mpsc::Sender<Traced>,
+    trigger: Trigger,
+    under_way: JoinSet<Ended>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    path: PathId,
+    target: TargetNumber,
+    address: SocketAddr,
+    route: io::Result<Route>,
+}
+
+impl Tracer {
+    /// Traces what comes by `wanted_rx` and is in the plan.
+    pub fn new(
+        context: Arc<Context>,
+        plan_rx: watch::Receiver<Arc<Plan>>,
+        wanted_rx: mpsc::Receiver<PathId>,
+        traced_tx: mpsc::Sender<Traced>,
+    ) -> Self {
+        Self {
+            context,
+            plan_rx,
+            wanted_rx,
+            traced_tx,
+            trigger: Trigger::default(),
+            under_way: JoinSet::new(),
+        }
+    }
+
+    /// Traces until `shutdown`.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.signaled() => return,
+                Some(path) = self.wanted_rx.recv() => self.begin(path),
+                Some(ended) = self.under_way.join_next(), if !self.under_way.is_empty() => match ended {
+                    Ok(ended) => self.finish(ended),
+                    Err(error) => {
+                        // Nothing aborts a trace, so it panicked; the hook has logged where.
+                        if let Ok(panic) = error.try_into_panic() {
+                            std::panic::resume_unwind(panic);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn begin(&mut self, path: PathId) {
+        let shared = &self.context.shared;
+        let plan = Arc::clone(&self.plan_rx.borrow());
+        let Some((target, address)) = find(&plan, path) else {
+            return;
+        };
+        if !self.trigger.begin(path, shared.clock.now()) {
+            shared.metrics.traces_skipped.inc();
+            return;
+        }
+        let request = TraceRequest {
+            local: self.context.local_for(address.ip()),
+            target: address,
+            source_port: None,
+            ssid: plan.ssid.unwrap_or(Ssid(0)),
+            keys: plan.keys.clone(),
+        };
+        let clock = shared.clock;
+        self.under_way.spawn(async move {
+            Ended {
+                path,
+                target,
+                address,
+                route: run(&request, clock).await,
+            }
+        });
+    }
+
+    fn finish(&mut self, ended: Ended) {
+        let Ended {
+            path,
+            target,
+            address,
+            route,
+        } = ended;
+        self.trigger.end();
+        let shared = &self.context.shared;
+        let route = match route {
+            Ok(route) => route,
+            Err(error) => {
+                debug!(peer = %address, %error, "No trace");
+                return;
+            }
+        };
+        shared.metrics.traces.inc();
+        // A path that is gone meanwhile is nobody's concern.
+        let Some(layer) = shared.book.lock().layer(path) else {
+            return;
+        };
+        let last = route.hops.iter().rev().find_map(|hop| hop.answer);
+        let last = last.map(|answer| answer.address);
+        info!(peer = %address, %layer, reached = route.reached, hops = route.hops.len(), ?last, "Traced a failing path");
+        let traced = Traced {
+            target,
+            at: shared.clock.now(),
+            route: route.message(layer),
+        };
+        if self.traced_tx.try_send(traced).is_err() {
+            shared.metrics.traces_dropped.inc();
+        }
+    }
+}
+
+/// Where the packets of a vital path go.
+fn find(plan: &Plan, path: PathId) -> Option<(TargetNumber, SocketAddr)> {
+    let udp = plan.udp.iter().find(|target| target.path == path);
+    let udp = udp.map(|target| (target.target, target.address));
+    udp.or_else(|| {
+        let tcp = plan.tcp.iter().find(|target| target.path == path);
+        tcp.map(|target| (target.target, target.address))
+    })
+}
