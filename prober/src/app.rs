@@ -48,7 +48,7 @@ use crate::quic::responder::QuicResponder;
 use crate::reloader::Reloader;
 use crate::reporter::task::{Reporter, Request};
 use crate::reporter::way::WayTask;
-use crate::runner::{Context, Runner};
+use crate::runner::{Context, Probing, Runner};
 use crate::self_watch::watch_self;
 use crate::service::probe::ServiceTools;
 use crate::shared::Shared;
@@ -370,54 +370,17 @@ impl App {
         for responder in quic_responders {
             tasks.spawn("quic-responder", responder.run(finished.clone()));
         }
-        let token = running_tx.clone();
-        let stop = shutdown.clone();
-        tasks.spawn("quic-probes", async move {
-            quic.run(stop).await;
-            drop(token);
-        });
-        let token = running_tx.clone();
-        let stop = shutdown.clone();
-        tasks.spawn("mtu-probes", async move {
-            mtu.run(stop).await;
-            drop(token);
-        });
-        let token = running_tx.clone();
-        let stop = shutdown.clone();
-        tasks.spawn("icmp-probes", async move {
-            icmp.run(stop).await;
-            drop(token);
-        });
+        let probing = (&shutdown, &running_tx);
+        spawn_runner(&mut tasks, "tcp-probes", tcp, probing);
+        spawn_runner(&mut tasks, "dns-probes", dns, probing);
+        spawn_runner(&mut tasks, "search-probes", search, probing);
+        spawn_runner(&mut tasks, "service-probes", services, probing);
+        spawn_runner(&mut tasks, "external-probes", external, probing);
+        spawn_runner(&mut tasks, "quic-probes", quic, probing);
+        spawn_runner(&mut tasks, "mtu-probes", mtu, probing);
+        spawn_runner(&mut tasks, "icmp-probes", icmp, probing);
+        drop(running_tx);
         tasks.spawn("tracer", tracer.run(shutdown.clone()));
-        let token = running_tx.clone();
-        let stop = shutdown.clone();
-        tasks.spawn("search-probes", async move {
-            search.run(stop).await;
-            drop(token);
-        });
-        let token = running_tx.clone();
-        let stop = shutdown.clone();
-        tasks.spawn("service-probes", async move {
-            services.run(stop).await;
-            drop(token);
-        });
-        let token = running_tx.clone();
-        let stop = shutdown.clone();
-        tasks.spawn("external-probes", async move {
-            external.run(stop).await;
-            drop(token);
-        });
-        let token = running_tx.clone();
-        let stop = shutdown.clone();
-        tasks.spawn("tcp-probes", async move {
-            tcp.run(stop).await;
-            drop(token);
-        });
-        let stop = shutdown.clone();
-        tasks.spawn("dns-probes", async move {
-            dns.run(stop).await;
-            drop(running_tx);
-        });
         for way in ways {
             tasks.spawn("way-home", way.run(ways_stop.clone()));
         }
@@ -440,6 +403,20 @@ impl App {
         });
         tasks.run(&shutdown, DRAIN).await.map_err(Failure::runtime)
     }
+}
+
+/// Runs the probes of one kind until the shutdown; holds a token for as long as it runs.
+fn spawn_runner<T: Probing>(
+    tasks: &mut Tasks,
+    name: &'static str,
+    runner: Runner<T>,
+    (shutdown, running_tx): (&Shutdown, &mpsc::Sender<std::convert::Infallible>),
+) {
+    let (stop, token) = (shutdown.clone(), running_tx.clone());
+    tasks.spawn(name, async move {
+        runner.run(stop).await;
+        drop(token);
+    });
 }
 
 /// What probes of targets outside the mesh share.

@@ -1,7 +1,7 @@
 //! Probes on demand: somebody asks, one probe is made out of turn, and its end is the answer. It counts in no window.
 //!
 //! A demand names a path; whichever runner has that path makes the probe with its own tools, so that what is shown is what
-//! the regular probes would see. STAMP's engine has no tasks; its demands are made by [`udp`] with a socket of their own.
+//! the regular probes would see. STAMP's engine has no tasks; its demands are made by `udp` with a socket of their own.
 
 mod run;
 mod udp;
