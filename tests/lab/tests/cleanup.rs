@@ -20,7 +20,7 @@ use nix::unistd::{Pid, geteuid};
 
 const ROLE: &str = "LAB_TEST_ROLE";
 /// Until the kernel has ended everything.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 /// The user `nobody`.
 const ORDINARY_USER: &str = "65534";
