@@ -104,7 +104,9 @@ fn logs(folder: &Path) -> io::Result<Vec<(String, LogSource, String)>> {
 fn source_of(process: &str) -> Option<LogSource> {
     match process {
         "aggregator" => Some(LogSource::Aggregator),
-        _ if process.starts_with("prober-") => Some(LogSource::Prober),
+        _ if process.starts_with("prober-") || process.starts_with("host-prober-") => {
+            Some(LogSource::Prober)
+        }
         _ => None,
     }
 }
