@@ -99,6 +99,17 @@ impl NodeEntry {
         1.0 / (1.0 + f64::from(self.local_health.min(7)))
     }
 
+    /// Asks for a report, if that was not done a moment ago.
+    fn ask_report(&mut self, node: NodeIndex, now: Moment, actions: &mut Vec<Action>) {
+        let due = self
+            .asked_at
+            .is_none_or(|asked| now.saturating_since(asked) >= ASK_AGAIN);
+        if due {
+            self.asked_at = Some(now);
+            actions.push(Action::AskReport { node });
+        }
+    }
+
     /// No stream, and for how long.
     pub(super) fn silent_for(&self, now: Moment) -> Option<Duration> {
         (self.streams == 0 && self.last_report_at.is_some())
@@ -365,13 +376,14 @@ impl Detector {
                     });
                 }
             }
-            let due = entry
-                .asked_at
-                .is_none_or(|asked| now.saturating_since(asked) >= ASK_AGAIN);
-            if due {
-                entry.asked_at = Some(now);
-                actions.push(Action::AskReport { node: *subject });
-            }
+            entry.ask_report(*subject, now, actions);
+        }
+    }
+
+    /// Asks a node's prober for a report.
+    pub(super) fn ask_report(&mut self, node: NodeIndex, now: Moment, actions: &mut Vec<Action>) {
+        if let Some(entry) = self.nodes.get_mut(&node) {
+            entry.ask_report(node, now, actions);
         }
     }
 

@@ -477,6 +477,15 @@ fn with_few_observers_all_must_accuse_and_it_must_be_silent() {
     assert!(mesh.opened.is_empty(), "one of two observers");
     mesh.sees(1, 2, DEAD);
     mesh.run(3_000);
+    assert!(
+        mesh.opened.is_empty(),
+        "nobody has said it again since both accuse"
+    );
+    mesh.sees(0, 2, DEAD);
+    mesh.run(1_000);
+    assert!(mesh.opened.is_empty(), "only one of the two has");
+    mesh.sees(1, 2, DEAD);
+    mesh.run(50);
     assert_eq!(mesh.found(), [(Pattern::NodeDark, vec![2])]);
     assert!(mesh.opened[0].few_observers);
 }
