@@ -16,6 +16,7 @@ use crate::path_id::PathId;
 use crate::plan::Plan;
 use crate::runner::Finding;
 use crate::shared::Shared;
+use crate::trace::{self, TraceRequest};
 
 /// What an answer may take beyond the probe's own timeout.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ pub fn run(
     local: &[IpAddr],
 ) -> DemandRun {
     let id = request.id;
+    let wants_trace = request.trace;
     let found = resolve(request, assignments);
     let (layer, path) = match found {
         Ok(found) => found,
@@ -53,12 +55,30 @@ pub fn run(
             }
         };
         let limit = timeout.unwrap_or(MAX_TIMEOUT) + MARGIN;
-        match tokio::time::timeout(limit, probe).await {
+        let mut result = match tokio::time::timeout(limit, probe).await {
             Ok(Some(finding)) => answered(id, finding),
             Ok(None) => refused(id, "too many probes are under way; try again".to_owned()),
             Err(_) => refused(id, format!("the probe did not end within {limit:?}")),
+        };
+        if wants_trace && result.refused.is_empty() {
+            result.trace = trace(&plan, path, layer, local, &shared).await;
         }
+        result
     })
+}
+
+/// Where the path's packets end; `None`: it has no packets of its own to follow, or this machine could not.
+async fn trace(
+    plan: &Plan,
+    path: PathId,
+    layer: Layer,
+    local: Option<IpAddr>,
+    shared: &Shared,
+) -> Option<v1::TraceRoute> {
+    let (_, address) = trace::find(plan, path)?;
+    let request = TraceRequest::new(plan, address, local);
+    let route = trace::run(&request, shared.clock).await.ok()?;
+    Some(route.message(layer))
 }
 
 fn resolve(request: &v1::RunProbe, assignments: &Assignments) -> Result<(Layer, PathId), String> {

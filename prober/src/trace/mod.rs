@@ -28,6 +28,7 @@ use meshprobe_proto::v1;
 
 pub use run::{TraceRequest, run};
 pub use sweep::Hop;
+pub use tracer::find;
 
 /// A finished trace.
 #[derive(Clone, Debug, PartialEq, Eq)]

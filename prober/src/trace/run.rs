@@ -18,6 +18,7 @@ use super::sweep::{Answer, Sweep};
 use crate::clock::Clock;
 use crate::mtu::measurement::{Ask, SizeProbe};
 use crate::mtu::packet::Packets;
+use crate::plan::Plan;
 use crate::sys::{self, Arrival, Origin};
 
 /// Wait for the answers of the first round, and of each further one.
@@ -42,6 +43,19 @@ pub struct TraceRequest {
     pub ssid: Ssid,
     /// Keys of authenticated STAMP.
     pub keys: Option<Keys>,
+}
+
+impl TraceRequest {
+    /// A trace of a path of this plan.
+    pub fn new(plan: &Plan, target: SocketAddr, local: Option<IpAddr>) -> Self {
+        Self {
+            local,
+            target,
+            source_port: None,
+            ssid: plan.ssid.unwrap_or(Ssid(0)),
+            keys: plan.keys.clone(),
+        }
+    }
 }
 
 /// Traces the way to a target. Takes a second or two; an error is one of this machine's.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use meshprobe_core::ids::{Ssid, TargetNumber};
+use meshprobe_core::ids::TargetNumber;
 use meshprobe_daemon::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -91,13 +91,8 @@ impl Tracer {
             shared.metrics.traces_skipped.inc();
             return;
         }
-        let request = TraceRequest {
-            local: self.context.local_for(address.ip()),
-            target: address,
-            source_port: None,
-            ssid: plan.ssid.unwrap_or(Ssid(0)),
-            keys: plan.keys.clone(),
-        };
+        let local = self.context.local_for(address.ip());
+        let request = TraceRequest::new(&plan, address, local);
         let clock = shared.clock;
         self.under_way.spawn(async move {
             Ended {
@@ -144,12 +139,17 @@ impl Tracer {
     }
 }
 
-/// Where the packets of a vital path go.
-fn find(plan: &Plan, path: PathId) -> Option<(TargetNumber, SocketAddr)> {
-    let udp = plan.udp.iter().find(|target| target.path == path);
-    let udp = udp.map(|target| (target.target, target.address));
-    udp.or_else(|| {
-        let tcp = plan.tcp.iter().find(|target| target.path == path);
-        tcp.map(|target| (target.target, target.address))
-    })
+/// Where the packets of a path between two nodes go, or of one to a DNS server.
+pub fn find(plan: &Plan, path: PathId) -> Option<(TargetNumber, SocketAddr)> {
+    let udp = plan.udp.iter().map(|t| (t.path, t.target, t.address));
+    let tcp = plan.tcp.iter().map(|t| (t.path, t.target, t.address));
+    let peers = plan.mtu.iter().chain(&plan.quic).chain(&plan.icmp);
+    let peers = peers.map(|t| (t.path, t.target, t.address));
+    let dns = plan.dns.iter();
+    let dns = dns.map(|t| (t.path, t.target, t.question.address));
+    udp.chain(tcp)
+        .chain(peers)
+        .chain(dns)
+        .find(|(known, _, _)| *known == path)
+        .map(|(_, target, address)| (target, address))
 }
