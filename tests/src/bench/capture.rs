@@ -18,8 +18,8 @@ use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsock
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// `ETH_P_IP` in network order, as a packet socket wants it.
-const IPV4: i32 = 0x0800_u16.to_be() as i32;
+/// `ETH_P_ALL` in network order, as a packet socket wants it. A socket of one protocol is not shown what leaves.
+const EVERYTHING: i32 = 0x0003_u16.to_be() as i32;
 /// `PACKET_OUTGOING`.
 const OUTGOING: u8 = 4;
 const UDP: u8 = 17;
@@ -58,7 +58,7 @@ pub(super) fn loopback_up() -> anyhow::Result<()> {
 /// Captures STAMP packets from or to one of these ports until the receiver is dropped.
 pub(super) fn start(ports: &[u16]) -> anyhow::Result<mpsc::Receiver<Captured>> {
     let ports: HashSet<u16> = ports.iter().copied().collect();
-    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(IPV4)))
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(EVERYTHING)))
         .context("open a packet socket")?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).context("ask for receive stamps")?;
     // More than an ordinary process may have; what is granted without privileges will mostly do.
