@@ -14,6 +14,7 @@ pub mod durability;
 pub mod footprint;
 pub mod ingest;
 mod machine;
+pub mod mtu;
 pub mod pacing;
 mod pair;
 pub mod probe_cost;
@@ -46,6 +47,7 @@ pub const ALL: &[Bench] = &[
     footprint::BENCH,
     ingest::BENCH,
     durability::BENCH,
+    mtu::BENCH,
     pacing::BENCH,
     rtt_error::BENCH,
 ];
