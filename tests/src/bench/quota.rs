@@ -132,6 +132,11 @@ impl Drop for Quota {
 
 fn make(directory: &Path, version: Version, process: &Process, percent: u8) -> anyhow::Result<()> {
     fs::create_dir(directory).context("make a control group")?;
+    // Where version 1 is mounted, the place of version 2 is an ordinary directory.
+    anyhow::ensure!(
+        directory.join("cpu.stat").exists(),
+        "no control group of processors"
+    );
     let period = PERIOD.as_micros();
     let quota = period * u128::from(percent) / 100;
     match version {
