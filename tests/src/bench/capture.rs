@@ -58,8 +58,12 @@ pub(super) fn loopback_up() -> anyhow::Result<()> {
 /// Captures STAMP packets from or to one of these ports until the receiver is dropped.
 pub(super) fn start(ports: &[u16]) -> anyhow::Result<mpsc::Receiver<Captured>> {
     let ports: HashSet<u16> = ports.iter().copied().collect();
-    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(EVERYTHING)))
-        .context("open a packet socket")?;
+    let socket = Socket::new(
+        Domain::PACKET,
+        Type::DGRAM,
+        Some(Protocol::from(EVERYTHING)),
+    )
+    .context("open a packet socket")?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).context("ask for receive stamps")?;
     // More than an ordinary process may have; what is granted without privileges will mostly do.
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
