@@ -30,6 +30,9 @@ pub(super) struct Case {
     pub(super) clear: u32,
     /// When the last of them was.
     pub(super) clear_at: Moment,
+    /// Nobody suspects the node now, though some lose one kind of their probes: another kind is answered. The case is kept
+    /// for that answer alone; forgotten, it would leave the losses as all that is known.
+    pub(super) resting: bool,
 }
 
 /// What the credible observers say, counted.
@@ -79,6 +82,7 @@ impl Case {
             declared: None,
             clear: 0,
             clear_at: now,
+            resting: false,
         }
     }
 
@@ -89,9 +93,19 @@ impl Case {
             .take(sighting)
     }
 
-    /// Is anybody still losing probes?
-    pub(super) fn is_alive(&self) -> bool {
-        self.declared.is_some() || self.votes.values().any(Vote::suspects)
+    /// Is anybody still losing probes? A case that nobody is suspected in any more rests: what was asked and noted is over, and
+    /// begins anew with the next suspicion.
+    pub(super) fn is_alive(&mut self, now: Moment) -> bool {
+        if self.declared.is_some() || self.votes.values().any(Vote::suspects) {
+            self.resting = false;
+            return true;
+        }
+        self.resting = true;
+        self.opened_at = now;
+        self.confirm_asked = None;
+        self.asked = 0;
+        self.candidate = None;
+        self.votes.values().any(Vote::has_losses)
     }
 
     pub(super) fn accused_by(&self, observer: NodeIndex, after: u32) -> bool {

@@ -329,7 +329,7 @@ impl Detector {
                 case.votes.retain(|_, vote| vote.spoke_since(floor));
             }
         }
-        self.cases.retain(|_, case| case.is_alive());
+        self.cases.retain(|_, case| case.is_alive(now));
         let electorate = Electorate::elect(self, now);
         self.ask(&electorate, now, &mut actions);
         let tallies = self.tally_cases(&electorate, now);
@@ -353,7 +353,7 @@ impl Detector {
             let Some(entry) = self.nodes.get_mut(subject) else {
                 continue;
             };
-            if !entry.is_judged(now) {
+            if case.resting || !entry.is_judged(now) {
                 continue;
             }
             if case.confirm_asked.is_none() {
@@ -392,7 +392,8 @@ impl Detector {
         let mut judged = BTreeMap::new();
         let mut accusations = std::mem::take(&mut self.accusations);
         accusations.clear();
-        for subject in self.cases.keys().copied().collect::<Vec<_>>() {
+        let awake = self.cases.iter().filter(|(_, case)| !case.resting);
+        for subject in awake.map(|(subject, _)| *subject).collect::<Vec<_>>() {
             let result = self.judge_case(subject, electorate, now, &mut accusations);
             let Some(result) = result else {
                 if let Some(case) = self.cases.get_mut(&subject) {

@@ -92,6 +92,11 @@ impl Vote {
         self.accuses(1)
     }
 
+    /// Does the observer lose any kind of probe on the plane that carries the mesh, even if another kind is answered?
+    pub(super) fn has_losses(&self) -> bool {
+        self.first_loss_at().is_some()
+    }
+
     /// Has it begun to lose its probes so lately that it cannot accuse yet?
     pub(super) fn is_undecided(&self, now: Moment) -> bool {
         self.suspects()

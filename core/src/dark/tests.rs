@@ -9,6 +9,7 @@ use crate::outcome::OutcomeClass;
 use crate::path::{Plane, ProbeKind};
 use crate::time::Moment;
 
+mod kinds;
 mod properties;
 
 /// A mesh whose observers report what the test says, on a clock that the test turns.
