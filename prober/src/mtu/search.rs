@@ -167,7 +167,7 @@ impl Search {
         self.allowed
     }
 
-    /// Losses that make a size fail, by the share of accidents so far: their chance is below [`MISTAKE`].
+    /// Losses that make a size fail, by the share of accidents so far: their chance is below `MISTAKE`.
     pub fn needed_losses(&self) -> u32 {
         let accidents = self.accidents();
         // One of each is assumed beforehand, so that a few answers do not make a perfect network.

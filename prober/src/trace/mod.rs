@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`sweep`] | which hop limits to send, and what the answers mean. Pure |
 //! | [`trigger`] | which failing paths are traced, and how often. Pure |
-//! | [`run`] | one trace on a socket |
+//! | [`mod@run`] | one trace on a socket |
 //! | [`tracer`] | the task that traces what fails |
 //!
 //! Packets are UDP, also for paths that are probed by TCP: one socket sends them all and its error queue has every answer,
