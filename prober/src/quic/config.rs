@@ -15,12 +15,16 @@ use rustls::crypto::ring;
 use rustls::version::TLS13;
 
 use super::certificate::{AnyCertificate, SERVER_NAME, self_signed};
+use super::socket::PlainSocket;
 
 /// UDP port of the responder.
 pub const DEFAULT_QUIC_PORT: u16 = 4863;
 
 /// Largest UDP payload that either end takes: a jumbo frame of 9,001 octets without its headers.
 pub const MAX_UDP_PAYLOAD: u16 = 8_972;
+
+/// Largest UDP payload that a fresh handshake takes: that of Ethernet. Each has buffers of its own.
+pub(super) const FRESH_UDP_PAYLOAD: u16 = 1_472;
 
 /// What both ends speak.
 const ALPN: &[u8] = b"meshprobe/1";
@@ -84,13 +88,18 @@ pub(super) fn client() -> anyhow::Result<ClientConfig> {
     Ok(config)
 }
 
-/// An endpoint on a socket that is bound. Needs a running runtime.
-pub(super) fn endpoint(socket: UdpSocket, server: Option<ServerConfig>) -> io::Result<Endpoint> {
+/// An endpoint on a socket that is bound, which takes UDP payloads up to `payload`. Needs a running runtime.
+pub(super) fn endpoint(
+    socket: UdpSocket,
+    payload: u16,
+    server: Option<ServerConfig>,
+) -> io::Result<Endpoint> {
     let mut config = EndpointConfig::default();
     config
-        .max_udp_payload_size(MAX_UDP_PAYLOAD)
+        .max_udp_payload_size(payload)
         .map_err(io::Error::other)?;
-    Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
+    let socket = Arc::new(PlainSocket::new(socket)?);
+    Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))
 }
 
 /// Begins a handshake.

@@ -15,3 +15,4 @@ mod echo;
 mod failure;
 pub mod probe;
 pub mod responder;
+mod socket;

@@ -71,6 +71,7 @@ impl QuicTools {
         &self,
         context: &Context,
         peer: SocketAddr,
+        payload: u16,
     ) -> Result<(Connection, Endpoint), QuicFailure> {
         let any: IpAddr = match peer {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -78,7 +79,7 @@ impl QuicTools {
         };
         let local = context.local_for(peer.ip()).unwrap_or(any);
         let endpoint = UdpSocket::bind((local, 0))
-            .and_then(|socket| config::endpoint(socket, None))
+            .and_then(|socket| config::endpoint(socket, payload, None))
             .map_err(|error| QuicFailure::own(&error))?;
         let connection = config::connect(&endpoint, self.client.clone(), peer)?.await?;
         Ok((connection, endpoint))
@@ -94,7 +95,9 @@ impl QuicTools {
         let clock = context.shared.clock;
         let started = clock.now();
         let exchange = async {
-            let (connection, endpoint) = self.connect(context, peer).await?;
+            let (connection, endpoint) = self
+                .connect(context, peer, config::FRESH_UDP_PAYLOAD)
+                .await?;
             let handshake = clock.now().saturating_since(started);
             let left = timeout.saturating_sub(handshake);
             let echoed = tokio::time::timeout(left, echo(&connection, clock)).await;
@@ -131,7 +134,11 @@ impl QuicTools {
         }
         let broke = failure.is_some();
         if kept.is_none() {
-            let opened = tokio::time::timeout(timeout, self.connect(context, peer)).await;
+            let opened = tokio::time::timeout(
+                timeout,
+                self.connect(context, peer, config::MAX_UDP_PAYLOAD),
+            )
+            .await;
             if let Ok(Ok((connection, endpoint))) = opened {
                 kept = Some((connection, endpoint, clock.now()));
             }

@@ -55,7 +55,7 @@ impl QuicResponder {
         plan_rx: watch::Receiver<Arc<Plan>>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            endpoint: config::endpoint(socket, Some(config::server()?))?,
+            endpoint: config::endpoint(socket, config::MAX_UDP_PAYLOAD, Some(config::server()?))?,
             shared,
             plan_rx,
             peers: HashSet::new(),
