@@ -1,4 +1,4 @@
-//! What one prober takes of its machine with 100 peers, at the default kinds and intervals.
+//! What one prober takes of its machine with 100 peers, at the default intervals: without QUIC, and with it.
 //!
 //! One real prober, one real aggregator that assigns 100 nodes to it and takes its reports, one real prober that answers
 //! for all of them (UDP and TCP, on 127.0.1.x and 127.0.2.x). The peers' own probes are sent by the bench itself: each of
@@ -60,49 +60,78 @@ struct Ports {
     grpc: u16,
     http: u16,
     aggregator_admin: u16,
+    peers_quic: u16,
+}
+
+/// What a prober took.
+struct Taken {
+    rss_mb: f64,
+    cpu_percent: f64,
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let arguments: FootprintArguments = arguments.parse();
     let binaries = Binaries::find()?;
-    let scratch = Scratch::new("footprint")?;
-    let [
-        prober,
-        prober_admin,
-        peers,
-        peers_admin,
-        grpc,
-        http,
-        aggregator_admin,
-    ] = free_ports()?;
-    let ports = Ports {
-        prober,
-        prober_admin,
-        peers,
-        peers_admin,
-        grpc,
-        http,
-        aggregator_admin,
-    };
-    let _aggregator = arguments.start_aggregator(&binaries, &scratch, &ports)?;
-    let _answering = arguments.start_answering(&binaries, &scratch, &ports)?;
-    let measured = FootprintArguments::start_measured(&binaries, &scratch, &ports)?;
-    let ended = AtomicBool::new(false);
-    let answered = AtomicU64::new(0);
-    thread::scope(|scope| {
-        let udp = scope.spawn(|| arguments.probe_by_udp(ports.prober, &ended, &answered));
-        let tcp = scope.spawn(|| arguments.probe_by_tcp(ports.prober, &ended));
-        let report = arguments.measure(&measured, &ports, &answered);
-        ended.store(true, Ordering::Relaxed);
-        tcp.join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        udp.join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        report.with_context(|| fs::read_to_string(scratch.path("prober.log")).unwrap_or_default())
-    })
+    println!("without QUIC");
+    let plain = arguments.run_once(&binaries, false)?;
+    println!("with QUIC to a sample of 10 peers");
+    let everything = arguments.run_once(&binaries, true)?;
+    let at_most = Promise::AtMost;
+    Ok(Report::default()
+        .with("rss_mb", plain.rss_mb, at_most(10.0))
+        .with("cpu_percent", plain.cpu_percent, at_most(1.0))
+        .with("rss_mb_everything", everything.rss_mb, at_most(15.0))
+        .with(
+            "cpu_percent_everything",
+            everything.cpu_percent,
+            at_most(2.0),
+        )
+        .with("peers", f64::from(arguments.peers), Promise::None))
 }
 
 impl FootprintArguments {
+    fn run_once(&self, binaries: &Binaries, quic: bool) -> anyhow::Result<Taken> {
+        let arguments = self;
+        let scratch = Scratch::new("footprint")?;
+        let [
+            prober,
+            prober_admin,
+            peers,
+            peers_admin,
+            grpc,
+            http,
+            aggregator_admin,
+            peers_quic,
+        ] = free_ports()?;
+        let ports = Ports {
+            prober,
+            prober_admin,
+            peers,
+            peers_admin,
+            grpc,
+            http,
+            aggregator_admin,
+            peers_quic: if quic { peers_quic } else { 0 },
+        };
+        let _aggregator = arguments.start_aggregator(binaries, &scratch, &ports)?;
+        let _answering = arguments.start_answering(binaries, &scratch, &ports)?;
+        let measured = Self::start_measured(binaries, &scratch, &ports)?;
+        let ended = AtomicBool::new(false);
+        let answered = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let udp = scope.spawn(|| arguments.probe_by_udp(ports.prober, &ended, &answered));
+            let tcp = scope.spawn(|| arguments.probe_by_tcp(ports.prober, &ended));
+            let report = arguments.measure(&measured, &ports, &answered);
+            ended.store(true, Ordering::Relaxed);
+            tcp.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            udp.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            report
+                .with_context(|| fs::read_to_string(scratch.path("prober.log")).unwrap_or_default())
+        })
+    }
+
     /// Node number of a peer and its last octet.
     fn peers(&self) -> impl Iterator<Item = u8> + Clone + use<> {
         1..=self.peers
@@ -113,7 +142,7 @@ impl FootprintArguments {
         prober: &Process,
         ports: &Ports,
         answered: &AtomicU64,
-    ) -> anyhow::Result<Report> {
+    ) -> anyhow::Result<Taken> {
         thread::sleep(Duration::from_secs(self.settle.into()));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.prober_admin));
         let replies = |kind: &str| -> anyhow::Result<f64> {
@@ -151,10 +180,10 @@ impl FootprintArguments {
             udp > 0.9 * peers && tcp > 0.9 * peers * 0.4 && heard > 0.9 * peers,
             "the mesh is not complete"
         );
-        Ok(Report::default()
-            .with("rss_mb", resident as f64 / 1e6, Promise::AtMost(10.0))
-            .with("cpu_percent", cpu / lasted * 100.0, Promise::AtMost(1.0))
-            .with("peers", peers, Promise::None))
+        Ok(Taken {
+            rss_mb: resident as f64 / 1e6,
+            cpu_percent: cpu / lasted * 100.0,
+        })
     }
 
     fn start_aggregator(
@@ -168,6 +197,7 @@ impl FootprintArguments {
             grpc,
             http,
             aggregator_admin: admin,
+            peers_quic: quic,
             ..
         } = ports;
         let mut config = format!(
@@ -177,7 +207,7 @@ impl FootprintArguments {
         for peer in self.peers() {
             writeln!(
                 config,
-                "- name: peer-{peer:03}\n  addresses:\n  - {{plane: pod, ip: 127.0.1.{peer}, udp_port: {peers}, tcp_port: {peers}}}\n  - {{plane: host, ip: 127.0.2.{peer}, udp_port: 0, tcp_port: {peers}}}"
+                "- name: peer-{peer:03}\n  addresses:\n  - {{plane: pod, ip: 127.0.1.{peer}, udp_port: {peers}, tcp_port: {peers}, quic_port: {quic}}}\n  - {{plane: host, ip: 127.0.2.{peer}, udp_port: 0, tcp_port: {peers}, quic_port: 0}}"
             )?;
         }
         start(&binaries.aggregator, scratch, "aggregator", &config)
@@ -196,8 +226,9 @@ impl FootprintArguments {
         );
         let mesh = scratch.write("peers-mesh.yaml", &mesh)?;
         let config = format!(
-            "node: {{name: peers}}\nlisten: {{addresses: [0.0.0.0], port: {}, quic_port: 0, admin: '127.0.0.1:{}'}}\nassignment: {{file: {}}}\nresponder: {{anonymous: true}}\n",
+            "node: {{name: peers}}\nlisten: {{addresses: [0.0.0.0], port: {}, quic_port: {}, admin: '127.0.0.1:{}'}}\nassignment: {{file: {}}}\nresponder: {{anonymous: true}}\n",
             ports.peers,
+            ports.peers_quic,
             ports.peers_admin,
             mesh.display()
         );
