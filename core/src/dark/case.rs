@@ -105,7 +105,9 @@ impl Case {
         self.confirm_asked = None;
         self.asked = 0;
         self.candidate = None;
-        self.votes.values().any(Vote::has_losses)
+        // Whoever has nothing to remember is asked anew when somebody suspects again.
+        self.votes.retain(|_, vote| vote.has_losses());
+        !self.votes.is_empty()
     }
 
     pub(super) fn accused_by(&self, observer: NodeIndex, after: u32) -> bool {

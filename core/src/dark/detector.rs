@@ -357,7 +357,11 @@ impl Detector {
                 continue;
             }
             if case.confirm_asked.is_none() {
-                let silent = |o: &NodeIndex| *o != *subject && !case.votes.contains_key(o);
+                let has_spoken = |o: &NodeIndex| {
+                    let vote = case.votes.get(o);
+                    vote.is_some_and(|vote| vote.suspects() || vote.spoke_since(case.opened_at))
+                };
+                let silent = |o: &NodeIndex| *o != *subject && !has_spoken(o);
                 let mut observers: Vec<NodeIndex> =
                     electorate.credible.keys().copied().filter(silent).collect();
                 // Neighbours by number are often neighbours by rack: take them from all over the list.
