@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshprobe_core::path::Layer;
+use meshprobe_core::path::{Layer, ProbeKind};
 use meshprobe_core::verdict::Verdict;
 use meshprobe_proto::v1;
 
@@ -389,7 +389,11 @@ fn unhealthy_paths(layer: Layer, matrix: &v1::Matrix) -> Option<String> {
     });
     let unhealthy: Vec<(usize, u8)> = cells
         .map(|(cell, verdict)| (cell, *verdict))
-        .filter(|(_, verdict)| !is_working(*verdict))
+        // A sample leaves paths out on purpose: more than ten peers are not all probed by QUIC.
+        .filter(|(_, verdict)| {
+            let left_out = layer.kind == ProbeKind::Quic && *verdict == Verdict::NotSampled as u8;
+            !is_working(*verdict) && !left_out
+        })
         .collect();
     let (cell, verdict) = *unhealthy.first()?;
     let verdict = Verdict::from_number(verdict).map_or("unknown", Verdict::as_str);
