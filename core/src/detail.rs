@@ -6,6 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::path::ProbeKind;
 
 /// Longest text in a detail, octets.
@@ -14,7 +16,7 @@ pub const MAX_TEXT: usize = 256;
 pub const MAX_ENTRIES: usize = 64;
 
 /// What the newest probe of a path found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Detail {
     /// Of [`ProbeKind::Udp`].
     Udp(UdpDetail),
@@ -80,7 +82,7 @@ impl Detail {
 }
 
 /// What STAMP saw beside loss and time, in one window, and the flows of a path that is lossy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UdpDetail {
     /// Replies that arrived after a later one (RFC 4737).
     pub reordered: u32,
@@ -99,7 +101,7 @@ pub struct UdpDetail {
 }
 
 /// Loss by flow (source port): a dead member of an ECMP group takes some flows and spares the others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowLoss {
     /// Flows with enough probes to judge.
     pub tested: u32,
@@ -110,7 +112,7 @@ pub struct FlowLoss {
 }
 
 /// Why no larger packet passed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum MtuLimit {
     /// Not measured.
@@ -154,7 +156,7 @@ impl MtuLimit {
 }
 
 /// The largest packets that pass. Sizes are IP packets, octets; zero: not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MtuDetail {
     /// Source to target: a request of that size with a small reply came through.
     pub forward: u16,
@@ -176,7 +178,7 @@ pub struct MtuDetail {
 }
 
 /// What QUIC saw.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuicDetail {
     /// Time of the newest complete handshake.
     pub handshake: Option<Duration>,
@@ -193,14 +195,14 @@ pub struct QuicDetail {
 }
 
 /// What ICMP echo saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IcmpDetail {
     /// TTL or hop limit of the reply; `None`: the kernel did not say.
     pub ttl: Option<u8>,
 }
 
 /// What a DNS server answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsDetail {
     /// Response code of the newest answer; `None`: there was none.
     pub rcode: Option<u8>,
@@ -213,7 +215,7 @@ pub struct DnsDetail {
 }
 
 /// What the resolver of an application does with a name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchDetail {
     /// Queries that the answer cost.
     pub queries: u32,
@@ -226,7 +228,7 @@ pub struct SearchDetail {
 }
 
 /// Who answered behind a virtual IP, over the last connections of this source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceDetail {
     /// Connections that were tried.
     pub tried: u32,
@@ -237,7 +239,7 @@ pub struct ServiceDetail {
 }
 
 /// Connections that one backend answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendCount {
     /// Node name of the backend, or its address.
     pub backend: String,
@@ -246,7 +248,7 @@ pub struct BackendCount {
 }
 
 /// What a target outside the mesh did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExternalDetail {
     /// Where it was reached.
     pub address: Option<SocketAddr>,
@@ -273,7 +275,7 @@ pub struct ExternalDetail {
 }
 
 /// Times of the phases of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phases {
     /// Name to address.
     pub dns: Option<Duration>,

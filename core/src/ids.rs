@@ -72,7 +72,7 @@ impl fmt::Display for NodeName {
 }
 
 /// A node's row and column number in the aggregator's matrices. Dense, stable while the aggregator runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeIndex(pub u32);
 
 impl NodeIndex {
@@ -83,7 +83,9 @@ impl NodeIndex {
 }
 
 /// A zone's number in the aggregator's topology. Zone 0 is "unknown".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ZoneIndex(pub u16);
 
 /// A prober's start, in microseconds since the Unix epoch: a restarted prober has a larger one.

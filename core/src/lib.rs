@@ -6,6 +6,8 @@
 pub mod cell;
 pub mod dark;
 pub mod detail;
+pub mod diagnosis;
+pub mod finding;
 pub mod histogram;
 pub mod ids;
 pub mod lifecycle;

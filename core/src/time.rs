@@ -5,10 +5,14 @@
 //! chose once; two moments of different origins must not be compared.
 
 use std::ops::{Add, Sub};
+
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A point on a monotonic clock, in nanoseconds since the driver's origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Moment(u64);
 
 impl Moment {

@@ -46,7 +46,7 @@ pub(super) fn place(token: &str) -> Result<Option<Place>, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use meshprobe_core::dark::Pattern;
+    use meshprobe_core::finding::Pattern;
 
     use super::*;
 

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use meshprobe_core::{
-    dark::{NodeState, Pattern},
-    lifecycle::Lifecycle,
-    rtt::Rtt,
-};
+use meshprobe_core::{dark::NodeState, finding::Pattern, lifecycle::Lifecycle, rtt::Rtt};
 use meshprobe_proto::v1;
 
 use crate::{
@@ -95,9 +91,8 @@ fn node_state(state: NodeState) -> v1::NodeState {
             Pattern::EgressDead => v1::NodeState::EgressDead,
             Pattern::ReportsCut => v1::NodeState::ReportsCut,
             Pattern::ProberDown => v1::NodeState::ProberDown,
-            Pattern::UnreachableUnconfirmed
-            | Pattern::AggregatorIsolated
-            | Pattern::StoreUnwritable => v1::NodeState::Suspect,
+            // Patterns of which a node is not the subject.
+            _ => v1::NodeState::Suspect,
         },
     }
 }

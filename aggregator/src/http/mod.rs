@@ -19,7 +19,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_proto::{json::JsonWriter, v1};
 use serde_json::{Value, json};
 use tracing::error;

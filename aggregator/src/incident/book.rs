@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 

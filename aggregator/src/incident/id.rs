@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::NodeName;
 use serde::{Deserialize, Serialize};
 

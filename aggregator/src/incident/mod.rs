@@ -12,7 +12,7 @@ mod tests;
 use std::fmt;
 
 use jiff::Timestamp;
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 use serde::{Deserialize, Serialize};
@@ -72,11 +72,7 @@ impl Severity {
             | Pattern::Isolated
             | Pattern::IngressDead
             | Pattern::EgressDead => Self::Critical,
-            Pattern::ReportsCut
-            | Pattern::ProberDown
-            | Pattern::UnreachableUnconfirmed
-            | Pattern::AggregatorIsolated
-            | Pattern::StoreUnwritable => Self::Warning,
+            _ => Self::Warning,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 
@@ -56,6 +56,7 @@ pub(super) fn opened(declared: &Declared) -> String {
         Pattern::StoreUnwritable => {
             "The aggregator cannot write its store: changes are kept in memory, and notifications are still sent.".to_owned()
         }
+        pattern => format!("{subject} {is} affected by {pattern}: {peers} say so."),
     };
     if declared.few_observers && declared.pattern == Pattern::NodeDark {
         text.push_str(" Few observers: fewer than three could vote.");
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn every_pattern_has_a_sentence() {
         for pattern in Pattern::ALL {
-            let text = opened(&declared(pattern, &["a"]));
+            let text = opened(&declared(*pattern, &["a"]));
             assert!(text.ends_with('.') && text.len() > 30, "{pattern}: {text}");
         }
     }

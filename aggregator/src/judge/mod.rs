@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meshprobe_core::dark::{
-    Accusation, Action, DarkConfig, Declaration, Detector, NodeFacts, NodeState, Pattern, Sighting,
+    Accusation, Action, DarkConfig, Declaration, Detector, NodeFacts, NodeState, Sighting,
 };
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::path::Layer;
 use meshprobe_core::time::Moment;

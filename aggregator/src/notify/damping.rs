@@ -119,7 +119,7 @@ impl Damping {
 
 #[cfg(test)]
 mod tests {
-    use meshprobe_core::dark::Pattern;
+    use meshprobe_core::finding::Pattern;
 
     use super::*;
 

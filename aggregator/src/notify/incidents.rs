@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
@@ -61,10 +61,8 @@ impl Incidents {
 
     /// How many are open, by pattern; every pattern is there.
     pub fn open_by_pattern(&self) -> BTreeMap<Pattern, u64> {
-        let mut counts: BTreeMap<Pattern, u64> = Pattern::ALL
-            .into_iter()
-            .map(|pattern| (pattern, 0))
-            .collect();
+        let mut counts: BTreeMap<Pattern, u64> =
+            Pattern::ALL.iter().map(|pattern| (*pattern, 0)).collect();
         for incident in self.index.read().open() {
             *counts.entry(incident.pattern).or_default() += 1;
         }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 
 use crate::{
     incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},

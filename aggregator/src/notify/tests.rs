@@ -1,7 +1,7 @@
 //! What is told and what is not, against a real store and a receiver that counts.
 
 use jiff::Timestamp;
-use meshprobe_core::{dark::Pattern, ids::NodeName};
+use meshprobe_core::{finding::Pattern, ids::NodeName};
 
 use crate::incident::{Incident, IncidentId, IncidentState, Severity};
 

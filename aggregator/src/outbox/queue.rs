@@ -171,7 +171,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use meshprobe_core::{dark::Pattern, ids::NodeName};
+    use meshprobe_core::{finding::Pattern, ids::NodeName};
     use proptest::prelude::*;
 
     use super::*;

@@ -25,7 +25,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_daemon::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 

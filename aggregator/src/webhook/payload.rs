@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meshprobe_core::{dark::Pattern, ids::NodeName, path::Plane};
+use meshprobe_core::{finding::Pattern, ids::NodeName, path::Plane};
 use serde::Serialize;
 use url::Url;
 
@@ -375,7 +375,7 @@ mod tests {
         );
         for pattern in Pattern::ALL {
             assert!(
-                alert_name(pattern)
+                alert_name(*pattern)
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric()),
                 "{pattern}"

@@ -33,7 +33,7 @@ use meshprobe_aggregator::{
     store::{Loaded, Store, StoreError, StoreHandle, StoreSettings},
     webhook::{Links, Receiver},
 };
-use meshprobe_core::{dark::Pattern, ids::NodeName};
+use meshprobe_core::{finding::Pattern, ids::NodeName};
 use meshprobe_daemon::{shutdown::Shutdown, tasks::Tasks};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;

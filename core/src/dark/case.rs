@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::{Sighting, Vote};
-use super::state::Pattern;
+use crate::finding::Pattern;
 use crate::ids::NodeIndex;
 use crate::path::Plane;
 use crate::time::Moment;

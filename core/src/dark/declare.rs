@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::detector::{Action, Detector, Judged, Opened};
-use super::state::{Declaration, Pattern};
+use super::state::Declaration;
+use crate::finding::Pattern;
 use crate::ids::{NodeIndex, ZoneIndex};
 use crate::time::Moment;
 

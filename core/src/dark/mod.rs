@@ -22,7 +22,7 @@ mod state;
 
 pub use detector::{Accusation, Action, Detector, NodeFacts};
 pub use evidence::Sighting;
-pub use state::{DarkConfig, Declaration, NodeState, Pattern};
+pub use state::{DarkConfig, Declaration, NodeState};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::detector::{Action, Detector, Judged, Opened};
 use super::electorate::Electorate;
-use super::state::{Declaration, Pattern};
+use super::state::Declaration;
+use crate::finding::Pattern;
 use crate::ids::NodeIndex;
 use crate::time::Moment;
 

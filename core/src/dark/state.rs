@@ -1,16 +1,16 @@
 //! What can be declared of a node, and the numbers behind it.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::finding::Pattern;
 use crate::ids::{NodeIndex, ZoneIndex};
 use crate::path::Plane;
 use crate::time::Moment;
 
 /// The judged state of a node as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NodeState {
     /// Reached, heard and reporting, as far as anybody says.
     Ok,
@@ -24,77 +24,8 @@ pub enum NodeState {
     Failed(Pattern),
 }
 
-/// The shapes that one node's failure can have: the truth table of DETECTION.md §2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pattern {
-    /// Nobody reaches it, nobody hears it, it does not report.
-    NodeDark,
-    /// Most nodes of a zone went dark together.
-    ZoneDark,
-    /// Nobody reaches or hears it on the data plane; its reports, or its node, still answer.
-    Isolated,
-    /// It cannot be reached; its own probes arrive at its peers.
-    IngressDead,
-    /// Probes reach it; what it sends does not arrive at its peers.
-    EgressDead,
-    /// The network is fine; its reports do not arrive.
-    ReportsCut,
-    /// The node answers, its prober does not.
-    ProberDown,
-    /// Too few observers to tell which side is at fault.
-    UnreachableUnconfirmed,
-    /// Most probers fell silent together: the aggregator's own network is the likelier cause.
-    AggregatorIsolated,
-    /// The aggregator cannot write its store. It says so of itself; the detector never does.
-    StoreUnwritable,
-}
-
-impl Pattern {
-    /// Every pattern.
-    pub const ALL: [Self; 10] = [
-        Self::NodeDark,
-        Self::ZoneDark,
-        Self::Isolated,
-        Self::IngressDead,
-        Self::EgressDead,
-        Self::ReportsCut,
-        Self::ProberDown,
-        Self::UnreachableUnconfirmed,
-        Self::AggregatorIsolated,
-        Self::StoreUnwritable,
-    ];
-
-    /// The pattern's name in incidents, metrics, the runbook and on the screen.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NodeDark => "node-dark",
-            Self::ZoneDark => "zone-dark",
-            Self::Isolated => "isolated",
-            Self::IngressDead => "ingress-dead",
-            Self::EgressDead => "egress-dead",
-            Self::ReportsCut => "reports-cut",
-            Self::ProberDown => "prober-down",
-            Self::UnreachableUnconfirmed => "unreachable-unconfirmed",
-            Self::AggregatorIsolated => "aggregator-isolated",
-            Self::StoreUnwritable => "store-unwritable",
-        }
-    }
-
-    /// The pattern with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| p.as_str() == name)
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A failure as the detector declares it: what becomes an incident.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declaration {
     /// Which shape.
     pub pattern: Pattern,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::finding::Pattern;
 use crate::ids::{NodeIndex, ZoneIndex};
 use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;

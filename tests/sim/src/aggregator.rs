@@ -6,7 +6,7 @@ use meshprobe_aggregator::incident::{IncidentChange, Transition};
 use meshprobe_aggregator::membership::Announcement;
 use meshprobe_aggregator::pipeline::{MeshByHand, Now, PipelineConfig, now_by_hand};
 use meshprobe_aggregator::plan::Pace;
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::path::ProbeKind;
 use meshprobe_core::time::Moment;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_daemon::clock;
 use meshprobe_lab::mesh::{Mesh, MeshOptions, Notification};
 use meshprobe_lab::{Fault, Inside, Lab, LabSpec, enter};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Parser;
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use serde::Serialize;
 
 use super::Outcome;

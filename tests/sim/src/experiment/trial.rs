@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshprobe_aggregator::incident::Transition;
-use meshprobe_core::dark::Pattern;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::time::Moment;
 
 use crate::aggregator::Announced;

@@ -1,6 +1,7 @@
 //! What opens, what ends, and what does neither.
 
-use meshprobe_core::dark::{NodeState, Pattern};
+use meshprobe_core::dark::NodeState;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::verdict::Thresholds;
 use tokio::sync::mpsc;
 

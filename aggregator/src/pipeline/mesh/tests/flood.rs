@@ -1,6 +1,7 @@
 //! Spools that empty after an outage: history is taken and acknowledged, and changes nothing about now.
 
-use meshprobe_core::dark::{NodeState, Pattern};
+use meshprobe_core::dark::NodeState;
+use meshprobe_core::finding::Pattern;
 
 use super::super::*;
 use super::world::World;

@@ -1,6 +1,7 @@
 //! The aggregator is killed and comes back with what its store has: what was open stays open, what is over ends once.
 
-use meshprobe_core::dark::{NodeState, Pattern};
+use meshprobe_core::dark::NodeState;
+use meshprobe_core::finding::Pattern;
 
 use super::super::*;
 use super::world::World;

@@ -1,6 +1,7 @@
 //! A mesh in virtual time: probers that say what a failure would make them say.
 
-use meshprobe_core::dark::{NodeState, Pattern};
+use meshprobe_core::dark::NodeState;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::{Incarnation, TargetNumber};
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};

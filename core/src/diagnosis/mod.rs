@@ -1,0 +1,58 @@
+//! From a picture of the mesh to the causes of what is wrong in it (DETECTION.md §3).
+//!
+//! [`diagnose`] is a pure function of a [`Picture`]: the same picture gives the same findings, in a unit test, in the
+//! simulator, in the aggregator and when a bundle is replayed. It goes from the lowest layer to the highest, and what a lower
+//! layer explains is no failure of a higher one:
+//!
+//! 1. `nodes`: what nodes and probers say of themselves, and what the dark-node detector declared;
+//! 2. `mesh`: the ways between nodes, by a priced greedy explanation of the one-way matrix;
+//! 3. `targets`: DNS, virtual IPs, targets outside the mesh.
+//!
+//! How long a finding has to stand before people are told is the incident's business, not ours.
+
+mod mesh;
+mod nodes;
+mod picture;
+mod targets;
+
+pub use mesh::Explained;
+pub use picture::{
+    CellPicture, ClusterEvent, Columns, FactChange, HostFacts, LayerPicture, NodePicture, Picture,
+    ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode,
+};
+
+use crate::finding::Finding;
+
+/// The numbers of the diagnosis, with their reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DiagnosisConfig {
+    /// Loss that a healthy network has.
+    pub healthy_loss: f64,
+    /// Most causes that are told at once; what is left is told as single paths.
+    pub max_causes: usize,
+}
+
+impl Default for DiagnosisConfig {
+    fn default() -> Self {
+        Self {
+            healthy_loss: 1e-3,
+            max_causes: 5,
+        }
+    }
+}
+
+/// What a picture shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Diagnosis {
+    /// One for each cause, the most serious first.
+    pub findings: Vec<Finding>,
+}
+
+/// The causes of what is wrong in a picture, lowest layer first.
+pub fn diagnose(picture: &Picture, config: &DiagnosisConfig) -> Diagnosis {
+    let mut findings = nodes::findings(picture);
+    let (of_mesh, explained) = mesh::findings(picture, config);
+    findings.extend(of_mesh);
+    findings.extend(targets::findings(picture, &explained, config));
+    Diagnosis { findings }
+}

@@ -1,0 +1,290 @@
+//! What the diagnosis looks at: everything that is known of the mesh at one moment, in arrays by number.
+//!
+//! Rows are shared: a row that no report has changed since the picture before is the same allocation, so a picture of a
+//! thousand nodes costs what has changed, and the diagnosis may keep what it summed up of a row.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dark::{Declaration, NodeState};
+use crate::detail::Detail;
+use crate::ids::{NodeIndex, NodeName, ZoneIndex};
+use crate::lifecycle::Lifecycle;
+use crate::outcome::OutcomeClass;
+use crate::path::{Family, Layer, Plane, ProbeKind};
+use crate::time::Moment;
+use crate::verdict::Verdict;
+
+/// The mesh at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Picture {
+    /// The moment.
+    pub now: Moment,
+    /// Who is there. Numbers below are places in its lists.
+    pub topology: Arc<Topology>,
+    /// By layer, in order.
+    pub layers: Vec<LayerPicture>,
+    /// What is known of each node, by number.
+    pub nodes: Vec<NodePicture>,
+}
+
+/// Who is there; changes rarely.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Topology {
+    /// By [`NodeIndex`]; `None`: nobody has this number.
+    pub nodes: Vec<Option<TopologyNode>>,
+    /// Names by [`ZoneIndex`]; 0 is "unknown" and empty.
+    pub zones: Vec<String>,
+}
+
+/// One node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopologyNode {
+    /// Its name.
+    pub name: NodeName,
+    /// Its failure domain.
+    pub zone: ZoneIndex,
+    /// What is known of its future.
+    pub lifecycle: Lifecycle,
+    /// It joined too lately to be judged.
+    pub is_warming_up: bool,
+    /// Where its probers answer.
+    pub addresses: Vec<(Plane, IpAddr)>,
+}
+
+/// The paths of one layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LayerPicture {
+    /// Which layer.
+    pub layer: Layer,
+    /// Time between two probes of one path.
+    pub interval: Duration,
+    /// What its columns are.
+    pub columns: Columns,
+    /// By source; `None`: it never reported in this layer.
+    pub rows: Vec<Option<Arc<RowPicture>>>,
+}
+
+/// What the columns of a layer are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Columns {
+    /// Nodes, by number.
+    Nodes,
+    /// Targets that are no nodes.
+    Targets(Arc<[Target]>),
+}
+
+/// All paths of one source in one layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RowPicture {
+    /// By column. A node's own column is [`CellPicture::NOT_SAMPLED`].
+    pub cells: Vec<CellPicture>,
+    /// What the newest probes found beside their outcomes, by column, ascending.
+    pub details: Vec<(u32, Detail)>,
+}
+
+/// One path. Counts are of round trips but for `received`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellPicture {
+    /// The judged state; already [`Verdict::NoData`] where the last word is too old.
+    pub verdict: Verdict,
+    /// How the last failed probe ended.
+    pub failure: Option<OutcomeClass>,
+    /// Losses in a row at the end of the newest window.
+    pub consecutive_losses: u8,
+    /// Valid probes in the fast window (10 to 20 s; longer for kinds that are sent rarely).
+    pub sent: u16,
+    /// Of those, not answered in time.
+    pub lost: u16,
+    /// Of those, arrived at the target, as the target says; `None`: it does not say (no responder of ours, no fresh report).
+    pub received: Option<u16>,
+    /// The same over a longer time, for small loss: counts that fade with a time constant of some 80 s.
+    pub long_sent: f32,
+    /// See `long_sent`.
+    pub long_lost: f32,
+    /// See `long_sent`.
+    pub long_received: Option<f32>,
+    /// Median round-trip time of the newest window.
+    pub rtt: Option<Duration>,
+    /// Median that counts as normal here.
+    pub rtt_baseline: Option<Duration>,
+}
+
+impl CellPicture {
+    /// A path that nobody probes.
+    pub const NOT_SAMPLED: Self = Self {
+        verdict: Verdict::NotSampled,
+        failure: None,
+        consecutive_losses: 0,
+        sent: 0,
+        lost: 0,
+        received: None,
+        long_sent: 0.0,
+        long_lost: 0.0,
+        long_received: None,
+        rtt: None,
+        rtt_baseline: None,
+    };
+}
+
+/// A target that is no node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// As the matrix heads its column.
+    pub heading: String,
+    /// What it is.
+    pub name: TargetName,
+}
+
+/// What a target is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetName {
+    /// A name that is asked of one DNS server.
+    Dns {
+        /// The server, as configured: an instance, the virtual IP, a node-local cache.
+        server: String,
+        /// Its address.
+        address: SocketAddr,
+        /// The name.
+        name: String,
+        /// The response code that is right.
+        expected_rcode: u8,
+        /// Where the server's address is.
+        plane: Plane,
+    },
+    /// A name as an application asks it.
+    Search {
+        /// The name.
+        name: String,
+    },
+    /// A virtual IP in front of the responders.
+    Service {
+        /// Its name.
+        name: String,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// A target outside the mesh.
+    External {
+        /// Its name.
+        name: String,
+        /// How it is probed.
+        kind: ProbeKind,
+        /// By which family.
+        family: Family,
+    },
+}
+
+/// What is known of one node beside its paths.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodePicture {
+    /// The dark-node detector's word.
+    pub state: NodeState,
+    /// What it declared, if it declared something that is still open.
+    pub declaration: Option<Arc<Declaration>>,
+    /// Is its newest report fresh?
+    pub is_reporting: bool,
+    /// Its probers.
+    pub probers: Vec<ProberPicture>,
+    /// What the cluster said of it lately, newest last.
+    pub events: Vec<ClusterEvent>,
+}
+
+impl NodePicture {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        state: NodeState::Unknown,
+        declaration: None,
+        is_reporting: false,
+        probers: Vec::new(),
+        events: Vec::new(),
+    };
+}
+
+/// One prober's word on itself and on its host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProberPicture {
+    /// Where it runs.
+    pub plane: Plane,
+    /// Of its newest report.
+    pub health: SelfHealth,
+    /// What it said of its host.
+    pub facts: Option<Arc<HostFacts>>,
+    /// What changed in its facts lately, newest last.
+    pub changes: Vec<FactChange>,
+}
+
+/// What a prober knows about its own trustworthiness, in its newest window (see `SelfHealth` on the wire).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfHealth {
+    /// Lifeguard's local health multiplier, 0 (well) to 7.
+    pub local_health: u8,
+    /// Probes that were thrown away because the prober was late, throttled or out of buffers.
+    pub invalid_probes: u32,
+    /// Time in which the control group kept it from running.
+    pub throttled: Duration,
+    /// Longest time in which it did not run although it wanted to.
+    pub longest_stall: Duration,
+    /// Packets that the kernel dropped at an own socket.
+    pub socket_overflows: u32,
+    /// Sends that the kernel refused for want of buffers.
+    pub send_buffer_full: u32,
+    /// Probes to itself over loopback that were lost.
+    pub loopback_lost: u32,
+}
+
+/// Facts about a host that help to explain a failure (see `HostFacts` on the wire). Unknown ones are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// MTU of each interface, by name.
+    pub links: Vec<(String, u32)>,
+    /// Routes as "prefix via gateway dev name".
+    pub routes: Vec<String>,
+    /// Name servers of resolv.conf, in order.
+    pub nameservers: Vec<String>,
+    /// Search domains of resolv.conf, in order.
+    pub search: Vec<String>,
+    /// Options of resolv.conf.
+    pub resolver_options: Vec<String>,
+    /// Connections in the connection table, and how many fit.
+    pub conntrack: Option<(u32, u32)>,
+    /// Entries of the neighbour table, and the number at which new ones are refused.
+    pub neighbours: Option<(u32, u32)>,
+    /// Packets that the kernel dropped since its start, by place.
+    pub kernel_drops: Vec<(String, u64)>,
+}
+
+/// A change of a host's facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactChange {
+    /// When it was seen.
+    pub at: Moment,
+    /// What changed, for people: "route 10.244.3.0/24 via 10.244.3.0 dev flannel.1 disappeared".
+    pub what: String,
+}
+
+/// Something that the cluster said about a node: a Kubernetes event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterEvent {
+    /// When it was seen.
+    pub at: Moment,
+    /// Its reason: `FailedCreatePodSandBox`.
+    pub reason: String,
+    /// Its message.
+    pub message: String,
+}
+
+impl Picture {
+    /// The node with this number.
+    pub fn node(&self, node: NodeIndex) -> Option<&TopologyNode> {
+        self.topology.nodes.get(node.index())?.as_ref()
+    }
+
+    /// The paths of a layer.
+    pub fn layer(&self, layer: Layer) -> Option<&LayerPicture> {
+        self.layers.iter().find(|picture| picture.layer == layer)
+    }
+}
