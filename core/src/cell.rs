@@ -193,6 +193,11 @@ impl PathCell {
         self.consecutive_losses
     }
 
+    /// Replies since the end of the newest window with a loss in it; saturates.
+    pub const fn consecutive_replies(&self) -> u8 {
+        self.consecutive_replies
+    }
+
     /// Smallest, median and largest round-trip time of the newest window that had one.
     pub const fn rtt(&self) -> (RttCode, RttCode, RttCode) {
         (

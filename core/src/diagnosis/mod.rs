@@ -18,7 +18,8 @@ mod targets;
 pub use mesh::Explained;
 pub use picture::{
     CellPicture, ClusterEvent, Columns, FactChange, HostFacts, LayerPicture, NodePicture, Picture,
-    ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode,
+    ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode, TraceHop,
+    TracePicture,
 };
 
 use crate::finding::Finding;

@@ -29,6 +29,37 @@ pub struct Picture {
     pub layers: Vec<LayerPicture>,
     /// What is known of each node, by number.
     pub nodes: Vec<NodePicture>,
+    /// The newest traces of paths that failed lately: evidence, nothing is decided by them.
+    #[serde(default)]
+    pub traces: Vec<TracePicture>,
+}
+
+/// Where the packets of one path end: a sweep of hop limits that was made when it failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracePicture {
+    /// In which layer.
+    pub layer: Layer,
+    /// Who sent it.
+    pub source: NodeIndex,
+    /// The column of the layer that it leads to.
+    pub column: u32,
+    /// When it was taken.
+    pub at: Moment,
+    /// Who answered, by ascending hop limit. Hop limits that nobody answered are in it.
+    pub hops: Vec<TraceHop>,
+    /// The target itself answered.
+    pub reached: bool,
+}
+
+/// What came back for one hop limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceHop {
+    /// The hop limit.
+    pub ttl: u8,
+    /// Who answered; `None`: nobody.
+    pub address: Option<IpAddr>,
+    /// Type and code of the ICMP message that answered; `None`: the target's own answer, or none.
+    pub icmp: Option<(u8, u8)>,
 }
 
 /// Who is there; changes rarely.
@@ -95,6 +126,9 @@ pub struct CellPicture {
     pub failure: Option<OutcomeClass>,
     /// Losses in a row at the end of the newest window.
     pub consecutive_losses: u8,
+    /// Replies since the end of the newest window with a loss in it; saturates. Zero: the newest window has one.
+    #[serde(default)]
+    pub consecutive_replies: u8,
     /// Valid probes in the fast window (10 to 20 s; longer for kinds that are sent rarely).
     pub sent: u16,
     /// Of those, not answered in time.
@@ -119,6 +153,7 @@ impl CellPicture {
         verdict: Verdict::NotSampled,
         failure: None,
         consecutive_losses: 0,
+        consecutive_replies: 0,
         sent: 0,
         lost: 0,
         received: None,
@@ -175,6 +210,9 @@ pub enum TargetName {
         kind: ProbeKind,
         /// By which family.
         family: Family,
+        /// Where it is as configured, `host:port`; empty: nobody knows. Targets of one host share what befalls it.
+        #[serde(default)]
+        endpoint: String,
     },
 }
 
