@@ -111,10 +111,53 @@ pub enum Columns {
 /// All paths of one source in one layer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RowPicture {
+    /// The columns that `cells` are about, ascending; `None`: all of them, one cell each, from column 0 on. A sampled mesh
+    /// of thousands of nodes names the few that are probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Arc<[u32]>>,
     /// By column. A node's own column is [`CellPicture::NOT_SAMPLED`].
     pub cells: Vec<CellPicture>,
     /// What the newest probes found beside their outcomes, by column, ascending.
     pub details: Vec<(u32, Detail)>,
+}
+
+impl RowPicture {
+    /// A row with a cell for each column.
+    pub const fn dense(cells: Vec<CellPicture>, details: Vec<(u32, Detail)>) -> Self {
+        Self {
+            columns: None,
+            cells,
+            details,
+        }
+    }
+
+    /// The cell of a column; not sampled if there is none.
+    pub fn cell(&self, column: usize) -> &CellPicture {
+        let place = match &self.columns {
+            None => Some(column),
+            Some(columns) => columns.binary_search(&(column as u32)).ok(),
+        };
+        place
+            .and_then(|place| self.cells.get(place))
+            .unwrap_or(&CellPicture::NOT_SAMPLED)
+    }
+
+    /// Every cell with its column, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &CellPicture)> {
+        let columns = self.columns.as_deref();
+        self.cells.iter().enumerate().map(move |(place, cell)| {
+            let column = columns.and_then(|columns| columns.get(place));
+            (column.map_or(place, |column| *column as usize), cell)
+        })
+    }
+
+    /// What the newest probe of a column found beside its outcome.
+    pub fn detail(&self, column: usize) -> Option<&Detail> {
+        let found = self
+            .details
+            .binary_search_by_key(&(column as u32), |(column, _)| *column);
+        found.ok().map(|place| &self.details[place].1)
+    }
 }
 
 /// One path. Counts are of round trips but for `received`.
@@ -134,6 +177,8 @@ pub struct CellPicture {
     /// Of those, not answered in time.
     pub lost: u16,
     /// Of those, arrived at the target, as the target says; `None`: it does not say (no responder of ours, no fresh report).
+    /// `Some(0)` is its word that nothing arrived. It is of the same time as `sent`, or of the part of it that both ends
+    /// have reported: a target that is late with its report must not look as if it had lost something.
     pub received: Option<u16>,
     /// The same over a longer time, for small loss: counts that fade with a time constant of some 80 s.
     pub long_sent: f32,
