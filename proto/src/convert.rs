@@ -3,6 +3,7 @@
 //! An unknown or unspecified number is an error on the way in: a newer prober's kinds are refused by name instead of
 //! being taken for something else.
 
+use meshprobe_core::finding::Confidence;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
 use meshprobe_core::verdict::Verdict;
@@ -49,6 +50,7 @@ wire_enum!(OutcomeClass, "outcome class", {
     Reply, Late, Timeout, Refused, Unreachable, TooBig, SendFailed, Invalid, WrongAnswer, Rcode, Reset,
     AnsweredByOther, TlsFailed, HttpStatus,
 });
+wire_enum!(Confidence, "confidence", { Suspected, Likely, Certain });
 wire_enum!(Verdict, "verdict", { NotSampled, NoData, Healthy, Slow, Lossy, Suspect, Down });
 
 /// The probe kind with this wire number.

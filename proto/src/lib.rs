@@ -6,6 +6,7 @@
 
 pub mod convert;
 pub mod detail;
+mod finding;
 pub mod json;
 pub mod report;
 

@@ -231,6 +231,22 @@ pub(super) fn incident(incident: &Incident, links: &Links) -> v1::Incident {
         resolved_at: incident.resolved_at.map(timestamp),
         reopened: incident.reopened,
         runbook_url: links.runbook(incident.pattern),
+        scope: incident.scope.to_string(),
+        target: incident.scope.target.clone().unwrap_or_default(),
+        kind: incident
+            .scope
+            .kind
+            .map_or(0, |kind| v1::ProbeKind::from(kind).into()),
+        family: incident
+            .scope
+            .family
+            .map_or(0, |family| v1::Family::from(family).into()),
+        loss: incident.loss.map(Into::into),
+        confidence: v1::Confidence::from(incident.confidence).into(),
+        alternatives: incident.alternatives.iter().map(Into::into).collect(),
+        counter_examples: incident.counter_examples.clone(),
+        first_actions: incident.first_actions.clone(),
+        paths: incident.paths.iter().map(Into::into).collect(),
     }
 }
 

@@ -1,18 +1,21 @@
 //! The life cycle of incidents.
 //!
-//! A declaration opens an incident, or updates the open one that it belongs to, or opens a resolved one again. The end of
+//! Of what the detector declares: a declaration opens an incident, or updates the open one that it belongs to, or opens a resolved one again. The end of
 //! a failure resolves it: a dark node's at once, any other pattern's not before it was open for a minimum time, so that a
-//! failure that comes and goes is one incident and not many.
+//! failure that comes and goes is one incident and not many. `findings` has the life cycle of what the diagnosis finds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use meshprobe_core::finding::Pattern;
+use meshprobe_core::finding::{Pattern, Place, Scope};
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
+use meshprobe_core::time::Moment;
 
-use super::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition, sentence};
+use super::findings::{Absence, is_found};
+use super::statement::Statement;
+use super::{Incident, IncidentChange, IncidentId, IncidentState, Transition, sentence};
 use crate::wall::later;
 
 /// A node as a declaration names it.
@@ -58,19 +61,24 @@ pub struct Declared {
 }
 
 impl Declared {
-    fn id(&self) -> IncidentId {
+    /// What it blames.
+    pub fn scope(&self) -> Scope {
         match (&self.zone, self.nodes.is_empty()) {
-            (Some(zone), _) => IncidentId::of_zone(self.pattern, zone),
-            (None, true) => IncidentId::of_mesh(self.pattern),
-            (None, false) => IncidentId::of_nodes(self.pattern, self.nodes.iter().map(|n| &n.name)),
+            (Some(zone), _) => Scope::of(Place::Zone(zone.clone())),
+            (None, true) => Scope::everywhere(),
+            (None, false) => Scope::nodes(self.names()),
         }
     }
 
-    fn names(&self) -> Vec<NodeName> {
+    fn id(&self) -> IncidentId {
+        IncidentId::of(self.pattern, &self.scope())
+    }
+
+    pub(super) fn names(&self) -> Vec<NodeName> {
         self.nodes.iter().map(|node| node.name.clone()).collect()
     }
 
-    fn zones(&self) -> Vec<String> {
+    pub(super) fn zones(&self) -> Vec<String> {
         let mut zones: Vec<String> = self
             .nodes
             .iter()
@@ -91,6 +99,16 @@ pub struct BookConfig {
     pub min_open: Duration,
     /// A failure that comes back inside this time after its end opens the same incident again.
     pub reopen_within: Duration,
+    /// A finding of the diagnosis must stand in every run for so long before it opens an incident: what changes from one
+    /// second to the next (a fault of which half the mesh has reported) is not told.
+    pub hold: Duration,
+    /// Shortest time between two looks at an incident whose finding is absent, and how many of them end it.
+    pub look: Duration,
+    /// See `look`.
+    pub absent_looks: u32,
+    /// After a restart an open incident about a share has so long to be found again: the counts that a small loss is
+    /// seen in have been lost.
+    pub relearn: Duration,
 }
 
 impl Default for BookConfig {
@@ -98,24 +116,34 @@ impl Default for BookConfig {
         Self {
             min_open: Duration::from_secs(30),
             reopen_within: Duration::from_secs(86_400),
+            hold: Duration::from_secs(4),
+            look: Duration::from_secs(5),
+            absent_looks: 3,
+            relearn: Duration::from_secs(90),
         }
     }
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
-    incident: Incident,
+pub(super) struct Entry {
+    pub(super) incident: Incident,
     /// Names with zones, for the sentence at its end.
     subject: String,
     /// The failure is over, the minimum time is not.
-    resolve_at: Option<Timestamp>,
+    pub(super) resolve_at: Option<Timestamp>,
+    /// Since when its finding is absent; `None`: it is there, or the detector declared it.
+    pub(super) absence: Option<Absence>,
+    /// Before this moment its absence says nothing.
+    pub(super) relearn_until: Option<Moment>,
 }
 
 /// Every incident that is open, or was until lately.
 #[derive(Clone, Debug)]
 pub struct IncidentBook {
-    config: BookConfig,
-    entries: BTreeMap<IncidentId, Entry>,
+    pub(super) config: BookConfig,
+    pub(super) entries: BTreeMap<IncidentId, Entry>,
+    /// Findings that do not stand long enough yet, or must not be opened now, and since when they stand.
+    pub(super) candidates: BTreeMap<IncidentId, Moment>,
 }
 
 impl IncidentBook {
@@ -124,15 +152,20 @@ impl IncidentBook {
         Self {
             config,
             entries: BTreeMap::new(),
+            candidates: BTreeMap::new(),
         }
     }
 
     /// Takes over what was remembered. Open incidents stay open until their failure is seen to be over.
-    pub fn restore(&mut self, incidents: impl IntoIterator<Item = Incident>) {
+    pub fn restore(&mut self, incidents: impl IntoIterator<Item = Incident>, now: Moment) {
         for incident in incidents {
+            let is_share = incident.loss.is_some_and(|loss| loss.ratio < 1.0);
+            let relearns = is_found(incident.pattern) && is_share;
             let entry = Entry {
                 subject: sentence::subject_of(&incident),
                 resolve_at: None,
+                absence: None,
+                relearn_until: relearns.then(|| now + self.config.relearn),
                 incident,
             };
             self.entries.insert(entry.incident.id.clone(), entry);
@@ -153,42 +186,11 @@ impl IncidentBook {
         declared: &Declared,
         now: Timestamp,
     ) -> Option<IncidentChange> {
-        if let Some(id) = self.open_of(declared) {
-            return self.update(&id, declared, now);
+        let statement = Statement::of_declared(declared);
+        match self.open_of(declared) {
+            Some(id) => self.entries.get_mut(&id)?.update(statement, now),
+            None => Some(self.open(statement, now)),
         }
-        let id = declared.id();
-        let before = self.entries.get(&id).map(|entry| entry.incident.reopened);
-        let incident = Incident {
-            id: id.clone(),
-            pattern: declared.pattern,
-            nodes: declared.names(),
-            zones: declared.zones(),
-            plane: declared.plane,
-            state: IncidentState::Open,
-            severity: Severity::of(declared.pattern),
-            summary: sentence::opened(declared),
-            evidence: declared.evidence.clone(),
-            started_at: declared.since.min(now),
-            opened_at: now,
-            updated_at: now,
-            resolved_at: None,
-            reopened: before.map_or(0, |times| times.saturating_add(1)),
-        };
-        let entry = Entry {
-            incident: incident.clone(),
-            subject: sentence::subject(declared),
-            resolve_at: None,
-        };
-        self.entries.insert(id, entry);
-        let transition = if before.is_some() {
-            Transition::Reopened
-        } else {
-            Transition::Opened
-        };
-        Some(IncidentChange {
-            transition,
-            incident,
-        })
     }
 
     /// The failure of these nodes is over; no nodes: that of the mesh as a whole.
@@ -230,11 +232,7 @@ impl IncidentBook {
     /// The open incident that this declaration goes on with: same pattern, and the same zone or a node in common.
     fn open_of(&self, declared: &Declared) -> Option<IncidentId> {
         let exact = declared.id();
-        let is_open = |id: &IncidentId| {
-            let entry = self.entries.get(id);
-            entry.is_some_and(|e| e.incident.state == IncidentState::Open)
-        };
-        if is_open(&exact) {
+        if self.is_open(&exact) {
             return Some(exact);
         }
         let shares_a_node = |incident: &Incident| {
@@ -248,31 +246,35 @@ impl IncidentBook {
             .map(|i| i.id.clone())
     }
 
-    fn update(
-        &mut self,
-        id: &IncidentId,
-        declared: &Declared,
-        now: Timestamp,
-    ) -> Option<IncidentChange> {
-        let entry = self.entries.get_mut(id)?;
-        entry.resolve_at = None;
-        entry.subject = sentence::subject(declared);
-        let incident = &mut entry.incident;
-        let (nodes, zones) = (declared.names(), declared.zones());
-        // Counts and ages in the sentences move all the time; only another scope is news.
-        let is_news =
-            (&incident.nodes, &incident.zones, incident.plane) != (&nodes, &zones, declared.plane);
-        incident.nodes = nodes;
-        incident.zones = zones;
-        incident.plane = declared.plane;
-        incident.started_at = incident.started_at.min(declared.since);
-        incident.summary = sentence::opened(declared);
-        incident.evidence.clone_from(&declared.evidence);
-        incident.updated_at = now;
-        is_news.then(|| IncidentChange {
-            transition: Transition::Updated,
+    pub(super) fn is_open(&self, id: &IncidentId) -> bool {
+        let entry = self.entries.get(id);
+        entry.is_some_and(|e| e.incident.state == IncidentState::Open)
+    }
+
+    /// Opens an incident, anew or again.
+    pub(super) fn open(&mut self, statement: Statement, now: Timestamp) -> IncidentChange {
+        let id = statement.id();
+        let before = self.entries.get(&id).map(|entry| entry.incident.reopened);
+        let subject = statement.subject.clone();
+        let reopened = before.map_or(0, |times| times.saturating_add(1));
+        let incident = statement.open(now, reopened);
+        let entry = Entry {
             incident: incident.clone(),
-        })
+            subject,
+            resolve_at: None,
+            absence: None,
+            relearn_until: None,
+        };
+        self.entries.insert(id, entry);
+        let transition = if before.is_some() {
+            Transition::Reopened
+        } else {
+            Transition::Opened
+        };
+        IncidentChange {
+            transition,
+            incident,
+        }
     }
 
     fn clear(
@@ -286,6 +288,9 @@ impl IncidentBook {
         let incident = &mut entry.incident;
         if incident.nodes.iter().any(|node| !nodes.contains(node)) {
             incident.nodes.retain(|node| !nodes.contains(node));
+            if let Place::Nodes(named) = &mut incident.scope.place {
+                named.retain(|node| !nodes.contains(node));
+            }
             incident.updated_at = now;
             return Some(IncidentChange {
                 transition: Transition::Updated,
@@ -302,14 +307,44 @@ impl IncidentBook {
 }
 
 impl Entry {
-    fn resolve(&mut self, now: Timestamp) -> IncidentChange {
+    /// The failure is still there, and this is what is said of it now.
+    pub(super) fn update(
+        &mut self,
+        statement: Statement,
+        now: Timestamp,
+    ) -> Option<IncidentChange> {
         self.resolve_at = None;
+        self.subject.clone_from(&statement.subject);
+        let is_news = statement.update(&mut self.incident, now);
+        is_news.then(|| IncidentChange {
+            transition: Transition::Updated,
+            incident: self.incident.clone(),
+        })
+    }
+
+    /// The failure is over.
+    pub(super) fn resolve(&mut self, now: Timestamp) -> IncidentChange {
+        let lasted = since(self.incident.started_at, now);
+        self.end(
+            sentence::resolved(&self.subject, self.incident.pattern, lasted),
+            now,
+        )
+    }
+
+    /// It turned out to be part of another failure.
+    pub(super) fn resolve_into(&mut self, other: &Statement, now: Timestamp) -> IncidentChange {
+        let summary = sentence::part_of(&self.subject, self.incident.pattern, other);
+        self.end(summary, now)
+    }
+
+    fn end(&mut self, summary: String, now: Timestamp) -> IncidentChange {
+        self.resolve_at = None;
+        self.absence = None;
         let incident = &mut self.incident;
         incident.state = IncidentState::Resolved;
         incident.updated_at = now;
         incident.resolved_at = Some(now);
-        let lasted = since(incident.started_at, now);
-        incident.summary = sentence::resolved(&self.subject, incident.pattern, lasted);
+        incident.summary = summary;
         IncidentChange {
             transition: Transition::Resolved,
             incident: incident.clone(),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use meshprobe_core::finding::Pattern;
+use meshprobe_core::finding::{Pattern, Place, Scope};
 use meshprobe_core::ids::NodeName;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,41 @@ pub struct IncidentIdError(String);
 const KEPT: usize = 8;
 
 impl IncidentId {
+    /// The identity of what is wrong with a scope.
+    pub fn of(pattern: Pattern, scope: &Scope) -> Self {
+        let Scope {
+            place,
+            kind,
+            family,
+            target,
+        } = scope;
+        let (word, mut names) = match place {
+            Place::Everywhere => ("mesh", Vec::new()),
+            Place::Zone(zone) => ("zone", vec![zone.clone()]),
+            Place::Nodes(nodes) => ("nodes", nodes.iter().map(ToString::to_string).collect()),
+            Place::Path { from, to } => ("path", vec![from.to_string(), to.to_string()]),
+            Place::ZonePair {
+                from,
+                to,
+                both_ways: true,
+            } => ("zones", vec![from.clone(), to.clone()]),
+            Place::ZonePair {
+                from,
+                to,
+                both_ways: false,
+            } => ("zone-pair", vec![from.clone(), to.clone()]),
+        };
+        if matches!(place, Place::Nodes(_)) {
+            names.sort_unstable();
+        }
+        // No node's name has an equals sign; the other places have a fixed number of lines.
+        names.extend(kind.map(|kind| format!("kind={kind}")));
+        names.extend(family.map(|family| format!("family={family}")));
+        names.extend(target.as_ref().map(|target| format!("target={target}")));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Self::hash(pattern, word, &names)
+    }
+
     /// The identity of a failure of these nodes.
     pub fn of_nodes<'a>(pattern: Pattern, nodes: impl IntoIterator<Item = &'a NodeName>) -> Self {
         let mut names: Vec<&str> = nodes.into_iter().map(NodeName::as_str).collect();
@@ -40,7 +75,7 @@ impl IncidentId {
         Self::hash(pattern, "mesh", &[])
     }
 
-    /// Scopes are joined by a line feed, which neither node names nor zones can contain.
+    /// Scopes are joined by a line feed, which neither node names nor zones nor targets can contain.
     fn hash(pattern: Pattern, scope: &str, names: &[&str]) -> Self {
         let mut text = format!("{pattern}\n{scope}");
         for name in names {
@@ -86,6 +121,8 @@ impl fmt::Display for IncidentId {
 
 #[cfg(test)]
 mod tests {
+    use meshprobe_core::path::{Family, ProbeKind};
+
     use super::*;
 
     fn name(text: &str) -> NodeName {
@@ -96,6 +133,51 @@ mod tests {
     fn the_identity_of_a_failure_never_changes_between_versions() {
         let id = IncidentId::of_nodes(Pattern::NodeDark, [&name("mesh-3")]);
         assert_eq!(id.as_str(), "43c21ae5ddbb8461");
+    }
+
+    #[test]
+    fn a_scope_without_a_filter_has_the_identity_of_its_nodes_its_zone_or_the_mesh() {
+        let (a, b) = (name("a"), name("b"));
+        let of = |scope| IncidentId::of(Pattern::NodeDark, &scope);
+        assert_eq!(
+            of(Scope::nodes(vec![b.clone(), a.clone()])),
+            IncidentId::of_nodes(Pattern::NodeDark, [&a, &b])
+        );
+        assert_eq!(
+            of(Scope::of(Place::Zone("z".to_owned()))),
+            IncidentId::of_zone(Pattern::NodeDark, "z")
+        );
+        assert_eq!(
+            of(Scope::everywhere()),
+            IncidentId::of_mesh(Pattern::NodeDark)
+        );
+    }
+
+    #[test]
+    fn every_part_of_a_scope_counts() {
+        let (a, b) = (name("a"), name("b"));
+        let scopes = [
+            Scope::everywhere(),
+            Scope::target("a"),
+            Scope::target("nodes"),
+            Scope::node(a.clone()),
+            Scope::node(a.clone()).with_target("b"),
+            Scope::nodes(vec![a.clone(), b.clone()]),
+            Scope::path(a.clone(), b.clone()),
+            Scope::path(b, a.clone()),
+            Scope::zones("a", "b"),
+            Scope::zone_pair("a", "b"),
+            Scope::zone_pair("b", "a"),
+            Scope::of(Place::Zone("a".to_owned())),
+            Scope::node(a.clone()).with_kind(ProbeKind::Udp),
+            Scope::node(a.clone()).with_kind(ProbeKind::Tcp),
+            Scope::node(a).with_family(Family::V6),
+        ];
+        let ids: std::collections::BTreeSet<_> = scopes
+            .iter()
+            .map(|scope| IncidentId::of(Pattern::Path, scope))
+            .collect();
+        assert_eq!(ids.len(), scopes.len());
     }
 
     #[test]

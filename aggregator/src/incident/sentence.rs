@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use meshprobe_core::finding::Pattern;
+use meshprobe_core::finding::{Pattern, Place, Scope};
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 
+use super::statement::Statement;
 use super::{Declared, DeclaredNode, Incident};
 
 /// Names in a sentence; the rest is counted. The incident itself lists all.
@@ -81,26 +82,52 @@ pub(super) fn resolved(declared_subject: &str, pattern: Pattern, lasted: Duratio
     }
 }
 
+/// That it was found to be part of another failure.
+pub(super) fn part_of(subject: &str, pattern: Pattern, other: &Statement) -> String {
+    let (whole, scope) = (other.pattern, &other.scope);
+    format!("{subject}: the {pattern} is part of {whole} · {scope}, which is told in its place.")
+}
+
 /// The nodes by name, with their zones: "Node mesh-3 (zone-b)", "2 nodes (mesh-3 (zone-b), mesh-4 (zone-b))".
 pub(super) fn subject(declared: &Declared) -> String {
     let names = declared.nodes.iter().map(DeclaredNode::name_in_zone);
     subject_of_names(&names.collect::<Vec<_>>())
 }
 
+/// The same of a scope: "Node mesh-3 (zone-b)", "mesh-1→mesh-2", "mesh-3 udp".
+pub(super) fn subject_of_scope(
+    scope: &Scope,
+    zone_of: impl Fn(&NodeName) -> Option<String>,
+) -> String {
+    let is_plain = scope.kind.is_none() && scope.family.is_none() && scope.target.is_none();
+    match &scope.place {
+        Place::Nodes(nodes) if is_plain => {
+            let name_in_zone = |name: &NodeName| {
+                DeclaredNode {
+                    name: name.clone(),
+                    zone: zone_of(name).unwrap_or_default(),
+                }
+                .name_in_zone()
+            };
+            subject_of_names(&nodes.iter().map(name_in_zone).collect::<Vec<_>>())
+        }
+        Place::Everywhere if is_plain => "The mesh".to_owned(),
+        _ => upper_first(&scope.to_string()),
+    }
+}
+
 /// The same of an incident that was remembered.
 pub(super) fn subject_of(incident: &Incident) -> String {
     let zone = match incident.zones.as_slice() {
-        [zone] => zone.as_str(),
-        _ => "",
+        [zone] => Some(zone.clone()),
+        _ => None,
     };
-    let name_in_zone = |name: &NodeName| {
-        DeclaredNode {
-            name: name.clone(),
-            zone: zone.to_owned(),
-        }
-        .name_in_zone()
+    let scope = match incident.pattern {
+        // Its sentence names the nodes.
+        Pattern::ZoneDark => &Scope::nodes(incident.nodes.clone()),
+        _ => &incident.scope,
     };
-    subject_of_names(&incident.nodes.iter().map(name_in_zone).collect::<Vec<_>>())
+    subject_of_scope(scope, |_| zone.clone())
 }
 
 fn subject_of_names(names: &[String]) -> String {
@@ -136,6 +163,17 @@ fn plane_words(plane: Option<Plane>) -> &'static str {
         Some(Plane::Host) => " on the host network",
         Some(Plane::Service) => " through virtual addresses",
         None => "",
+    }
+}
+
+/// Names of nodes and targets keep their small letters: only words are made large.
+fn upper_first(text: &str) -> String {
+    match text.strip_prefix("everywhere") {
+        Some(rest) => format!("Everywhere{rest}"),
+        None => match text.strip_prefix("zone ") {
+            Some(rest) => format!("Zone {rest}"),
+            None => text.to_owned(),
+        },
     }
 }
 

@@ -348,7 +348,7 @@ impl Judge {
             .filter(|incident| incident.state == IncidentState::Open)
             .cloned()
             .collect();
-        self.book.restore(incidents);
+        self.book.restore(incidents, now.moment);
         let mut declarations = Vec::new();
         for incident in open {
             match declaration(&incident, membership, now) {

@@ -6,10 +6,10 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use meshprobe_core::finding::Pattern;
+use meshprobe_core::finding::{Pattern, Scope};
 
 use crate::{
-    incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},
+    incident::{Incident, IncidentChange, IncidentState, Transition},
     store::StoreState,
 };
 
@@ -85,22 +85,14 @@ impl SelfWatch {
             Some(_) => Transition::Reopened,
             None => Transition::Opened,
         };
+        let pattern = Pattern::StoreUnwritable;
         let incident = Incident {
-            id: IncidentId::of_mesh(Pattern::StoreUnwritable),
-            pattern: Pattern::StoreUnwritable,
-            nodes: Vec::new(),
-            zones: Vec::new(),
-            plane: None,
-            state: IncidentState::Open,
-            severity: Severity::of(Pattern::StoreUnwritable),
             summary: "The aggregator cannot write its store: changes are kept in memory, and notifications are still sent."
                 .to_owned(),
             evidence: vec![format!("SQLite says: {}.", failing.reason)],
             started_at: failing.since_wall,
-            opened_at: wall,
-            updated_at: wall,
-            resolved_at: None,
             reopened: before.map_or(0, |before| before.reopened + 1),
+            ..Incident::new(pattern, Scope::everywhere(), wall)
         };
         self.incident = Some(incident.clone());
         Some(IncidentChange {

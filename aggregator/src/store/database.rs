@@ -143,7 +143,7 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, Store
     Ok(Loaded {
         nodes,
         progress,
-        incidents,
+        incidents: incidents.into_iter().map(Incident::completed).collect(),
         outbox,
         dead_letters: dead_letters.unsigned_abs(),
     })

@@ -7,7 +7,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use meshprobe_core::{finding::Pattern, ids::NodeName, path::Plane};
+use meshprobe_core::{
+    finding::{Alternative, Confidence, Estimate, NamedPath, Pattern, Place},
+    ids::NodeName,
+    path::{Family, Plane, ProbeKind},
+};
 use serde::Serialize;
 use url::Url;
 
@@ -124,9 +128,16 @@ struct Own<'a> {
     pattern: &'static str,
     state: &'static str,
     severity: &'static str,
-    scope: Scope<'a>,
+    scope: OwnScope<'a>,
     summary: &'a str,
     evidence: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<&'a Estimate>,
+    confidence: Confidence,
+    alternatives: Vec<OwnAlternative>,
+    counter_examples: &'a [String],
+    first_actions: &'a [String],
+    paths: &'a [NamedPath],
     started_at: Timestamp,
     opened_at: Timestamp,
     updated_at: Timestamp,
@@ -136,11 +147,35 @@ struct Own<'a> {
     suppressed_changes: Option<u32>,
 }
 
+/// The scope as one text, and its parts.
 #[derive(Serialize)]
-struct Scope<'a> {
+struct OwnScope<'a> {
+    text: String,
+    place: &'a Place,
     nodes: &'a [NodeName],
     zones: &'a [String],
     plane: Option<Plane>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<ProbeKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<Family>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OwnAlternative {
+    pattern: Pattern,
+    scope: String,
+}
+
+impl From<&Alternative> for OwnAlternative {
+    fn from(alternative: &Alternative) -> Self {
+        Self {
+            pattern: alternative.pattern,
+            scope: alternative.scope.to_string(),
+        }
+    }
 }
 
 /// The bytes for one receiver. `flapping` is the number of changes that are not told one by one.
@@ -185,13 +220,24 @@ pub fn render(
             pattern: incident.pattern.as_str(),
             state: incident.state.as_str(),
             severity: incident.severity.as_str(),
-            scope: Scope {
+            scope: OwnScope {
+                text: incident.scope.to_string(),
+                place: &incident.scope.place,
                 nodes: &incident.nodes,
                 zones: &incident.zones,
                 plane: incident.plane,
+                kind: incident.scope.kind,
+                family: incident.scope.family,
+                target: incident.scope.target.as_deref(),
             },
             summary: &incident.summary,
             evidence: &incident.evidence,
+            loss: incident.loss.as_ref(),
+            confidence: incident.confidence,
+            alternatives: incident.alternatives.iter().map(Into::into).collect(),
+            counter_examples: &incident.counter_examples,
+            first_actions: &incident.first_actions,
+            paths: &incident.paths,
             started_at: incident.started_at,
             opened_at: incident.opened_at,
             updated_at: incident.updated_at,
@@ -217,6 +263,7 @@ fn labels(incident: &Incident, name: &str) -> BTreeMap<&'static str, String> {
         ("alertname", name.to_owned()),
         ("severity", incident.severity.as_str().to_owned()),
         ("pattern", incident.pattern.as_str().to_owned()),
+        ("scope", incident.scope.to_string()),
     ]);
     if !incident.nodes.is_empty() {
         let names: Vec<&str> = incident.nodes.iter().map(NodeName::as_str).collect();
@@ -227,6 +274,15 @@ fn labels(incident: &Incident, name: &str) -> BTreeMap<&'static str, String> {
     }
     if let Some(plane) = incident.plane {
         labels.insert("plane", plane.to_string());
+    }
+    if let Some(kind) = incident.scope.kind {
+        labels.insert("kind", kind.to_string());
+    }
+    if let Some(family) = incident.scope.family {
+        labels.insert("family", family.to_string());
+    }
+    if let Some(target) = &incident.scope.target {
+        labels.insert("target", target.clone());
     }
     labels
 }
@@ -245,8 +301,13 @@ fn annotations(
     if !runbook.is_empty() {
         annotations.insert("runbook_url", runbook);
     }
-    if !incident.evidence.is_empty() {
-        annotations.insert("description", incident.evidence.join("\n"));
+    let mut description = incident.evidence.clone();
+    if !incident.first_actions.is_empty() {
+        description.push("First actions:".to_owned());
+        description.extend(incident.first_actions.iter().cloned());
+    }
+    if !description.is_empty() {
+        annotations.insert("description", description.join("\n"));
     }
     annotations
 }
@@ -255,29 +316,22 @@ fn annotations(
 mod tests {
     use serde_json::{Value, json};
 
+    use meshprobe_core::finding::Scope;
+
     use super::*;
-    use crate::incident::{IncidentId, Severity};
 
     fn incident() -> Incident {
-        let nodes = vec![NodeName::try_from("mesh-3").unwrap()];
+        let scope = Scope::node(NodeName::try_from("mesh-3").unwrap());
+        let opened_at = "2026-01-01T00:00:01.5Z".parse().unwrap();
         Incident {
-            id: IncidentId::of_nodes(Pattern::NodeDark, &nodes),
-            pattern: Pattern::NodeDark,
-            nodes,
             zones: vec!["z1".to_owned()],
-            plane: None,
-            state: IncidentState::Open,
-            severity: Severity::Critical,
             summary: "mesh-3 is dark".to_owned(),
             evidence: vec![
                 "5 of 5 peers cannot reach it".to_owned(),
                 "its reports stopped".to_owned(),
             ],
             started_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-            opened_at: "2026-01-01T00:00:01.5Z".parse().unwrap(),
-            updated_at: "2026-01-01T00:00:01.5Z".parse().unwrap(),
-            resolved_at: None,
-            reopened: 0,
+            ..Incident::new(Pattern::NodeDark, scope, opened_at)
         }
     }
 
@@ -298,7 +352,7 @@ mod tests {
         let incident = incident();
         let id = incident.id.to_string();
         let labels = json!({
-            "alertname": "NodeDark", "severity": "critical", "pattern": "node-dark", "node": "mesh-3", "zone": "z1",
+            "alertname": "NodeDark", "severity": "critical", "pattern": "node-dark", "scope": "mesh-3", "node": "mesh-3", "zone": "z1",
         });
         let annotations = json!({
             "summary": "mesh-3 is dark",
@@ -334,7 +388,9 @@ mod tests {
         assert_eq!(own["transition"], "opened");
         assert_eq!(
             own["scope"],
-            json!({"nodes": ["mesh-3"], "zones": ["z1"], "plane": null})
+            json!({
+                "text": "mesh-3", "place": {"nodes": ["mesh-3"]}, "nodes": ["mesh-3"], "zones": ["z1"], "plane": null,
+            })
         );
         assert_eq!(own["startedAt"], "2026-01-01T00:00:00Z");
         assert_eq!(own["resolvedAt"], Value::Null);
@@ -381,6 +437,44 @@ mod tests {
                 "{pattern}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_finding_blames_beside_nodes_is_in_the_labels_and_its_first_actions_in_the_description()
+     {
+        let incident = Incident {
+            plane: Some(Plane::Service),
+            loss: Some(Estimate {
+                ratio: 0.25,
+                lower: 0.125,
+                upper: 0.5,
+                sent: 40,
+                lost: 10,
+            }),
+            evidence: vec!["10 of 40 questions were not answered.".to_owned()],
+            first_actions: vec!["kubectl -n kube-system get pods -l k8s-app=kube-dns".to_owned()],
+            ..Incident::new(
+                Pattern::DnsServer,
+                Scope::target("coredns-1")
+                    .with_kind(ProbeKind::DnsUdp)
+                    .with_family(Family::V4),
+                Timestamp::UNIX_EPOCH,
+            )
+        };
+        let body = rendered(Transition::Opened, incident);
+        assert_eq!(
+            body["commonLabels"],
+            json!({
+                "alertname": "DnsServer", "severity": "warning", "pattern": "dns-server", "scope": "coredns-1 dns-udp v4",
+                "plane": "service", "kind": "dns-udp", "family": "v4", "target": "coredns-1",
+            })
+        );
+        assert_eq!(
+            body["commonAnnotations"]["description"],
+            "10 of 40 questions were not answered.\nFirst actions:\nkubectl -n kube-system get pods -l k8s-app=kube-dns"
+        );
+        assert_eq!(body["meshprobe"]["loss"]["ratio"], 0.25);
+        assert_eq!(body["meshprobe"]["scope"]["target"], "coredns-1");
     }
 
     #[test]

@@ -26,14 +26,17 @@ use axum::{
 use jiff::Timestamp;
 use meshprobe_aggregator::{
     config::WebhookConfig,
-    incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},
+    incident::{Incident, IncidentChange, IncidentState, Transition},
     metrics::NotificationMetrics,
     notify::{Audience, Incidents, Listener, Notifier},
     outbox::{Outbox, Pending, Route},
     store::{Loaded, Store, StoreError, StoreHandle, StoreSettings},
     webhook::{Links, Receiver},
 };
-use meshprobe_core::{finding::Pattern, ids::NodeName};
+use meshprobe_core::{
+    finding::{Pattern, Scope},
+    ids::NodeName,
+};
 use meshprobe_daemon::{shutdown::Shutdown, tasks::Tasks};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -305,23 +308,12 @@ pub(crate) fn now() -> Timestamp {
 
 /// An open node-dark incident.
 pub(crate) fn dark(node: &str) -> Incident {
-    let nodes = vec![NodeName::try_from(node).unwrap()];
-    let at = now();
+    let scope = Scope::node(NodeName::try_from(node).unwrap());
     Incident {
-        id: IncidentId::of_nodes(Pattern::NodeDark, &nodes),
-        pattern: Pattern::NodeDark,
-        nodes,
         zones: vec!["z1".to_owned()],
-        plane: None,
-        state: IncidentState::Open,
-        severity: Severity::Critical,
         summary: format!("{node} is dark"),
         evidence: vec!["no peer reaches it".to_owned()],
-        started_at: at,
-        opened_at: at,
-        updated_at: at,
-        resolved_at: None,
-        reopened: 0,
+        ..Incident::new(Pattern::NodeDark, scope, now())
     }
 }
 

@@ -1,4 +1,8 @@
+mod findings;
+
 use std::time::Duration;
+
+use meshprobe_core::time::Moment;
 
 use super::*;
 
@@ -127,7 +131,7 @@ fn an_open_incident_survives_a_restart_and_is_not_opened_twice() {
     let dark = declared(Pattern::NodeDark, &["a"]);
     let opened = before.handle_declared(&dark, at(1)).unwrap();
     let mut after = book();
-    after.restore([opened.incident.clone()]);
+    after.restore([opened.incident.clone()], Moment::ORIGIN);
     assert_eq!(after.handle_declared(&dark, at(30)), None);
     let ended = after.handle_cleared(Pattern::NodeDark, &[name_of("a")], at(40));
     assert_eq!(ended[0].incident.id, opened.incident.id);

@@ -1,0 +1,212 @@
+//! The life cycle of incidents that the diagnosis finds.
+//!
+//! A finding is a statement about one picture. It opens an incident when it stood in every run for a while, or at once when
+//! the dark-node detector has declared the node: then it stood long enough already. The incident ends when the finding was
+//! absent in several looks, some seconds apart. One cause is one incident:
+//!
+//! - a finding that is part of an open incident's scope, and loses no more than that one explains, is not opened; it is
+//!   judged again when the other one ends;
+//! - a finding that an open incident was part of takes its place: a fault that grows from a pair of nodes to a pair of zones is
+//!   not told twice;
+//! - nothing is opened about nodes that are dark, or expected to go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshprobe_core::diagnosis::Topology;
+use meshprobe_core::finding::{Finding, Pattern, Place};
+use meshprobe_core::ids::NodeName;
+use meshprobe_core::time::Moment;
+
+use super::book::{Entry, IncidentBook};
+use super::cover::{Domain, contains};
+use super::statement::{Statement, zone_of};
+use super::{Incident, IncidentChange, IncidentId, IncidentState};
+use crate::pipeline::Now;
+use crate::wall::later;
+
+/// What one run of the diagnosis brought, and what the book has to know of the nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// The causes.
+    pub findings: &'a [Finding],
+    /// Who was there.
+    pub topology: &'a Topology,
+    /// Nodes that the detector has declared to have failed: what is found about them opens at once.
+    pub declared: &'a BTreeSet<NodeName>,
+    /// Nodes that are dark, or expected to go: nothing is opened about them.
+    pub quiet: &'a BTreeSet<NodeName>,
+}
+
+/// Looks in which a finding of an open incident was absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Absence {
+    last_look: Moment,
+    looks: u32,
+}
+
+/// Does the diagnosis find this pattern (and neither the detector nor the aggregator itself declares it)?
+pub(super) const fn is_found(pattern: Pattern) -> bool {
+    !matches!(
+        pattern,
+        Pattern::NodeDark
+            | Pattern::ZoneDark
+            | Pattern::ReportsCut
+            | Pattern::ProberDown
+            | Pattern::UnreachableUnconfirmed
+            | Pattern::AggregatorIsolated
+            | Pattern::StoreUnwritable
+    )
+}
+
+impl IncidentBook {
+    /// The diagnosis looked at the mesh.
+    pub fn handle_findings(&mut self, look: &Look<'_>, now: Now) -> Vec<IncidentChange> {
+        let statements: BTreeMap<IncidentId, Statement> = look
+            .findings
+            .iter()
+            .map(|finding| {
+                let statement = Statement::of_finding(finding, look.topology, now);
+                (statement.id(), statement)
+            })
+            .collect();
+        self.candidates.retain(|id, _| statements.contains_key(id));
+        let mut changes = Vec::new();
+        let mut new = Vec::new();
+        for (id, statement) in &statements {
+            if self.is_open(id) {
+                changes.extend(self.stand(id, statement.clone(), now));
+            } else {
+                new.push((id, statement));
+            }
+        }
+        // The larger scopes first: what is part of them is not opened beside them.
+        new.sort_by_key(|(_, statement)| breadth(&statement.scope.place));
+        for (id, statement) in new {
+            let since = *self.candidates.entry(id.clone()).or_insert(now.moment);
+            let stood = now.moment.saturating_since(since) >= self.config.hold;
+            let is_declared = look.declared.iter().any(|n| statement.nodes.contains(n));
+            if !(stood || is_declared) || is_quiet(&statement.scope.place, look) {
+                continue;
+            }
+            let zone_of = |node: &NodeName| zone_of(look.topology, node);
+            if self
+                .open_incidents()
+                .any(|one| inhibits(one, statement, zone_of))
+            {
+                continue;
+            }
+            let outgrown: Vec<IncidentId> = self
+                .open_incidents()
+                .filter(|one| is_found(one.pattern) && !statements.contains_key(&one.id))
+                .filter(|one| is_outgrown(one, statement, zone_of))
+                .map(|one| one.id.clone())
+                .collect();
+            for one in outgrown {
+                changes.extend(self.replace(&one, statement, now));
+            }
+            self.candidates.remove(id);
+            changes.push(self.open(statement.clone(), now.wall));
+        }
+        changes.extend(self.miss(&statements, now));
+        changes
+    }
+
+    /// The finding of an open incident is still there.
+    fn stand(&mut self, id: &IncidentId, statement: Statement, now: Now) -> Option<IncidentChange> {
+        let entry = self.entries.get_mut(id)?;
+        entry.absence = None;
+        entry.update(statement, now.wall)
+    }
+
+    fn replace(&mut self, id: &IncidentId, by: &Statement, now: Now) -> Option<IncidentChange> {
+        let entry = self.entries.get_mut(id)?;
+        Some(entry.resolve_into(by, now.wall))
+    }
+
+    /// Counts the looks in which open findings are absent, and ends those that were absent often enough.
+    fn miss(&mut self, found: &BTreeMap<IncidentId, Statement>, now: Now) -> Vec<IncidentChange> {
+        let config = self.config;
+        let is_missed = |entry: &&mut Entry| {
+            let incident = &entry.incident;
+            incident.state == IncidentState::Open
+                && is_found(incident.pattern)
+                && !found.contains_key(&incident.id)
+                && entry.relearn_until.is_none_or(|until| until <= now.moment)
+        };
+        let mut changes = Vec::new();
+        for entry in self.entries.values_mut().filter(is_missed) {
+            let absence = entry.absence.get_or_insert(Absence {
+                last_look: now.moment,
+                looks: 0,
+            });
+            if now.moment.saturating_since(absence.last_look) >= config.look {
+                absence.last_look = now.moment;
+                absence.looks += 1;
+            }
+            if absence.looks < config.absent_looks {
+                continue;
+            }
+            let earliest = later(entry.incident.opened_at, config.min_open);
+            if earliest <= now.wall {
+                changes.push(entry.resolve(now.wall));
+            } else {
+                entry.resolve_at = Some(earliest);
+            }
+        }
+        changes
+    }
+}
+
+/// Is the statement a part of this open incident, and no more serious than it?
+fn inhibits(
+    open: &Incident,
+    statement: &Statement,
+    zone_of: impl Fn(&NodeName) -> Option<String>,
+) -> bool {
+    if Domain::of(open.pattern) != Domain::of(statement.pattern) || open.scope == statement.scope {
+        return false;
+    }
+    // What loses more than the larger cause explains has a cause of its own.
+    let upper = open.loss.map_or(1.0, |loss| loss.upper);
+    let is_more = statement.loss.map_or(1.0, |loss| loss.lower) > upper;
+    !is_more && contains(&open.scope, &statement.scope, zone_of)
+}
+
+/// Was this incident, which is not found any more, a part of what is found now, or the same under another name?
+fn is_outgrown(
+    open: &Incident,
+    statement: &Statement,
+    zone_of: impl Fn(&NodeName) -> Option<String>,
+) -> bool {
+    Domain::of(open.pattern) == Domain::of(statement.pattern)
+        && contains(&statement.scope, &open.scope, zone_of)
+}
+
+/// Is everything that the place names dark, or expected to go? Of a path one end is enough.
+fn is_quiet(place: &Place, look: &Look<'_>) -> bool {
+    let is_quiet_zone = |zone: &String| {
+        let mut nodes = look.topology.nodes.iter().flatten();
+        nodes.all(|node| {
+            let its = look.topology.zones.get(usize::from(node.zone.0));
+            its != Some(zone) || look.quiet.contains(&node.name)
+        })
+    };
+    match place {
+        Place::Everywhere => false,
+        Place::Nodes(nodes) => nodes.iter().all(|node| look.quiet.contains(node)),
+        Place::Path { from, to } => look.quiet.contains(from) || look.quiet.contains(to),
+        Place::Zone(zone) => is_quiet_zone(zone),
+        Place::ZonePair { from, to, .. } => is_quiet_zone(from) || is_quiet_zone(to),
+    }
+}
+
+/// The larger the place, the smaller.
+const fn breadth(place: &Place) -> u8 {
+    match place {
+        Place::Everywhere => 0,
+        Place::Zone(_) => 1,
+        Place::ZonePair { .. } => 2,
+        Place::Nodes(_) => 3,
+        Place::Path { .. } => 4,
+    }
+}

@@ -1,0 +1,312 @@
+//! Runs of the diagnosis go in, incidents come out.
+
+use std::collections::BTreeSet;
+
+use meshprobe_core::diagnosis::{Topology, TopologyNode};
+use meshprobe_core::finding::Finding;
+use meshprobe_core::ids::ZoneIndex;
+use meshprobe_core::lifecycle::Lifecycle;
+use meshprobe_core::path::ProbeKind;
+
+use super::*;
+use crate::pipeline::Now;
+
+/// A book, and a mesh of `x1 x2 x3` in zone x and `y1 y2 y3` in zone y, looked at once a second.
+struct World {
+    book: IncidentBook,
+    topology: Topology,
+    declared: BTreeSet<NodeName>,
+    quiet: BTreeSet<NodeName>,
+    second: i64,
+}
+
+impl World {
+    fn new() -> Self {
+        let node = |zone: u16, name: &str| {
+            Some(TopologyNode {
+                name: name_of(name),
+                zone: ZoneIndex(zone),
+                lifecycle: Lifecycle::Active,
+                is_warming_up: false,
+                addresses: Vec::new(),
+            })
+        };
+        let mut nodes = vec![None];
+        nodes.extend(["x1", "x2", "x3"].map(|name| node(1, name)));
+        nodes.extend(["y1", "y2", "y3"].map(|name| node(2, name)));
+        Self {
+            book: book(),
+            topology: Topology {
+                nodes,
+                zones: vec![String::new(), "x".to_owned(), "y".to_owned()],
+            },
+            declared: BTreeSet::new(),
+            quiet: BTreeSet::new(),
+            second: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            moment: Moment::from_millis(86_400_000 + self.second as u64 * 1_000),
+            wall: at(self.second),
+        }
+    }
+
+    /// One run, a second after the one before.
+    fn look(&mut self, findings: &[Finding]) -> Vec<IncidentChange> {
+        self.second += 1;
+        let now = self.now();
+        let look = Look {
+            findings,
+            topology: &self.topology,
+            declared: &self.declared,
+            quiet: &self.quiet,
+        };
+        let mut changes = self.book.handle_findings(&look, now);
+        changes.extend(self.book.poll(now.wall));
+        changes
+    }
+
+    /// The same for so many seconds; changes with their second, counted from the first run.
+    fn looks(&mut self, seconds: u32, findings: &[Finding]) -> Vec<(u32, IncidentChange)> {
+        (1..=seconds)
+            .flat_map(|second| {
+                let changes = self.look(findings);
+                changes.into_iter().map(move |change| (second, change))
+            })
+            .collect()
+    }
+
+    fn open(&self) -> Vec<String> {
+        let open = self.book.open_incidents();
+        open.map(|one| format!("{} · {}", one.pattern, one.scope))
+            .collect()
+    }
+}
+
+fn finding(pattern: Pattern, scope: Scope) -> Finding {
+    Finding::new(pattern, scope, "Something is broken.")
+}
+
+fn ingress(node: &str) -> Finding {
+    finding(Pattern::NodeIngress, Scope::node(name_of(node)))
+}
+
+fn path(from: &str, to: &str) -> Finding {
+    finding(Pattern::Path, Scope::path(name_of(from), name_of(to)))
+}
+
+fn losing(mut finding: Finding, lost: u64) -> Finding {
+    let ratio = lost as f64 / 1_000.0;
+    finding.loss = Some(Estimate {
+        ratio,
+        lower: ratio * 0.9,
+        upper: (ratio * 1.1).min(1.0),
+        sent: 1_000,
+        lost,
+    });
+    finding
+}
+
+#[test]
+fn a_finding_opens_when_it_stood_for_four_seconds_and_ends_after_three_looks_without_it() {
+    let mut world = World::new();
+    let opened = world.looks(40, &[ingress("x1")]);
+    assert_eq!(opened.len(), 1);
+    let (second, change) = &opened[0];
+    assert_eq!((*second, change.transition), (5, Transition::Opened));
+    let incident = &change.incident;
+    assert_eq!(
+        (incident.nodes.as_slice(), incident.zones.as_slice()),
+        ([name_of("x1")].as_slice(), ["x".to_owned()].as_slice())
+    );
+    assert_eq!(incident.severity, Severity::Critical);
+
+    let ended = world.looks(40, &[]);
+    assert_eq!(ended.len(), 1);
+    let (second, change) = &ended[0];
+    assert_eq!((*second, change.transition), (16, Transition::Resolved));
+    assert_eq!(change.incident.id, incident.id);
+    assert!(
+        change
+            .incident
+            .summary
+            .starts_with("Node x1 (x): over after")
+    );
+}
+
+#[test]
+fn a_finding_that_is_missing_in_one_run_has_to_stand_anew() {
+    let mut world = World::new();
+    for _ in 0..5 {
+        assert!(world.looks(4, &[ingress("x1")]).is_empty());
+        assert!(world.look(&[]).is_empty());
+    }
+}
+
+#[test]
+fn an_incident_is_open_for_half_a_minute_at_least_and_a_finding_that_returns_keeps_it_open() {
+    let mut world = World::new();
+    world.looks(5, &[ingress("x1")]);
+    assert!(world.looks(20, &[]).is_empty());
+    assert!(world.looks(30, &[ingress("x1")]).is_empty());
+    assert_eq!(world.open(), ["node-ingress · x1"]);
+    // It was open long enough: now the looks alone decide.
+    assert_eq!(world.looks(16, &[]).len(), 1);
+}
+
+#[test]
+fn what_the_detector_has_declared_opens_at_once() {
+    let mut world = World::new();
+    world.declared.insert(name_of("x1"));
+    let opened = world.look(&[ingress("x1"), ingress("y1")]);
+    assert_eq!(opened.len(), 1);
+    assert_eq!(opened[0].incident.nodes, [name_of("x1")]);
+}
+
+#[test]
+fn another_share_is_no_news_and_one_that_matters_more_is() {
+    let mut world = World::new();
+    world.looks(5, &[losing(ingress("x1"), 50)]);
+    assert!(world.look(&[losing(ingress("x1"), 60)]).is_empty());
+    let open: Vec<_> = world.book.open_incidents().collect();
+    assert_eq!(open[0].loss.unwrap().lost, 60);
+    let worse = world.look(&[losing(ingress("x1"), 1_000)]);
+    assert_eq!(
+        (worse[0].transition, worse[0].incident.severity),
+        (Transition::Updated, Severity::Critical)
+    );
+    // It is not told again each time the share swings.
+    assert!(world.look(&[losing(ingress("x1"), 400)]).is_empty());
+    assert!(world.look(&[losing(ingress("x1"), 1_000)]).is_empty());
+}
+
+#[test]
+fn a_fault_that_grows_is_one_incident_at_a_time() {
+    let mut world = World::new();
+    world.looks(5, &[path("x1", "y1"), path("x3", "x2")]);
+    let zones = finding(Pattern::ZonePair, Scope::zones("x", "y"));
+    let grown = world.looks(5, &[zones, path("x3", "x2")]);
+    let told: Vec<_> = grown
+        .iter()
+        .map(|(_, change)| (change.transition, change.incident.pattern))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Transition::Resolved, Pattern::Path),
+            (Transition::Opened, Pattern::ZonePair)
+        ]
+    );
+    assert_eq!(
+        grown[0].1.incident.summary,
+        "x1→y1: the path is part of zone-pair · x↔y, which is told in its place."
+    );
+    let mut open = world.open();
+    open.sort_unstable();
+    assert_eq!(open, ["path · x3→x2", "zone-pair · x↔y"]);
+}
+
+#[test]
+fn a_cause_that_gets_another_name_takes_the_place_of_the_first() {
+    let mut world = World::new();
+    let node = || Scope::node(name_of("x1"));
+    world.looks(5, &[finding(Pattern::OverlayNode, node())]);
+    world.looks(5, &[finding(Pattern::NodeLink, node())]);
+    assert_eq!(world.open(), ["node-link · x1"]);
+}
+
+#[test]
+fn a_part_of_an_open_incident_is_opened_when_that_one_has_ended() {
+    let mut world = World::new();
+    let zone = Scope::of(Place::Zone("x".to_owned()));
+    world.looks(
+        60,
+        &[finding(Pattern::Zone, zone), ingress("x2"), ingress("y2")],
+    );
+    let mut open = world.open();
+    open.sort_unstable();
+    assert_eq!(open, ["node-ingress · y2", "zone · zone x"]);
+    world.looks(16, &[ingress("x2"), ingress("y2")]);
+    world.look(&[ingress("x2"), ingress("y2")]);
+    assert_eq!(world.open().len(), 2);
+    assert!(world.open().contains(&"node-ingress · x2".to_owned()));
+}
+
+#[test]
+fn a_part_that_loses_more_than_the_whole_is_a_cause_of_its_own() {
+    let mut world = World::new();
+    let mesh = losing(finding(Pattern::Mesh, Scope::everywhere()), 100);
+    world.looks(5, &[mesh, ingress("x1"), losing(ingress("x2"), 90)]);
+    let mut open = world.open();
+    open.sort_unstable();
+    assert_eq!(open, ["mesh · everywhere", "node-ingress · x1"]);
+}
+
+#[test]
+fn failures_of_another_kind_stand_beside_each_other() {
+    let mut world = World::new();
+    let kind = Scope::everywhere().with_kind(ProbeKind::Udp);
+    world.looks(
+        5,
+        &[
+            finding(Pattern::Kind, kind),
+            finding(Pattern::DnsServer, Scope::target("coredns-1")),
+            finding(Pattern::Mtu, Scope::node(name_of("x1"))),
+        ],
+    );
+    assert_eq!(world.open().len(), 3);
+}
+
+#[test]
+fn nothing_is_opened_about_nodes_that_are_dark_or_leave() {
+    let mut world = World::new();
+    world.quiet.insert(name_of("x1"));
+    let findings = [ingress("x1"), path("y1", "x1"), path("x1", "y2")];
+    assert!(world.looks(20, &findings).is_empty());
+    world.quiet.extend([name_of("x2"), name_of("x3")]);
+    let zones = finding(Pattern::ZonePair, Scope::zones("x", "y"));
+    assert!(world.looks(20, &[zones]).is_empty());
+    // It stood all the time, and is told as soon as it may be.
+    world.quiet.clear();
+    assert_eq!(world.looks(5, &findings).len(), 1);
+}
+
+#[test]
+fn after_a_restart_an_incident_stays_open_until_the_diagnosis_refutes_it() {
+    let mut before = World::new();
+    before.looks(5, &[ingress("x1"), losing(ingress("y1"), 20)]);
+    let mut after = World::new();
+    after.second = 60;
+    let (incidents, now) = (before.book.open_incidents().cloned(), after.now());
+    after.book.restore(incidents, now.moment);
+    assert!(after.looks(15, &[]).is_empty());
+    let (_, ended) = &after.looks(5, &[])[0];
+    assert_eq!(ended.incident.nodes, [name_of("x1")]);
+    // What loses a little has to be measured anew first.
+    assert!(after.looks(60, &[]).is_empty());
+    assert_eq!(after.looks(40, &[]).len(), 1);
+}
+
+#[test]
+fn a_stored_incident_of_a_former_version_gets_the_scope_that_its_nodes_imply() {
+    let json = serde_json::json!({
+        "id": "43c21ae5ddbb8461", "pattern": "node-dark", "nodes": ["mesh-3"], "zones": ["z"], "plane": null,
+        "state": "open", "severity": "critical", "summary": "", "evidence": [],
+        "started_at": "2026-01-01T00:00:00Z", "opened_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z", "resolved_at": null, "reopened": 0,
+    });
+    let incident: Incident = serde_json::from_value(json).unwrap();
+    let incident = incident.completed();
+    assert_eq!(incident.scope, Scope::node(name_of("mesh-3")));
+    assert_eq!(
+        IncidentId::of(incident.pattern, &incident.scope),
+        incident.id
+    );
+    let written = serde_json::to_string(&incident).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Incident>(&written).unwrap(),
+        incident
+    );
+}
