@@ -2,12 +2,15 @@
 //!
 //! Wire types become domain types once, at the edge: [`report`] turns a report's columns into summaries or refuses it
 //! with a reason; nothing past it can be malformed. [`json`] writes a message as JSON, the same for the API and the
-//! command line.
+//! command line. [`bundle`] is the file that carries an incident to a ticket, [`pack`] the compact columns that it and the
+//! aggregator's history are made of.
 
+pub mod bundle;
 pub mod convert;
 pub mod detail;
 mod finding;
 pub mod json;
+pub mod pack;
 pub mod report;
 
 /// Generated code of package `meshprobe.v1`.
