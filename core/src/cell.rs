@@ -198,6 +198,13 @@ impl PathCell {
         self.consecutive_replies
     }
 
+    /// Losses in the slot of the fast window that `now` is in, and in the whole slot before it.
+    pub fn lost_by_slot(&self, now: Moment, thresholds: &Thresholds) -> [u16; 2] {
+        let mut turned = *self;
+        turned.turn_slots(tenths(now), slot(thresholds));
+        turned.lost
+    }
+
     /// Smallest, median and largest round-trip time of the newest window that had one.
     pub const fn rtt(&self) -> (RttCode, RttCode, RttCode) {
         (

@@ -176,6 +176,10 @@ pub struct CellPicture {
     pub sent: u16,
     /// Of those, not answered in time.
     pub lost: u16,
+    /// Losses in the newest slot of the fast window (10 s; longer for kinds that are sent rarely) and in the whole slot
+    /// before it: a burst is in one of them, what goes on is in both.
+    #[serde(default)]
+    pub slot_lost: [u16; 2],
     /// Of those, arrived at the target, as the target says; `None`: it does not say (no responder of ours, no fresh report).
     /// `Some(0)` is its word that nothing arrived. It is of the same time as `sent`, or of the part of it that both ends
     /// have reported: a target that is late with its report must not look as if it had lost something.
@@ -201,6 +205,7 @@ impl CellPicture {
         consecutive_replies: 0,
         sent: 0,
         lost: 0,
+        slot_lost: [0; 2],
         received: None,
         long_sent: 0.0,
         long_lost: 0.0,

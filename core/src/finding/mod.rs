@@ -7,10 +7,13 @@
 mod pattern;
 mod scope;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::path::{Layer, Plane};
 use crate::time::Moment;
+use crate::verdict::wilson_bounds;
 
 pub use pattern::Pattern;
 pub use scope::{Place, Scope};
@@ -40,6 +43,41 @@ pub struct Estimate {
     pub sent: u64,
     /// Of those, lost.
     pub lost: u64,
+}
+
+impl Estimate {
+    /// The share of `lost` in `sent` with its Wilson 95 % interval. `sent == 0`: nothing is known, 0 to 1.
+    pub fn of(lost: u64, sent: u64) -> Self {
+        let fitting = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let lost = lost.min(sent);
+        let (lower, upper) = wilson_bounds(fitting(lost), fitting(sent));
+        Self {
+            ratio: if sent == 0 {
+                0.0
+            } else {
+                lost as f64 / sent as f64
+            },
+            lower,
+            upper,
+            sent,
+            lost,
+        }
+    }
+}
+
+/// "33 % (27 to 40 %)"
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |ratio: f64| ratio * 100.0;
+        let digits = usize::from(percent(self.ratio) < 9.95);
+        write!(
+            f,
+            "{:.digits$} % ({:.digits$} to {:.digits$} %)",
+            percent(self.ratio),
+            percent(self.lower),
+            percent(self.upper)
+        )
+    }
 }
 
 /// One path in names, as evidence shows it.
@@ -119,5 +157,18 @@ impl Finding {
     /// What makes two findings the same one.
     pub fn key(&self) -> (Pattern, &Scope) {
         (self.pattern, &self.scope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_reads_as_a_share_with_its_interval() {
+        assert_eq!(Estimate::of(33, 100).to_string(), "33 % (25 to 43 %)");
+        assert_eq!(Estimate::of(1, 100).to_string(), "1.0 % (0.2 to 5.4 %)");
+        let nothing = Estimate::of(0, 0);
+        assert_eq!((nothing.lower, nothing.upper), (0.0, 1.0));
     }
 }
