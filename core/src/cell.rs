@@ -1,8 +1,13 @@
 //! The state of one path in the matrix: 40 octets, from which its verdict follows.
 //!
 //! A cell takes one [`Summary`] after the other and keeps just what the rules of DETECTION.md §1 need: two slots of the
-//! length of the fast window (ten seconds; longer for kinds that are sent rarely), the row of losses at its end, a CUSUM for small loss, baselines for slowness.
+//! length of the fast window (ten seconds; longer for kinds that are sent rarely), the row of losses at its end, a CUSUM for
+//! small loss, baselines for slowness; and for the diagnosis the counts of a longer time, which fade.
 //! It has no clock; `now` is a [`Moment`], kept as tenths of a second since the driver's origin.
+
+mod fading;
+
+use fading::{Fading, fade};
 
 use crate::outcome::OutcomeClass;
 use crate::rtt::RttCode;
@@ -41,10 +46,14 @@ const WARM_SHIFT: u8 = 5;
 pub struct PathCell {
     /// End of the newest window, tenths of a second since the origin, plus one; zero: never.
     updated: u32,
-    /// When the target last reported what it received, as `updated`.
-    received_updated: u32,
-    slot: u32,
-    cusum: f32,
+    /// When the target last reported that it received something: seconds since the origin, modulo [`RECEIVED_TURN`], plus
+    /// one; zero: never, or so long ago that it does not matter.
+    received_updated: u16,
+    /// In 1/[`CUSUM_SCALE`].
+    cusum: u16,
+    long_sent: Fading,
+    long_lost: Fading,
+    long_received: Fading,
     sent: [u16; 2],
     lost: [u16; 2],
     received: [u16; 2],
@@ -63,6 +72,20 @@ pub struct PathCell {
 }
 
 const _: () = assert!(size_of::<PathCell>() <= 40);
+
+/// Seconds after which `received_updated` would begin anew: 18 hours.
+const RECEIVED_TURN: u32 = u16::MAX as u32;
+/// The alarm level of a mesh of 5,000 nodes is 29; 64 fit, in steps of a fiftieth of a success.
+const CUSUM_SCALE: f32 = 1_000.0;
+
+/// Counts of a path over some 80 s, which fade instead of ending (see [`PathCell::long_counts`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LongCounts {
+    /// Valid probes.
+    pub sent: f32,
+    /// Of those, not answered in time.
+    pub lost: f32,
+}
 
 /// What the fast window holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,8 +113,10 @@ impl PathCell {
     pub const NOT_SAMPLED: Self = Self {
         updated: 0,
         received_updated: 0,
-        slot: 0,
-        cusum: 0.0,
+        cusum: 0,
+        long_sent: Fading::ZERO,
+        long_lost: Fading::ZERO,
+        long_received: Fading::ZERO,
         sent: [0; 2],
         lost: [0; 2],
         received: [0; 2],
@@ -128,6 +153,10 @@ impl PathCell {
             self.start_over();
         }
         self.turn_slots(now, slot(thresholds));
+        self.forget_received(now, slot(thresholds));
+        let faded = fade(now.saturating_sub(self.updated.saturating_sub(1)));
+        self.long_sent.fade(faded);
+        self.long_lost.fade(faded);
         self.updated = now + 1;
         if summary.sent > 0 {
             self.count(summary, outage_over, thresholds);
@@ -140,12 +169,22 @@ impl PathCell {
         (before != after).then_some((before, after))
     }
 
-    /// Takes the number of probes that the target received of this path's source in a window.
+    /// Takes the number of probes that the target received of this path's source in a window of so many milliseconds.
     #[inline]
-    pub fn apply_received(&mut self, received: u32, now: Moment, thresholds: &Thresholds) {
+    pub fn apply_received(
+        &mut self,
+        received: u32,
+        window_millis: u32,
+        now: Moment,
+        thresholds: &Thresholds,
+    ) {
         let now = tenths(now);
         self.turn_slots(now, slot(thresholds));
-        self.received_updated = now + 1;
+        let age = self.received_age(now).map_or(u32::MAX, |age| age * 10);
+        self.long_received.fade(fade(age));
+        self.long_received
+            .add(received as f32 * in_mid(window_millis));
+        self.received_updated = (now / 10 % RECEIVED_TURN) as u16 + 1;
         self.received[0] = add(self.received[0], received);
     }
 
@@ -166,8 +205,9 @@ impl PathCell {
         turned.turn_slots(tenths(now), slot);
         let (sent, lost) = turned.weighted(tenths(now), slot);
         let (loss_lower, loss_upper) = wilson_bounds(lost, sent);
-        let received_fresh = self.received_updated > 0
-            && tenths(now).saturating_sub(self.received_updated - 1) < 2 * slot;
+        let received_fresh = self
+            .received_age(tenths(now))
+            .is_some_and(|age| age * 10 < 2 * slot);
         FastWindow {
             sent,
             lost,
@@ -180,9 +220,38 @@ impl PathCell {
         }
     }
 
+    /// The counts of a longer time, for small loss, as of `end`: each window counts e^(−age/80 s) of what it held, its age
+    /// taken from its middle.
+    ///
+    /// `end` is when the newest window of the path's reporter ended, and not now. Then they are the same multiple of the rate
+    /// however the windows of a reporter lie, and what a source sent can be compared with what its target received,
+    /// whose windows end at other times.
+    pub fn long_counts(&self, end: Moment) -> LongCounts {
+        let updated = self.updated.saturating_sub(1);
+        let left = fade(tenths(end).saturating_sub(updated));
+        let sent = self.long_sent.get() * left;
+        LongCounts {
+            sent,
+            lost: (self.long_lost.get() * left).min(sent),
+        }
+    }
+
+    /// The same of the probes that arrived, when the newest window of who received them ended at `end`.
+    pub fn long_received(&self, end: Moment) -> f32 {
+        let age = self.received_age(tenths(end));
+        self.long_received.get() * age.map_or(0.0, |age| fade(age * 10))
+    }
+
+    /// Valid probes, and those that arrived, in the two newest slots of a reporter whose newest window ended at `end`.
+    pub fn newest_slots(&self, end: Moment, thresholds: &Thresholds) -> (u32, u32) {
+        let mut turned = *self;
+        turned.turn_slots(tenths(end), slot(thresholds));
+        let sum = |c: [u16; 2]| u32::from(c[0]) + u32::from(c[1]);
+        (sum(turned.sent), sum(turned.received))
+    }
+
     /// The fast window has another length from now on: what was counted in the old one is over.
     pub fn restart_window(&mut self) {
-        self.slot = 0;
         self.sent = [0; 2];
         self.lost = [0; 2];
         self.received = [0; 2];
@@ -251,21 +320,49 @@ impl PathCell {
 
     /// An outage is over: what was lost in it says nothing about the loss from now on.
     fn start_over(&mut self) {
+        self.long_sent = Fading::from(self.long_sent.get() - self.long_lost.get());
+        self.long_lost = Fading::ZERO;
         self.sent = [0; 2];
         self.lost = [0; 2];
         self.flags |= RECOVERING;
     }
 
+    /// Seconds since the target reported that it received something; `None`: it did not, lately.
+    fn received_age(&self, now: u32) -> Option<u32> {
+        let then = u32::from(self.received_updated.checked_sub(1)?);
+        Some((now / 10 % RECEIVED_TURN + RECEIVED_TURN - then) % RECEIVED_TURN)
+    }
+
+    /// A word that is too old to matter is forgotten before it would look new again.
+    fn forget_received(&mut self, now: u32, slot: u32) {
+        if self
+            .received_age(now)
+            .is_some_and(|age| age * 10 >= (2 * slot).max(FORGOTTEN))
+        {
+            self.received_updated = 0;
+            self.long_received = Fading::ZERO;
+        }
+    }
+
+    /// The slot of the newest counts, whoever they are from.
+    fn newest_slot(&self, now: u32, slot: u32) -> u32 {
+        let updated = self.updated.saturating_sub(1);
+        // Slots are whole seconds long: that the word on what was received is not as exact does not matter.
+        let received = self
+            .received_age(now)
+            .map_or(0, |age| (now / 10).saturating_sub(age));
+        (updated / slot).max(received * 10 / slot)
+    }
+
     fn turn_slots(&mut self, now: u32, slot: u32) {
-        let slot = now / slot;
-        if slot <= self.slot {
+        let (before, slot) = (self.newest_slot(now, slot), now / slot);
+        if slot <= before {
             return;
         }
         for counter in [&mut self.sent, &mut self.lost, &mut self.received] {
-            counter[1] = if slot == self.slot + 1 { counter[0] } else { 0 };
+            counter[1] = if slot == before + 1 { counter[0] } else { 0 };
             counter[0] = 0;
         }
-        self.slot = slot;
     }
 
     fn count(&mut self, summary: &Summary, outage_over: bool, thresholds: &Thresholds) {
@@ -278,6 +375,9 @@ impl PathCell {
         let sent = summary.replied + lost;
         self.sent[0] = add(self.sent[0], sent);
         self.lost[0] = add(self.lost[0], lost);
+        let in_mid = in_mid(summary.window_millis);
+        self.long_sent.add(sent as f32 * in_mid);
+        self.long_lost.add(lost as f32 * in_mid);
         let events = self.independent_losses(lost, summary);
         self.consecutive_losses = if lost == 0 {
             0
@@ -294,17 +394,17 @@ impl PathCell {
             0
         };
         let step = events as f32 * CUSUM_LOSS + summary.replied as f32 * CUSUM_SUCCESS;
-        self.cusum = (self.cusum + step).clamp(0.0, thresholds.cusum_alarm);
-        if self.cusum >= thresholds.cusum_alarm {
+        let alarm = thresholds.cusum_alarm;
+        let mut cusum = (f32::from(self.cusum) / CUSUM_SCALE + step).clamp(0.0, alarm);
+        if cusum >= alarm {
             self.flags |= LOSSY;
-        } else if self.consecutive_replies >= REFUTES_LOSS
-            || self.cusum < thresholds.cusum_alarm / 2.0
-        {
+        } else if self.consecutive_replies >= REFUTES_LOSS || cusum < alarm / 2.0 {
             self.flags &= !LOSSY;
             if self.consecutive_replies >= REFUTES_LOSS {
-                self.cusum = 0.0;
+                cusum = 0.0;
             }
         }
+        self.cusum = (cusum * CUSUM_SCALE).ceil() as u16;
     }
 
     /// How many of the lost probes say something about random loss, which is what the CUSUM looks for.
@@ -396,6 +496,14 @@ impl PathCell {
         }
         Verdict::Healthy
     }
+}
+
+/// Tenths of a second after which nothing is left of a count: e⁻²⁰ of it.
+const FORGOTTEN: u32 = 16_000;
+
+/// What is left, at the end of a window of so many milliseconds, of what happened in its middle.
+fn in_mid(window_millis: u32) -> f32 {
+    fade(window_millis / 200)
 }
 
 /// Length of a slot of the fast window in tenths of a second.

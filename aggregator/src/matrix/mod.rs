@@ -303,7 +303,8 @@ impl Matrix {
             };
             cell.apply(&row.summary, end, &thresholds);
             if row.summary.received > 0 {
-                cell.apply_received(row.summary.received, end, &thresholds);
+                let summary = &row.summary;
+                cell.apply_received(summary.received, summary.window_millis, end, &thresholds);
             }
             applied.paths += 1;
             if !is_mesh {

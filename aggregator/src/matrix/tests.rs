@@ -166,7 +166,12 @@ proptest! {
                 let cell = model.entry((source, target)).or_insert(PathCell::EMPTY);
                 cell.apply(&summary, end, &thresholds);
                 if summary.received > 0 {
-                    cell.apply_received(summary.received, end, &thresholds);
+                    cell.apply_received(
+                        summary.received,
+                        summary.window_millis,
+                        end,
+                        &thresholds,
+                    );
                 }
             }
         }

@@ -190,7 +190,7 @@ fn what_the_target_received_is_absent_until_it_says_so() {
     let mut cell = PathCell::EMPTY;
     feed(&mut cell, 10, 1, &window(10_000, 10, 0, 10));
     assert_eq!(cell.fast_window(seconds(10), &thresholds()).received, None);
-    cell.apply_received(9, seconds(10), &thresholds());
+    cell.apply_received(9, 10_000, seconds(10), &thresholds());
     assert_eq!(
         cell.fast_window(seconds(11), &thresholds()).received,
         Some(9)
@@ -257,4 +257,118 @@ fn a_window_of_another_length_begins_empty() {
     cell.apply(&window(10_000, 1, 1, 0), seconds(1_010), &slow);
     let fast = cell.fast_window(seconds(1_010), &slow);
     assert_eq!((fast.sent, fast.lost), (1, 0));
+}
+
+proptest! {
+    /// The sums are those of the definition, whatever the windows are.
+    #[test]
+    fn long_counts_are_the_faded_sums_of_all_windows(
+        windows in proptest::collection::vec((1_u64..600, 0_u32..40, 0_u32..3), 1..60),
+    ) {
+        let (mut cell, mut now) = (PathCell::EMPTY, 1_000_u64);
+        let mut told = Vec::new();
+        for (tenths, replied, lost) in windows {
+            now += tenths;
+            let millis = (tenths * 100) as u32;
+            let row = if replied > 0 { 0 } else { lost as u8 };
+            let summary = window(millis, replied + lost, replied, row);
+            let end = Moment::from_millis(now * 100);
+            // Rows of ten losses are an outage, which begins the sums anew.
+            prop_assume!(cell.consecutive_losses < OUTAGE);
+            cell.apply(&summary, end, &thresholds());
+            cell.apply_received(replied, millis, end, &thresholds());
+            told.push((now as f64 - tenths as f64 / 2.0, f64::from(replied + lost), f64::from(lost), f64::from(replied)));
+        }
+        let sum = |of: fn(&(f64, f64, f64, f64)) -> f64| -> f64 {
+            told.iter().map(|one| of(one) * (-(now as f64 - one.0) / 800.0).exp()).sum()
+        };
+        let close = |kept: f32, exact: f64| (f64::from(kept) - exact).abs() <= exact * 0.01 + 0.02;
+        let end = Moment::from_millis(now * 100);
+        let long = cell.long_counts(end);
+        prop_assert!(close(long.sent, sum(|o| o.1)), "{} {}", long.sent, sum(|o| o.1));
+        prop_assert!(close(long.lost, sum(|o| o.2)), "{} {}", long.lost, sum(|o| o.2));
+        // The times of what was received are kept to the second.
+        let received = f64::from(cell.long_received(end));
+        prop_assert!((received - sum(|o| o.3)).abs() <= sum(|o| o.3) * 0.03 + 0.05);
+    }
+
+    /// However a source and its target cut the same time into windows: what was sent can be compared with what arrived.
+    #[test]
+    fn what_was_sent_and_what_arrived_are_comparable_at_any_moment(
+        of_source in proptest::collection::vec(1_u64..12, 80),
+        of_target in proptest::collection::vec(1_u64..12, 80),
+        read_at in 200_u64..400,
+    ) {
+        let (mut sent, mut arrived) = (PathCell::EMPTY, PathCell::EMPTY);
+        let (mut sent_until, mut arrived_until) = (0, 0);
+        let mut now = 0;
+        for seconds_long in of_source {
+            now += seconds_long;
+            if now <= read_at {
+                sent_until = now;
+                let count = seconds_long as u32;
+                sent.apply(&window(count * 1_000, count, count, 0), seconds(now), &thresholds());
+            }
+        }
+        let mut now = 0;
+        for seconds_long in of_target {
+            now += seconds_long;
+            if now <= read_at {
+                arrived_until = now;
+                let count = seconds_long as u32;
+                arrived.apply(&window(count * 1_000, 0, 0, 0), seconds(now), &thresholds());
+                arrived.apply_received(count, count * 1_000, seconds(now), &thresholds());
+            }
+        }
+        let received = arrived.long_received(seconds(arrived_until));
+        let share = received / sent.long_counts(seconds(sent_until)).sent;
+        prop_assert!((share - 1.0).abs() < 0.02, "{share}");
+    }
+}
+
+#[test]
+fn an_outage_leaves_no_loss_in_the_long_counts() {
+    let mut cell = PathCell::EMPTY;
+    let t = feed(&mut cell, 10, 10, &window(10_000, 10, 10, 0));
+    let t = feed(&mut cell, t, 6, &window(10_000, 20, 0, 60));
+    assert!(cell.long_counts(seconds(t - 10)).lost > 60.0);
+    feed(&mut cell, t, 1, &window(10_000, 10, 10, 0));
+    let LongCounts { sent, lost } = cell.long_counts(seconds(t));
+    assert!(lost < 1e-9);
+    assert!((20.0..60.0).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_target_that_was_silent_for_most_of_a_day_does_not_look_as_if_it_had_just_received_something() {
+    let mut cell = PathCell::EMPTY;
+    cell.apply_received(10, 10_000, seconds(100), &thresholds());
+    let later = 100 + u64::from(RECEIVED_TURN);
+    cell.apply(
+        &window(10_000, 10, 10, 0),
+        seconds(later - 30_000),
+        &thresholds(),
+    );
+    cell.apply(&window(10_000, 10, 10, 0), seconds(later), &thresholds());
+    let fast = cell.fast_window(seconds(later), &thresholds());
+    assert_eq!(fast.received, None);
+    assert!(cell.long_received(seconds(later)) < 1e-9);
+}
+
+#[test]
+fn nothing_that_arrives_is_seen_in_what_was_received() {
+    let mut cell = PathCell::EMPTY;
+    let mut t = 10;
+    for _ in 0..20 {
+        cell.apply(&window(10_000, 10, 10, 0), seconds(t), &thresholds());
+        cell.apply_received(10, 10_000, seconds(t), &thresholds());
+        t += 10;
+    }
+    let end = seconds(t - 10);
+    assert_eq!(cell.newest_slots(end, &thresholds()), (20, 20));
+    assert!((cell.long_received(end) / cell.long_counts(end).sent - 1.0).abs() < 0.01);
+    t = feed(&mut cell, t, 8, &window(10_000, 10, 10, 0));
+    let end = seconds(t - 10);
+    assert_eq!(cell.newest_slots(end, &thresholds()), (20, 0));
+    let share = cell.long_received(end) / cell.long_counts(end).sent;
+    assert!((0.33..0.40).contains(&share), "e⁻¹ is left: {share}");
 }
