@@ -13,9 +13,11 @@
 mod mesh;
 mod nodes;
 mod picture;
+#[cfg(test)]
+mod sketch;
 mod targets;
 
-pub use mesh::Explained;
+pub use mesh::{Explained, ExplainedCause};
 pub use picture::{
     CellPicture, ClusterEvent, Columns, FactChange, HostFacts, LayerPicture, NodePicture, Picture,
     ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode, TraceHop,

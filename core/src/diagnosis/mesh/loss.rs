@@ -1,0 +1,261 @@
+//! Loss of one layer, as legs.
+
+use std::collections::BTreeSet;
+
+use super::ground::Ground;
+use super::tally::{Evidence, Leg, Sum, UNIT};
+use crate::diagnosis::{CellPicture, LayerPicture};
+use crate::path::ProbeKind;
+use crate::verdict::Verdict;
+
+/// Losses in a row after which nothing is taken to get through.
+const DEAD_AFTER: u8 = 4;
+/// A row of losses is an outage if the path's usual loss makes one that long less often than this.
+const CHANCE_OF_ROW: f64 = 0.01;
+/// Losses that the fast window should have seen, of which it saw none: what the long counts remember is over.
+const EXPECTED_UNSEEN: f32 = 3.0;
+
+/// One layer between nodes.
+#[derive(Debug)]
+pub(super) struct LossOf<'a> {
+    pub(super) layer: &'a LayerPicture,
+    pub(super) ground: &'a Ground<'a>,
+    /// Loss that is no news.
+    pub(super) healthy: f64,
+    /// Paths (by place) that are somebody else's to explain.
+    pub(super) left_out: &'a BTreeSet<(u32, u32)>,
+}
+
+impl LossOf<'_> {
+    fn cell(&self, from: usize, to: usize) -> Option<&CellPicture> {
+        let key = (from as u32, to as u32);
+        if self.left_out.contains(&key) {
+            return None;
+        }
+        let row = self.layer.rows.get(self.ground.node(from).index())?;
+        let cell = row.as_deref()?.cell(self.ground.node(to).index());
+        is_told(cell).then_some(cell)
+    }
+}
+
+impl Evidence for LossOf<'_> {
+    fn visit(&self, mut take: impl FnMut(usize, usize, Leg)) {
+        let one_way = self.is_one_way();
+        for from in 0..self.ground.len() {
+            let row = self.layer.rows.get(self.ground.node(from).index());
+            let Some(Some(row)) = row else { continue };
+            for (column, cell) in row.iter() {
+                if !is_told(cell) {
+                    continue;
+                }
+                let Some(to) = self.ground.place(column) else {
+                    continue;
+                };
+                if to == from
+                    || (!self.left_out.is_empty()
+                        && self.left_out.contains(&(from as u32, to as u32)))
+                {
+                    continue;
+                }
+                if one_way {
+                    let (out, back) = legs(cell);
+                    if out.sent > 0 {
+                        take(from, to, out);
+                    }
+                    if back.sent > 0 {
+                        take(to, from, back);
+                    }
+                } else {
+                    take(from, to, round_trip(cell));
+                }
+            }
+        }
+    }
+
+    fn leg(&self, from: usize, to: usize) -> Sum {
+        let mut sum = Sum::EMPTY;
+        if !self.is_one_way() {
+            if let Some(cell) = self.cell(from, to) {
+                sum.add(round_trip(cell));
+            }
+            return sum;
+        }
+        let out = self.cell(from, to).map(|cell| legs(cell).0);
+        let back = self.cell(to, from).map(|cell| legs(cell).1);
+        for leg in [out, back].into_iter().flatten() {
+            if leg.sent > 0 {
+                sum.add(leg);
+            }
+        }
+        sum
+    }
+
+    fn healthy(&self) -> f64 {
+        self.healthy
+    }
+
+    fn notable(&self) -> u32 {
+        3 * UNIT
+    }
+
+    fn is_one_way(&self) -> bool {
+        is_one_way(self.layer.layer.kind)
+    }
+}
+
+/// Do the targets of this kind count what they receive?
+pub(super) const fn is_one_way(kind: ProbeKind) -> bool {
+    matches!(kind, ProbeKind::Udp)
+}
+
+/// Does the cell say anything of now?
+pub(super) fn is_told(cell: &CellPicture) -> bool {
+    !matches!(cell.verdict, Verdict::NotSampled | Verdict::NoData)
+        && (cell.sent > 0 || cell.long_sent > 0.0)
+}
+
+/// Losses in a row at the path's end, if nothing gets through it now; else zero.
+pub(super) fn dead_row(cell: &CellPicture) -> u8 {
+    let row = cell.consecutive_losses;
+    if row < DEAD_AFTER {
+        return 0;
+    }
+    let long = if cell.long_sent > 0.0 {
+        f64::from(cell.long_lost / cell.long_sent)
+    } else {
+        1.0
+    };
+    let by_chance = long.clamp(0.0, 1.0).powi(i32::from(row));
+    if by_chance < CHANCE_OF_ROW || long > 0.95 {
+        row
+    } else {
+        0
+    }
+}
+
+/// What a path says of its round trip.
+pub(super) fn round_trip(cell: &CellPicture) -> Leg {
+    let counts = Counts::of(cell);
+    Leg {
+        sent: counts.sent,
+        lost: counts.lost,
+        fast_sent: u32::from(cell.sent),
+        fast_lost: u32::from(cell.lost),
+        quiet: cell.consecutive_replies,
+        dead: counts.dead,
+        is_ambiguous: false,
+    }
+}
+
+/// What a path says of the way out and of the way back.
+fn legs(cell: &CellPicture) -> (Leg, Leg) {
+    let whole = round_trip(cell);
+    if whole.lost == 0 && whole.fast_lost == 0 {
+        return (whole, whole);
+    }
+    let counts = Counts::of(cell);
+    let Some(arrived) = counts.arrived else {
+        let leg = Leg {
+            is_ambiguous: whole.lost > 0,
+            ..whole
+        };
+        return (leg, leg);
+    };
+    let (fast_sent, fast_lost) = (u32::from(cell.sent), u32::from(cell.lost));
+    let fast_replied = fast_sent.saturating_sub(fast_lost);
+    let fast_arrived = cell.received.map_or(fast_sent, u32::from);
+    let fast_arrived = fast_arrived.clamp(fast_replied, fast_sent);
+    let replied = counts.sent - counts.lost;
+    let out_is_dead = counts.dead > 0 && arrived == 0;
+    let out = Leg {
+        sent: counts.sent,
+        lost: counts.sent - arrived,
+        fast_sent,
+        fast_lost: fast_sent - fast_arrived,
+        quiet: whole.quiet,
+        dead: if out_is_dead { counts.dead } else { 0 },
+        is_ambiguous: false,
+    };
+    let back = Leg {
+        sent: arrived,
+        lost: arrived - replied,
+        fast_sent: fast_arrived,
+        fast_lost: fast_arrived - fast_replied,
+        quiet: whole.quiet,
+        dead: if out_is_dead { 0 } else { counts.dead },
+        is_ambiguous: false,
+    };
+    (out, back)
+}
+
+/// Of a path that is dead: is it the way back that loses everything, or the way out? `None`: each loses some, so neither is dead.
+fn dead_way_is_back(cell: &CellPicture) -> Option<bool> {
+    let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
+    let replied = sent.saturating_sub(lost);
+    let arrived = u32::from(cell.received?).clamp(replied, sent) - replied;
+    // The two ends do not report at the same moment.
+    if arrived <= 1.max(lost / 10) && 2 * arrived < lost {
+        Some(false)
+    } else if arrived + 2.max(lost / 8) >= lost {
+        Some(true)
+    } else {
+        None
+    }
+}
+
+/// The counts that a path is judged by.
+struct Counts {
+    sent: u32,
+    lost: u32,
+    /// Of `sent`, arrived at the target: between the replies and `sent`.
+    arrived: Option<u32>,
+    dead: u8,
+}
+
+impl Counts {
+    /// Of a path that is dead, the row of losses alone: what came before says nothing of now. Of any other, the long
+    /// counts, unless the fast window refutes them.
+    fn of(cell: &CellPicture) -> Self {
+        let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
+        let mut dead = dead_row(cell);
+        let is_back = dead_way_is_back(cell);
+        if cell.received.is_some() && is_back.is_none() {
+            dead = 0;
+        }
+        if dead > 0 {
+            let row = u32::from(dead) * UNIT;
+            return Self {
+                sent: row,
+                lost: row,
+                arrived: is_back.map(|is_back| if is_back { row } else { 0 }),
+                dead,
+            };
+        }
+        let expected = cell.long_lost * f32::from(cell.sent);
+        let is_over = lost == 0 && expected >= EXPECTED_UNSEEN * cell.long_sent;
+        if is_over || cell.long_sent < f32::from(cell.sent) {
+            let replied = sent.saturating_sub(lost);
+            let arrived = cell
+                .received
+                .map(|r| u32::from(r).clamp(replied, sent) * UNIT);
+            return Self {
+                sent: sent * UNIT,
+                lost: lost * UNIT,
+                arrived,
+                dead,
+            };
+        }
+        let units = |count: f32| (count * UNIT as f32 + 0.5) as u32;
+        let sent = units(cell.long_sent);
+        let lost = units(cell.long_lost).min(sent);
+        let arrived = cell
+            .long_received
+            .map(|r| units(r).clamp(sent - lost, sent));
+        Self {
+            sent,
+            lost,
+            arrived,
+            dead,
+        }
+    }
+}

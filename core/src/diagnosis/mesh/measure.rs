@@ -1,0 +1,131 @@
+//! How much a cause takes, and which paths show it.
+
+use super::across::each_touched;
+use super::ground::Ground;
+use super::loss::{LossOf, dead_row};
+use super::shape::Shape;
+use super::tally::{Evidence, Sum, UNIT};
+use crate::diagnosis::{CellPicture, LayerPicture};
+use crate::finding::{Estimate, Finding, NamedPath};
+use crate::outcome::OutcomeClass;
+use crate::verdict::wilson_bounds;
+
+/// The paths that a cause touches, counted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Paths {
+    pub(super) judged: u32,
+    pub(super) failing: u32,
+    /// Some of the failing ones.
+    pub(super) named: Vec<NamedPath>,
+    /// Some of those that work although they should not, as "a→b".
+    pub(super) working: Vec<String>,
+    /// How most failed probes ended, where they agree.
+    pub(super) failure: Option<OutcomeClass>,
+}
+
+/// Most counter-examples that are named.
+const MOST_WORKING: usize = 4;
+
+impl Paths {
+    /// The paths of a layer that a shape touches.
+    pub(super) fn of(
+        layer: &LayerPicture,
+        ground: &Ground<'_>,
+        shape: Shape,
+        is_total: bool,
+    ) -> Self {
+        let mut paths = Self::default();
+        let mut failures: Vec<(OutcomeClass, u32)> = Vec::new();
+        each_touched(layer, ground, shape, |from, to, cell| {
+            paths.judged += 1;
+            if fails(cell, is_total) {
+                paths.failing += 1;
+                if let Some(class) = cell.failure {
+                    match failures.iter_mut().find(|(known, _)| *known == class) {
+                        Some((_, count)) => *count += 1,
+                        None => failures.push((class, 1)),
+                    }
+                }
+                if paths.named.len() < Finding::MAX_PATHS {
+                    paths.named.push(NamedPath {
+                        source: ground.name(from).to_string(),
+                        target: ground.name(to).to_string(),
+                        layer: layer.layer,
+                    });
+                }
+            } else if is_total && paths.working.len() < MOST_WORKING {
+                let (from, to) = (ground.name(from), ground.name(to));
+                paths.working.push(format!("{from}→{to}"));
+            }
+        });
+        failures.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        let most = failures
+            .first()
+            .filter(|(_, count)| 2 * count > paths.failing);
+        paths.failure = most.map(|(class, _)| *class);
+        paths
+    }
+}
+
+fn fails(cell: &CellPicture, is_total: bool) -> bool {
+    if is_total {
+        dead_row(cell) > 0 || cell.consecutive_losses > 2
+    } else {
+        cell.lost > 0 || cell.long_lost >= 1.0
+    }
+}
+
+/// Everything on the legs of a shape.
+pub(super) fn sum_of(evidence: &impl Evidence, ground: &Ground<'_>, shape: Shape) -> Sum {
+    if let Shape::Path(from, to) | Shape::Pair(from, to) = shape {
+        let (from, to) = (from as usize, to as usize);
+        let mut sum = evidence.leg(from, to);
+        if matches!(shape, Shape::Pair(..)) {
+            sum.merge(&evidence.leg(to, from));
+        }
+        return sum;
+    }
+    let mut sum = Sum::EMPTY;
+    evidence.visit(|from, to, leg| {
+        if shape.covers(ground, from, to) {
+            sum.add(leg);
+        }
+    });
+    sum
+}
+
+/// The share that a cause takes, with its interval: out of the long counts, unless the fast window says otherwise, as it
+/// does when the loss is younger than they are.
+pub(super) fn estimate(
+    evidence: &LossOf<'_>,
+    ground: &Ground<'_>,
+    shape: Shape,
+) -> (Estimate, Sum) {
+    let sum = sum_of(evidence, ground, shape);
+    let long = share(sum.sent / u64::from(UNIT), sum.lost / u64::from(UNIT));
+    let fast = share(sum.fast_sent, sum.fast_lost);
+    let is_older = long.ratio >= fast.lower && long.ratio <= fast.upper;
+    let best = if is_older || sum.is_dead() || fast.lost == 0 {
+        long
+    } else {
+        fast
+    };
+    (best, sum)
+}
+
+/// So many lost of so many, as a share.
+pub(super) fn share(sent: u64, lost: u64) -> Estimate {
+    let bounded = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    let (lower, upper) = wilson_bounds(bounded(lost), bounded(sent));
+    Estimate {
+        ratio: if sent == 0 {
+            0.0
+        } else {
+            lost as f64 / sent as f64
+        },
+        lower,
+        upper,
+        sent,
+        lost,
+    }
+}

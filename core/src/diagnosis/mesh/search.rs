@@ -1,0 +1,364 @@
+//! The search for the fewest causes that explain what one matrix shows (DETECTION.md §3.3): each has to explain more than
+//! it costs to name it.
+
+use super::ground::Ground;
+use super::shape::Shape;
+use super::tally::{Evidence, Look, Sum, UNIT};
+
+/// A loss is a fault from this many times the healthy loss on.
+const NEWS_FACTOR: f64 = 5.0;
+/// Share of the legs with a loss that a cause must have, of those that its ratio predicts.
+const LEAST_SHARE: f64 = 0.8;
+/// ln(10³): a cause must be a thousand times likelier than chance …
+const CERTAINTY: f64 = 6.907_755;
+/// … in a day of looks of which one in ten seconds is news: ln(8,640).
+const LOOKS_A_DAY: f64 = 9.064_158;
+/// Losses that must be missing for a partial fault to be over.
+const MISSING: f64 = 4.0;
+/// From here on the terms of a Poisson distribution are too small to add.
+const MANY: f64 = 500.0;
+/// Packets that follow a loss at once.
+const BURST: u8 = 4;
+/// A partial fault is over if the fast window loses so little less often than this.
+const CHANCE_OF_CALM: f64 = 0.02;
+/// Most causes of one matrix, single paths included.
+const MOST: usize = 24;
+/// Sets of causes are kept as bits.
+const MASK_BITS: usize = 32;
+/// Two explanations that differ by less are the same one: e².
+const SAME_GAIN: f64 = 2.0;
+
+/// Why a cause is among those that explain a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is known from elsewhere.
+    Given,
+    /// It was found, and stands.
+    Found,
+    /// The long counts remember it, and the newest time refutes it. It explains what is remembered, and is not told.
+    Over,
+}
+
+/// A cause in one matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) shape: Shape,
+    /// The share that it loses.
+    pub(super) ratio: f64,
+    /// Everything on the legs that it covers.
+    pub(super) sum: Sum,
+    /// Nothing gets through.
+    pub(super) is_total: bool,
+    /// Why it is here.
+    pub(super) standing: Standing,
+    /// What else has the same legs, or explains as much.
+    pub(super) alternatives: Vec<Shape>,
+}
+
+impl Found {
+    /// A cause that is known from elsewhere.
+    pub(super) const fn given(shape: Shape, ratio: f64) -> Self {
+        Self {
+            shape,
+            ratio,
+            sum: Sum::EMPTY,
+            is_total: ratio > 0.9,
+            standing: Standing::Given,
+            alternatives: Vec::new(),
+        }
+    }
+}
+
+/// The causes that explain `evidence`, beside those that are `given`; the one that explains most first.
+pub(super) fn search(
+    evidence: &impl Evidence,
+    ground: &Ground<'_>,
+    given: Vec<Found>,
+    most: usize,
+) -> Vec<Found> {
+    let mut found = given;
+    let known = found.len();
+    let candidates = Shape::candidates(ground);
+    loop {
+        let shapes: Vec<Shape> = found.iter().map(|f| f.shape).collect();
+        let look = Look::at(evidence, ground, &shapes);
+        refine(&mut found, &look, known);
+        let told = found[known..].iter().filter(|f| !f.shape.is_path()).count();
+        if found.len() >= known + MOST || found.len() >= MASK_BITS {
+            break;
+        }
+        let step = Step {
+            evidence,
+            ground,
+            look: &look,
+            found: &found,
+        };
+        let Some(best) = step.best(&candidates, told < most) else {
+            break;
+        };
+        found.push(best);
+    }
+    found.split_off(known)
+}
+
+struct Step<'a, E> {
+    evidence: &'a E,
+    ground: &'a Ground<'a>,
+    look: &'a Look,
+    found: &'a [Found],
+}
+
+/// What a candidate would explain.
+struct Worth {
+    shape: Shape,
+    /// Gain less price.
+    net: f64,
+    gain: f64,
+    sum: Sum,
+    ratio: f64,
+}
+
+impl<E: Evidence> Step<'_, E> {
+    /// The candidate that explains most for its price, if any is worth it.
+    fn best(&self, candidates: &[Shape], with_large: bool) -> Option<Found> {
+        let mut worths: Vec<Worth> = Vec::new();
+        if with_large {
+            let large = candidates.iter().filter(|shape| !self.is_taken(**shape));
+            worths.extend(large.filter_map(|shape| self.worth(*shape)));
+        }
+        for &(from, to) in &self.look.notable {
+            let path = Shape::Path(from, to);
+            let pair = Shape::Pair(from.min(to), from.max(to));
+            let is_second = from > to && self.look.notable.binary_search(&(to, from)).is_ok();
+            if !self.is_taken(path) {
+                worths.extend(self.worth(path));
+            }
+            if !is_second && !self.is_taken(pair) {
+                worths.extend(self.worth(pair));
+            }
+        }
+        let best = worths
+            .iter()
+            .max_by(|a, b| a.net.total_cmp(&b.net).then_with(|| b.shape.cmp(&a.shape)))?;
+        let same = |worth: &&Worth| {
+            worth.shape != best.shape
+                && (worth.gain - best.gain).abs() < SAME_GAIN
+                && worth.sum.legs == best.sum.legs
+        };
+        Some(Found {
+            shape: best.shape,
+            ratio: best.ratio,
+            sum: best.sum,
+            is_total: best.sum.is_dead(),
+            standing: if is_over(&best.sum) {
+                Standing::Over
+            } else {
+                Standing::Found
+            },
+            alternatives: worths.iter().filter(same).map(|w| w.shape).collect(),
+        })
+    }
+
+    fn is_taken(&self, shape: Shape) -> bool {
+        self.found.iter().any(|found| found.shape == shape)
+    }
+
+    /// What a candidate is worth; `None`: nothing, or it does not look like its legs.
+    fn worth(&self, shape: Shape) -> Option<Worth> {
+        let healthy = self.evidence.healthy();
+        let mut gain = 0.0;
+        let mut sum = Sum::EMPTY;
+        let parts = self.parts(shape);
+        for (mask, part) in &parts {
+            let base = self.explained(*mask);
+            let ratio = part.ratio();
+            let is_news =
+                ratio > NEWS_FACTOR * healthy && (base <= healthy || ratio > 1.5 * base + 0.02);
+            if !is_news {
+                if *mask == 0 {
+                    sum.merge(part);
+                }
+                continue;
+            }
+            let (sent, lost) = part.packets();
+            gain += likelihood(sent, lost, ratio) - likelihood(sent, lost, base);
+            sum.merge(part);
+        }
+        let ratio = sum.ratio();
+        if gain <= 0.0 || ratio <= NEWS_FACTOR * healthy || !self.has_shape(shape, &sum, ratio) {
+            return None;
+        }
+        let (sent, _) = sum.packets();
+        let price = shape.family_size(self.ground).ln()
+            + 0.5 * sent.max(1.0).ln()
+            + CERTAINTY
+            + LOOKS_A_DAY;
+        let net = gain - price;
+        (net > 0.0).then_some(Worth {
+            shape,
+            net,
+            gain,
+            sum,
+            ratio,
+        })
+    }
+
+    /// The legs of a candidate, apart by the causes that explain them already.
+    fn parts(&self, shape: Shape) -> Vec<(u32, Sum)> {
+        if let Shape::Path(from, to) | Shape::Pair(from, to) = shape {
+            let leg = |from: u32, to: u32| {
+                let sum = self.evidence.leg(from as usize, to as usize);
+                (self.mask(from as usize, to as usize), sum)
+            };
+            return match shape {
+                Shape::Pair(..) => vec![leg(from, to), leg(to, from)],
+                _ => vec![leg(from, to)],
+            };
+        }
+        let tallies = self.look.tallies.iter();
+        tallies
+            .map(|tally| (tally.causes, tally.sum(shape)))
+            .collect()
+    }
+
+    fn mask(&self, from: usize, to: usize) -> u32 {
+        let mut mask = 0;
+        for (k, found) in self.found.iter().enumerate() {
+            mask |= u32::from(found.shape.covers(self.ground, from, to)) << k;
+        }
+        mask
+    }
+
+    /// The loss that causes explain together.
+    fn explained(&self, mask: u32) -> f64 {
+        explained(self.found, mask, self.evidence.healthy())
+    }
+
+    /// Do the legs of a candidate look as if they had one cause?
+    fn has_shape(&self, shape: Shape, sum: &Sum, ratio: f64) -> bool {
+        if let Shape::Pair(a, b) = shape {
+            let (one, other) = (
+                self.evidence.leg(a as usize, b as usize),
+                self.evidence.leg(b as usize, a as usize),
+            );
+            // One leg alone is a path.
+            return one.lost > 0 && other.lost > 0 && one.ratio().min(other.ratio()) > 0.3 * ratio;
+        }
+        if matches!(shape, Shape::Path(..)) {
+            return true;
+        }
+        if sum.legs < 2 {
+            return false;
+        }
+        let each = sum.sent as f64 / f64::from(UNIT) / f64::from(sum.legs);
+        let predicted = 1.0 - (1.0 - ratio.min(1.0)).powf(each);
+        let lossy = f64::from(sum.lossy) / f64::from(sum.legs);
+        lossy >= LEAST_SHARE * predicted && !(each < 2.0 && ratio < 0.6)
+    }
+}
+
+/// The loss of legs that a set of causes covers, as far as they explain it.
+fn explained(found: &[Found], mask: u32, healthy: f64) -> f64 {
+    let mut through = 1.0 - healthy;
+    for (k, found) in found.iter().enumerate() {
+        if mask >> k & 1 == 1 {
+            through *= 1.0 - found.ratio;
+        }
+    }
+    1.0 - through
+}
+
+/// ln of the probability of so many losses at a ratio.
+fn likelihood(sent: f64, lost: f64, ratio: f64) -> f64 {
+    let ratio = ratio.clamp(1e-9, 1.0 - 1e-9);
+    lost * ratio.ln() + (sent - lost) * (1.0 - ratio).ln()
+}
+
+/// Does the newest time say that a partial fault is over?
+fn is_over(sum: &Sum) -> bool {
+    if sum.is_dead() {
+        return false;
+    }
+    if sum.fast_lost == 0 {
+        return true;
+    }
+    let fast = sum.fast_lost as f64 / (sum.fast_sent as f64).max(1.0);
+    // The first replies after a loss may be those of the burst that confirms it.
+    let quiet = f64::from(sum.legs) * f64::from(sum.quiet.saturating_sub(BURST));
+    if fast * quiet >= MISSING {
+        return true;
+    }
+    if fast > sum.ratio() / 2.0 {
+        return false;
+    }
+    let expected = sum.ratio() * sum.fast_sent as f64;
+    at_most(sum.fast_lost, expected) < CHANCE_OF_CALM
+}
+
+/// Probability of at most so many events where `expected` are (Poisson).
+fn at_most(events: u64, expected: f64) -> f64 {
+    if expected <= 0.0 || events as f64 >= expected {
+        return 1.0;
+    }
+    if expected > MANY {
+        // Half of what is expected, of many, never comes by chance.
+        return if events as f64 > 0.9 * expected {
+            1.0
+        } else {
+            0.0
+        };
+    }
+    let mut term = (-expected).exp();
+    let mut sum = term;
+    for k in 1..=events {
+        term *= expected / k as f64;
+        sum += term;
+    }
+    sum.min(1.0)
+}
+
+/// The severity of causes whose legs overlap, by coordinate descent over the shares that get through (`NetBouncer`'s model: a
+/// leg lets through the product of what its causes let through).
+fn refine(found: &mut [Found], look: &Look, known: usize) {
+    for _ in 0..8 {
+        let mut moved: f64 = 0.0;
+        for k in known..found.len() {
+            let (mut above, mut below) = (0.0, 0.0);
+            for tally in look.tallies.iter().filter(|t| t.causes >> k & 1 == 1) {
+                let sum = tally.sum(Shape::Everywhere);
+                if sum.sent == 0 {
+                    continue;
+                }
+                let others: f64 = found
+                    .iter()
+                    .enumerate()
+                    .filter(|(other, _)| *other != k && tally.causes >> other & 1 == 1)
+                    .map(|(_, f)| 1.0 - f.ratio)
+                    .product();
+                let weight = sum.sent as f64;
+                above += weight * others * (1.0 - sum.ratio());
+                below += weight * others * others;
+            }
+            if below > 0.0 {
+                let ratio = 1.0 - (above / below).clamp(0.0, 1.0);
+                moved = moved.max((ratio - found[k].ratio).abs());
+                found[k].ratio = ratio;
+            }
+        }
+        if moved < 1e-6 {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_losses_where_many_are_expected_are_calm() {
+        assert!(at_most(0, 5.0) < 0.01);
+        assert!(at_most(3, 3.0) > 0.99);
+        assert!((at_most(1, 3.0) - 4.0 * (-3f64).exp()).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,251 @@
+//! What people read.
+
+use std::time::Duration;
+
+use super::cause::{Cause, Word};
+use super::ground::Ground;
+use super::measure::Paths;
+use super::naming::Extent;
+use super::shape::Shape;
+use crate::finding::Estimate;
+use crate::outcome::OutcomeClass;
+use crate::path::{Plane, ProbeKind};
+
+/// A node as people find it: with its zone, if it has one.
+pub(super) fn node(ground: &Ground<'_>, place: u32) -> String {
+    let place = place as usize;
+    let name = ground.name(place);
+    match ground.zone_name(ground.zone(place)) {
+        "" => name.to_string(),
+        _ if ground.zone_count() < 2 => name.to_string(),
+        zone => format!("{name} ({zone})"),
+    }
+}
+
+/// "21 % (18–24 %)".
+pub(super) fn percent(estimate: &Estimate) -> String {
+    let of = |ratio: f64| {
+        let percent = ratio * 100.0;
+        if percent >= 9.95 || percent == 0.0 {
+            format!("{percent:.0}")
+        } else {
+            format!("{percent:.1}")
+        }
+    };
+    format!(
+        "{} % ({}–{} %)",
+        of(estimate.ratio),
+        of(estimate.lower),
+        of(estimate.upper)
+    )
+}
+
+/// "12 s", "3 min".
+pub(super) fn lasting(age: Duration) -> String {
+    let seconds = age.as_secs();
+    if seconds < 120 {
+        format!("{seconds} s")
+    } else {
+        format!("{} min", seconds / 60)
+    }
+}
+
+/// Which packets.
+fn packets(extent: Extent, plane: Plane) -> String {
+    match extent {
+        Extent::Kind(kind) => format!("{} packets", protocol(kind)),
+        Extent::Family(family) => format!("IP{family} packets"),
+        Extent::Plane(plane) => format!("{plane} packets"),
+        Extent::All if plane == Plane::Host => "host packets".to_owned(),
+        Extent::All => "packets".to_owned(),
+    }
+}
+
+/// A kind as a firewall's rule has it.
+pub(super) const fn protocol(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::Udp => "UDP",
+        ProbeKind::Tcp => "TCP",
+        ProbeKind::Quic => "QUIC",
+        ProbeKind::Icmp => "ICMP",
+        _ => "probe",
+    }
+}
+
+/// What is broken, where, how much of it, for how long.
+pub(super) fn summary(
+    cause: &Cause,
+    extent: Extent,
+    loss: &Estimate,
+    ground: &Ground<'_>,
+) -> String {
+    let what = packets(extent, cause.layer.plane);
+    let share = percent(loss);
+    let zone = |zone: u16| ground.zone_name(usize::from(zone)).to_owned();
+    let name = |place: u32| node(ground, place);
+    let total = cause.is_total;
+    let mut text = match cause.shape {
+        Shape::Everywhere if total => format!("No {what} arrive between any two nodes"),
+        Shape::Everywhere => format!("{share} of all {what} between the nodes are lost"),
+        Shape::Zone(z) if total => {
+            format!(
+                "{} is cut off: no {what} arrive between it and the other zones",
+                zone(z)
+            )
+        }
+        Shape::Zone(z) => {
+            format!(
+                "{share} of the {what} between {} and the other zones are lost",
+                zone(z)
+            )
+        }
+        Shape::Zones(x, y) if total => {
+            format!(
+                "{} and {} cannot reach each other: no {what} arrive, either way",
+                zone(x),
+                zone(y)
+            )
+        }
+        Shape::Zones(x, y) => {
+            format!(
+                "{share} of the {what} between {} and {} are lost, both ways",
+                zone(x),
+                zone(y)
+            )
+        }
+        Shape::ZonePair(x, y) if total => {
+            format!(
+                "No {what} from {} arrive in {}; the way back works",
+                zone(x),
+                zone(y)
+            )
+        }
+        Shape::ZonePair(x, y) => {
+            format!(
+                "{share} of the {what} from {} to {} are lost; the way back works",
+                zone(x),
+                zone(y)
+            )
+        }
+        Shape::Node(n) if total => {
+            format!("{} is cut off: no {what} to it or from it arrive", name(n))
+        }
+        Shape::Node(n) => format!("{share} of the {what} to and from {} are lost", name(n)),
+        Shape::Ingress(n) if total => {
+            format!("No {what} arrive at {}; what it sends arrives", name(n))
+        }
+        Shape::Ingress(n) => {
+            format!(
+                "{share} of the {what} to {} are lost; what it sends arrives",
+                name(n)
+            )
+        }
+        Shape::Egress(n) if total => {
+            format!(
+                "No {what} from {} arrive anywhere; what is sent to it arrives",
+                name(n)
+            )
+        }
+        Shape::Egress(n) => {
+            format!(
+                "{share} of the {what} from {} are lost; what is sent to it arrives",
+                name(n)
+            )
+        }
+        Shape::Pair(a, b) if total => {
+            format!(
+                "No {what} arrive between {} and {}, either way",
+                name(a),
+                name(b)
+            )
+        }
+        Shape::Pair(a, b) => {
+            format!(
+                "{share} of the {what} between {} and {} are lost, both ways",
+                name(a),
+                name(b)
+            )
+        }
+        Shape::Path(a, b) if total => {
+            format!("No {what} from {} arrive at {}", name(a), name(b))
+        }
+        Shape::Path(a, b) => {
+            format!(
+                "{share} of the {what} from {} to {} are lost",
+                name(a),
+                name(b)
+            )
+        }
+    };
+    text.push_str(match extent {
+        Extent::Plane(Plane::Pod) => "; the host network is clean",
+        Extent::Plane(_) => "; the pod network is clean",
+        Extent::Kind(ProbeKind::Udp) => "; TCP passes",
+        Extent::Kind(_) => "; UDP passes",
+        Extent::Family(crate::path::Family::V4) => "; IPv6 works",
+        Extent::Family(crate::path::Family::V6) => "; IPv4 works",
+        Extent::All => "",
+    });
+    if total && !cause.age.is_zero() {
+        text = format!("{text}, for {} at least", lasting(cause.age));
+    }
+    text
+}
+
+/// What backs it, the strongest first.
+pub(super) fn evidence(cause: &Cause, loss: &Estimate, paths: &Paths) -> Vec<String> {
+    let layer = cause.layer;
+    let mut sentences = vec![format!(
+        "{} of {} probed paths fail ({layer})",
+        paths.failing, paths.judged
+    )];
+    if cause.is_total {
+        sentences.push(format!("all of their last {} packets were lost", loss.lost));
+    } else {
+        sentences.push(format!(
+            "{} of {} packets on the ways that it names were lost: {}",
+            loss.lost,
+            loss.sent,
+            percent(loss)
+        ));
+    }
+    if let Some(how) = paths.failure.and_then(how) {
+        sentences.push(how.to_owned());
+    }
+    let saying = |word: Word| {
+        let said = cause.words.iter().filter(move |(_, said)| *said == word);
+        said.map(|(layer, _)| layer.to_string()).collect::<Vec<_>>()
+    };
+    let affected = saying(Word::Affected);
+    if !affected.is_empty() {
+        sentences.push(format!("the same paths fail in {}", affected.join(", ")));
+    }
+    let clean = saying(Word::Clean);
+    if !clean.is_empty() {
+        sentences.push(format!("the same paths work in {}", clean.join(", ")));
+    }
+    if let Some(declaration) = &cause.declaration {
+        sentences.extend(declaration.evidence.iter().cloned());
+    }
+    if cause.sum.ambiguous > 0 {
+        sentences.push(
+            "the far end does not say what it received, so the direction is inferred".to_owned(),
+        );
+    }
+    sentences
+}
+
+/// How probes end, where that tells more than that they are lost.
+const fn how(failure: OutcomeClass) -> Option<&'static str> {
+    Some(match failure {
+        OutcomeClass::Refused => "the address answers that nobody listens there",
+        OutcomeClass::Unreachable => {
+            "the network, or the sender's own kernel, says that there is no way to the address"
+        }
+        OutcomeClass::SendFailed => "the sender's own kernel refuses to send them",
+        OutcomeClass::TooBig => "somebody says that the packets are too big",
+        OutcomeClass::Reset => "connections are reset after they were accepted",
+        OutcomeClass::AnsweredByOther => "somebody else answers under the address",
+        _ => return None,
+    })
+}
