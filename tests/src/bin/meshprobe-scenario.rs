@@ -12,6 +12,7 @@ use meshprobe_daemon::config::HumanDuration;
 use meshprobe_lab::enter;
 use meshprobe_tests::scenario::file::Scenario;
 use meshprobe_tests::scenario::library;
+use meshprobe_tests::scenario::medley;
 use meshprobe_tests::scenario::set::Set;
 use meshprobe_tests::scenario::{self, Casting};
 use tracing_subscriber::filter::LevelFilter;
@@ -74,6 +75,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let scenario = library::load(&cli.scenarios, name)?;
+    let scenario = medley::play_out(scenario, &cli.scenarios, cli.seed)?;
     let casting = casting(cli, &scenario)?;
     // From here on inside: the program starts again in namespaces of its own.
     let inside = enter(|| Ok(Vec::new()))?;
@@ -99,9 +101,16 @@ fn casting(cli: &Cli, scenario: &Scenario) -> anyhow::Result<Casting> {
         "{} has no duration that could be chosen",
         scenario.name
     );
+    let zones = cli.zones.unwrap_or(scenario.cluster.zones.min(nodes));
+    ensure!(
+        zones >= scenario.cluster.min_zones,
+        "{} needs at least {} zones",
+        scenario.name,
+        scenario.cluster.min_zones
+    );
     Ok(Casting {
         nodes,
-        zones: cli.zones.unwrap_or(scenario.cluster.zones.min(nodes)),
+        zones,
         seed: cli.seed,
         duration: cli.duration.map(HumanDuration::duration),
         keep: cli.keep,

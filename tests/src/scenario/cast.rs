@@ -24,6 +24,14 @@ const RESERVED: [&str; 9] = [
 /// What the names of the lab's own things begin with.
 const RESERVED_BEGINNINGS: [&str; 3] = ["zone-", "dns-", "mesh-"];
 
+/// So many of the nodes, drawn with `seed`; never the first one, which is the aggregator's.
+pub fn draw(nodes: &[String], count: usize, seed: u64) -> Vec<String> {
+    let mut free: Vec<String> = nodes.iter().skip(1).cloned().collect();
+    free.shuffle(&mut StdRng::seed_from_u64(seed));
+    free.truncate(count);
+    free
+}
+
 /// Roles and their nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cast {
@@ -46,7 +54,18 @@ pub enum CastError {
 impl Cast {
     /// Gives each role a node of its own, drawn with `seed`. The first of `nodes` is the aggregator's and plays no other role.
     pub fn assign(roles: &[String], nodes: &[String], seed: u64) -> Result<Self, CastError> {
+        Self::assign_apart(roles, nodes, &[], seed)
+    }
+
+    /// The same, without the nodes of `taken`.
+    pub fn assign_apart(
+        roles: &[String],
+        nodes: &[String],
+        taken: &[String],
+        seed: u64,
+    ) -> Result<Self, CastError> {
         let mut free: Vec<&String> = nodes.iter().skip(1).collect();
+        free.retain(|node| !taken.contains(node));
         if roles.len() > free.len() {
             return Err(CastError::TooFewNodes {
                 roles: roles.len(),
@@ -125,6 +144,26 @@ mod tests {
             ]);
             assert_eq!(played, BTreeSet::from(["mesh-2", "mesh-3"]));
             assert_eq!(cast.node(AGGREGATOR_NODE), Ok("mesh-1"));
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_taken_plays_no_role() {
+        for seed in 0..50 {
+            let taken = ["mesh-2".to_owned()];
+            let cast = Cast::assign_apart(&roles(&["victim"]), &nodes(3), &taken, seed);
+            assert_eq!(cast.expect("a cast").node("victim"), Ok("mesh-3"));
+        }
+        let none = Cast::assign_apart(&roles(&["victim"]), &nodes(2), &nodes(2), 1);
+        assert_eq!(none, Err(CastError::TooFewNodes { roles: 1, nodes: 0 }));
+    }
+
+    #[test]
+    fn a_share_of_the_nodes_is_drawn_without_the_aggregators() {
+        for seed in 0..50 {
+            let drawn = draw(&nodes(6), 2, seed);
+            assert_eq!(drawn.len(), 2);
+            assert!(!drawn.contains(&"mesh-1".to_owned()) && drawn[0] != drawn[1]);
         }
     }
 

@@ -1,84 +1,71 @@
 //! What a scenario expects, and the comparison with what was found: exactly these, no others.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use meshprobe_core::finding::Pattern;
+use meshprobe_core::finding::{Pattern, Scope};
 use meshprobe_core::path::Plane;
+use meshprobe_daemon::config::HumanDuration;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::cast::{Cast, CastError};
-
-/// An incident as a scenario file names it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// How much an incident says is lost, and by when it has to say so for five seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ExpectedIncident {
-    pub pattern: Pattern,
-    /// The roles of the nodes that it names; none for an incident about the aggregator itself.
-    #[serde(default)]
-    pub nodes: Vec<String>,
-    /// The broken plane; absent: either is right.
-    #[serde(default)]
-    pub plane: Option<Plane>,
-    /// Words that its evidence must have.
-    #[serde(default)]
-    pub evidence: Vec<String>,
+pub struct ShareExpected {
+    pub percent: f64,
+    /// Points in either direction.
+    pub tolerance: f64,
+    /// From the last thing that was broken.
+    pub within: HumanDuration,
 }
 
-impl ExpectedIncident {
-    /// With nodes in the place of roles.
-    pub fn resolve(&self, cast: &Cast) -> Result<Expected, CastError> {
-        let nodes: Result<BTreeSet<String>, CastError> = self
-            .nodes
-            .iter()
-            .map(|role| cast.node(role).map(str::to_owned))
-            .collect();
-        Ok(Expected {
-            what: What {
-                pattern: self.pattern.as_str().to_owned(),
-                nodes: nodes?,
-            },
-            plane: self.plane,
-            evidence: self.evidence.clone(),
-        })
-    }
-}
-
-/// A pattern and the nodes that it names: what makes two incidents the same one.
+/// A pattern and its scope: what makes two incidents the same one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct What {
     pub pattern: String,
-    pub nodes: BTreeSet<String>,
+    /// As [`Scope`] is written.
+    pub scope: String,
+}
+
+impl What {
+    /// Of a finding.
+    pub fn of(pattern: Pattern, scope: &Scope) -> Self {
+        Self {
+            pattern: pattern.as_str().to_owned(),
+            scope: scope.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes: Vec<&str> = self.nodes.iter().map(String::as_str).collect();
-        write!(f, "{} {}", self.pattern, nodes.join(","))?;
-        Ok(())
+        write!(f, "{} {}", self.pattern, self.scope)
     }
 }
 
 impl Serialize for What {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.to_string().trim_end())
+        serializer.collect_str(self)
     }
 }
 
 /// An incident that is expected in this cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
     pub what: What,
     pub plane: Option<Plane>,
     pub evidence: Vec<String>,
+    pub loss: Option<ShareExpected>,
+    pub may_reopen: bool,
 }
 
 /// An opening of an incident, as the API tells it. An incident that was opened again is two of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub what: What,
     pub plane: Option<Plane>,
     pub evidence: Vec<String>,
+    /// The share that it says is lost, in percent.
+    pub loss_percent: Option<f64>,
     /// One sentence.
     pub summary: String,
 }
@@ -130,6 +117,9 @@ pub fn compare(expected: &[Expected], found: &[Found]) -> Comparison {
                 .different
                 .extend(difference(expected, rest.remove(place))),
         }
+        if expected.may_reopen {
+            rest.retain(|found| found.what != expected.what);
+        }
     }
     let extra = rest
         .iter()
@@ -149,16 +139,32 @@ fn difference(expected: &Expected, found: &Found) -> Option<String> {
         return Some(format!("{what}: blames {blamed}, not {plane}"));
     }
     let has = |words: &&String| {
-        found
-            .evidence
-            .iter()
-            .any(|evidence| evidence.contains(*words))
+        let mut said = found.evidence.iter().chain([&found.summary]);
+        said.any(|sentence| sentence.contains(*words))
     };
     let lacking = expected.evidence.iter().find(|words| !has(words))?;
     Some(format!(
-        "{what}: no evidence says `{lacking}`, only {:?}",
-        found.evidence
+        "{what}: nothing says `{lacking}`, only {:?} and {:?}",
+        found.summary, found.evidence
     ))
+}
+
+/// What the open incidents say wrongly about how much is lost, one sentence each. An incident that is not there says nothing.
+pub fn wrong_estimates(expected: &[Expected], open: &[Found]) -> Vec<String> {
+    let each = expected.iter().filter_map(|expected| {
+        let wanted = expected.loss?;
+        let found = open.iter().find(|found| found.what == expected.what)?;
+        let what = &expected.what;
+        match found.loss_percent {
+            None => Some(format!("{what}: it does not say how much is lost")),
+            Some(found) if (found - wanted.percent).abs() <= wanted.tolerance => None,
+            Some(found) => Some(format!(
+                "{what}: says that {found:.1} % are lost, not {} ± {}",
+                wanted.percent, wanted.tolerance
+            )),
+        }
+    });
+    each.collect()
 }
 
 #[cfg(test)]
@@ -168,7 +174,7 @@ mod tests {
     fn what(pattern: &str, nodes: &[&str]) -> What {
         What {
             pattern: pattern.to_owned(),
-            nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
+            scope: nodes.join(","),
         }
     }
 
@@ -177,6 +183,8 @@ mod tests {
             what: what(pattern, nodes),
             plane: None,
             evidence: Vec::new(),
+            loss: None,
+            may_reopen: false,
         }
     }
 
@@ -185,6 +193,7 @@ mod tests {
             what: what(pattern, nodes),
             plane: Some(Plane::Pod),
             evidence: vec!["5 of 5 peers cannot reach it".to_owned()],
+            loss_percent: None,
             summary: "it is so".to_owned(),
         }
     }
@@ -248,7 +257,7 @@ mod tests {
 
     #[test]
     fn one_incident_that_names_two_nodes_is_not_two_incidents() {
-        let wanted = [expected("node-dark", &["mesh-4", "mesh-3"])];
+        let wanted = [expected("node-dark", &["mesh-3", "mesh-4"])];
         assert!(compare(&wanted, &[found("node-dark", &["mesh-3", "mesh-4"])]).is_exact());
         let apart = [
             found("node-dark", &["mesh-3"]),
@@ -270,5 +279,39 @@ mod tests {
         assert_eq!(differences, ["egress-dead mesh-3: blames pod, not host"]);
         wanted.evidence = vec!["no route".to_owned()];
         assert_eq!(compare(&[wanted], &[found]).different.len(), 1);
+    }
+
+    #[test]
+    fn what_comes_and_goes_may_open_again_and_has_to_be_there() {
+        let mut wanted = expected("node-dark", &["mesh-3"]);
+        wanted.may_reopen = true;
+        let wanted = [wanted];
+        let thrice = vec![found("node-dark", &["mesh-3"]); 3];
+        assert!(compare(&wanted, &thrice).is_exact());
+        assert!(!compare(&wanted, &[]).is_exact());
+        let other = [thrice, vec![found("path", &["mesh-3"])]].concat();
+        assert_eq!(compare(&wanted, &other).extra.len(), 1);
+    }
+
+    #[test]
+    fn an_estimate_is_right_inside_its_tolerance_only() {
+        let mut wanted = expected("zone-pair", &["a↔b"]);
+        wanted.loss = Some(ShareExpected {
+            percent: 5.0,
+            tolerance: 1.0,
+            within: HumanDuration::from_secs(60),
+        });
+        let wrong = |percent: Option<f64>| {
+            let mut found = found("zone-pair", &["a↔b"]);
+            found.loss_percent = percent;
+            wrong_estimates(std::slice::from_ref(&wanted), &[found])
+        };
+        assert!(wrong(Some(5.9)).is_empty() && wrong(Some(4.1)).is_empty());
+        assert_eq!(
+            wrong(Some(6.1)),
+            ["zone-pair a↔b: says that 6.1 % are lost, not 5 ± 1"]
+        );
+        assert_eq!(wrong(None).len(), 1);
+        assert!(wrong_estimates(&[wanted.clone()], &[]).is_empty());
     }
 }

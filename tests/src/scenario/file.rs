@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use super::cast::Cast;
 use super::claim::ground::Ground;
+use super::medley::Draw;
 use super::step::{QuietFor, Step};
 
 /// A whole file.
@@ -40,6 +41,12 @@ pub struct Scenario {
     /// Names for nodes; each is played by another node, never by the aggregator's own.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// Names of DNS servers: no role is played by a node that one of them runs on.
+    #[serde(default)]
+    pub apart_from: Vec<String>,
+    /// Faults of other scenarios, drawn with the seed, in the place of steps.
+    #[serde(default)]
+    pub draw: Option<Draw>,
     /// How long `quiet: duration` lasts, unless the command line says otherwise.
     #[serde(default)]
     pub duration: Option<HumanDuration>,
@@ -56,6 +63,7 @@ pub struct Scenario {
     #[serde(default)]
     pub store_kib: Option<u32>,
     /// What happens, one after the other.
+    #[serde(default)]
     pub steps: Vec<Spanned<Step>>,
     /// Warnings and errors in the daemons' logs that belong to the failure.
     #[serde(default)]
@@ -70,6 +78,8 @@ pub struct Cluster {
     pub zones: u8,
     /// In a smaller cluster other incidents would be right.
     pub min_nodes: u8,
+    /// With fewer zones there is nothing between zones to break.
+    pub min_zones: u8,
     /// DNS servers behind the virtual IP.
     pub dns_instances: u8,
     /// `v4`, or `dual` for both families.
@@ -84,6 +94,7 @@ impl Default for Cluster {
             nodes: 6,
             zones: 2,
             min_nodes: 3,
+            min_zones: 1,
             dns_instances: 2,
             families: Families::V4,
             host_probers: false,
@@ -128,8 +139,11 @@ impl Scenario {
                 format!("is `{}`, but the file is {stem}.yaml", self.name),
             );
         }
-        if self.steps.is_empty() {
-            problems.add("steps", "there is none: nothing would be tested".to_owned());
+        if self.steps.is_empty() == self.draw.is_none() {
+            problems.add(
+                "steps",
+                "are needed, or `draw` in their place: nothing would be tested".to_owned(),
+            );
         }
         let free_nodes = usize::from(self.cluster.min_nodes.saturating_sub(1));
         if self.roles.len() > free_nodes {
@@ -143,6 +157,9 @@ impl Scenario {
         }
         if self.cluster.nodes < self.cluster.min_nodes {
             problems.add("cluster.nodes", "is less than min_nodes".to_owned());
+        }
+        if self.cluster.zones < self.cluster.min_zones {
+            problems.add("cluster.zones", "is less than min_zones".to_owned());
         }
         // Played once on paper: every fault and every role must exist.
         match Cast::assign(&self.roles, &paper_nodes(self.cluster.nodes), 1) {

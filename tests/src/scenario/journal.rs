@@ -147,12 +147,20 @@ fn found(incident: &v1::Incident) -> Found {
     Found {
         what: What {
             pattern: incident.pattern.clone(),
-            nodes: incident.nodes.iter().cloned().collect(),
+            scope: scope(incident),
         },
         plane,
         evidence: incident.evidence.clone(),
+        loss_percent: None,
         summary: incident.summary.clone(),
     }
+}
+
+fn scope(incident: &v1::Incident) -> String {
+    if incident.nodes.is_empty() {
+        return "everywhere".to_owned();
+    }
+    incident.nodes.join(",")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::expected::What;
 pub struct Outcome {
     pub scenario: String,
     pub passed: bool,
-    /// Incidents that had to open, each as its pattern and its nodes.
+    /// Incidents that had to open, each as its pattern and its scope.
     pub expected: Vec<What>,
     /// Incidents that opened.
     pub found: Vec<What>,
@@ -40,8 +40,6 @@ pub(super) fn to_millis(seconds: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -53,7 +51,7 @@ mod tests {
             passed: true,
             expected: vec![What {
                 pattern: "node-dark".to_owned(),
-                nodes: BTreeSet::from(["mesh-3".to_owned()]),
+                scope: "mesh-3".to_owned(),
             }],
             found: Vec::new(),
             seconds_to_find: Some(to_millis(1.234_567)),

@@ -2,6 +2,7 @@
 //!
 //! ```yaml
 //! jobs: 2
+//! zones: {3: 1}
 //! runs:
 //!   - {scenario: node-dark, nodes: [3, 6, 12]}
 //!   - {scenario: healthy, nodes: [6], duration: 1m}
@@ -9,7 +10,7 @@
 //!
 //! A process for each run keeps them apart: their namespaces, their memory, and what happens to the others if one hangs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -33,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Set {
     /// Runs at the same time.
     pub jobs: usize,
+    /// Zones of a cluster of so many nodes, where a run does not say; others are the scenario's own.
+    #[serde(default)]
+    pub zones: BTreeMap<u8, u8>,
     pub runs: Vec<Runs>,
 }
 
@@ -76,13 +80,14 @@ impl Set {
     fn runs(&self) -> VecDeque<Run> {
         let each = |runs: &Runs| -> Vec<Run> {
             let run = |nodes: &u8| {
+                let zones = runs.zones.or_else(|| self.zones.get(nodes).copied());
                 let mut arguments = vec![
                     runs.scenario.clone(),
                     "--nodes".to_owned(),
                     nodes.to_string(),
                 ];
                 let options = [
-                    ("--zones", runs.zones.map(|zones| zones.to_string())),
+                    ("--zones", zones.map(|zones| zones.to_string())),
                     ("--seed", runs.seed.map(|seed| seed.to_string())),
                     (
                         "--duration",
@@ -265,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_set_becomes_a_run_for_each_size() {
-        let text = "jobs: 2\nruns:\n  - {scenario: healthy, nodes: [3, 12], duration: 1m}\n";
+        let text = "jobs: 2\nzones: {3: 1}\nruns:\n  - {scenario: healthy, nodes: [3, 12], duration: 1m}\n  - {scenario: node-dark, nodes: [3], zones: 3}\n";
         let set: Set = meshprobe_daemon::config::parse(text, Path::new("ci.yaml")).expect("a set");
         let arguments: Vec<String> = set
             .runs()
@@ -275,8 +280,9 @@ mod tests {
         assert_eq!(
             arguments,
             [
-                "healthy --nodes 3 --duration 1m",
-                "healthy --nodes 12 --duration 1m"
+                "healthy --nodes 3 --zones 1 --duration 1m",
+                "healthy --nodes 12 --duration 1m",
+                "node-dark --nodes 3 --zones 3"
             ]
         );
     }
@@ -292,6 +298,12 @@ mod tests {
                     assert!(
                         *nodes >= scenario.cluster.min_nodes,
                         "{name}: {} with {nodes}",
+                        runs.scenario
+                    );
+                    let zones = runs.zones.or_else(|| set.zones.get(nodes).copied());
+                    assert!(
+                        zones.is_none_or(|zones| zones >= scenario.cluster.min_zones),
+                        "{name}: {} in {zones:?} zones",
                         runs.scenario
                     );
                 }

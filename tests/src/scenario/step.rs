@@ -7,7 +7,11 @@
 //! | `kill`, `stop`, `start` with `aggregator` or `prober victim` | −9; SIGTERM; start |
 //! | `pause`, `resume` with `prober victim` | SIGSTOP, SIGCONT |
 //! | `roll_probers: {pause: 2s}` | stops and starts every prober, one after the other |
+//! | `scale_down: {percent: 30}` | stops so many probers and takes their nodes' links away, as a cluster that shrinks |
+//! | `scale_up: all` | brings them back |
 //! | `find: {within: 5s, incidents: […]}` | these open, and no others |
+//! | `notifications: {at_most: 3, say: [Flapping]}` | so many webhooks came until now, and one of them has these words |
+//! | `tell: matrix` | prints every unhealthy cell with its counts; judges nothing |
 //! | `clear: {within: 60s}` | all that is open ends, and every path is healthy again |
 //! | `quiet: 20s` | nothing opens and nothing ends |
 //! | `judging: {within: 60s}` | the aggregator judges (again) |
@@ -29,7 +33,7 @@ use super::claim::matrix::MatrixClaim;
 use super::claim::node::NodeClaim;
 use super::claim::path::PathClaim;
 use super::claim::share::ShareClaim;
-use super::expected::ExpectedIncident;
+use super::incident::{ExpectedError, ExpectedIncident};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -43,7 +47,11 @@ pub enum Step {
     Resume(OneProber),
     Start(Daemon),
     RollProbers(Roll),
+    ScaleDown(ScaleDown),
+    ScaleUp(ScaleUp),
     Find(Find),
+    Notifications(Notifications),
+    Tell(Tell),
     Clear(Within),
     Quiet(QuietFor),
     Judging(Within),
@@ -105,6 +113,47 @@ impl TryFrom<Daemon> for OneProber {
 pub struct Roll {
     /// Between the start of one and the stop of the next.
     pub pause: HumanDuration,
+}
+
+/// See [`Step::ScaleDown`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleDown {
+    /// Of all nodes, rounded, at least one; never the aggregator's own.
+    pub percent: u8,
+}
+
+impl ScaleDown {
+    /// How many of so many nodes.
+    pub fn count(self, nodes: usize) -> usize {
+        let share = (nodes * usize::from(self.percent) + 50) / 100;
+        share.clamp(1, nodes.saturating_sub(1).max(1))
+    }
+}
+
+/// See [`Step::ScaleUp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScaleUp {
+    All,
+}
+
+/// See [`Step::Notifications`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notifications {
+    /// Each notification once, however often it was delivered.
+    pub at_most: usize,
+    /// Words, each of which one notification has somewhere.
+    #[serde(default)]
+    pub say: Vec<String>,
+}
+
+/// See [`Step::Tell`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tell {
+    Matrix,
 }
 
 /// See [`Step::Find`].
@@ -199,6 +248,10 @@ pub enum StepError {
     Cast(#[from] CastError),
     #[error(transparent)]
     Cells(#[from] UnknownEnd),
+    #[error(transparent)]
+    Incident(#[from] ExpectedError),
+    #[error("`percent` is 1 to 99")]
+    Percent,
     #[error("no incident is listed: use `quiet` where nothing is expected")]
     NothingToFind,
     #[error(
@@ -227,12 +280,17 @@ impl Step {
             | Self::Resume(OneProber { role }) => {
                 cast.node(role)?;
             }
+            Self::ScaleDown(scale) => {
+                if !(1..100).contains(&scale.percent) {
+                    return Err(StepError::Percent);
+                }
+            }
             Self::Find(find) => {
                 if find.incidents.is_empty() {
                     return Err(StepError::NothingToFind);
                 }
                 for incident in &find.incidents {
-                    incident.resolve(cast)?;
+                    incident.resolve(cast, ground)?;
                 }
             }
             Self::Matrix(claim) => {
@@ -261,6 +319,9 @@ impl Step {
             | Self::Stop(Daemon::Aggregator)
             | Self::Start(Daemon::Aggregator)
             | Self::RollProbers(_)
+            | Self::ScaleUp(_)
+            | Self::Notifications(_)
+            | Self::Tell(_)
             | Self::Clear(_)
             | Self::Quiet(_)
             | Self::Judging(_)

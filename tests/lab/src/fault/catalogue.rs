@@ -72,7 +72,7 @@ pub const CATALOGUE: &[FaultInfo] = &[
     ),
     info(
         "overlay-port-blocked",
-        "NODE",
+        "NODE|all",
         "a firewall drops VXLAN (UDP 8472) in and out",
     ),
     info(
@@ -92,12 +92,12 @@ pub const CATALOGUE: &[FaultInfo] = &[
     ),
     info(
         "udp-blocked",
-        "NODE",
+        "NODE|all",
         "a firewall drops UDP, except the overlay's own",
     ),
     info(
         "tcp-blocked",
-        "NODE",
+        "NODE|all",
         "a firewall drops TCP, except to the aggregator",
     ),
     info(

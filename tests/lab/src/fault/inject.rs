@@ -155,8 +155,8 @@ impl Injected {
                     to: find(to)?.index,
                 })
             }
-            Fault::OverlayPortBlocked { node } => {
-                self.filter(&Rules::overlay_port_blocked(&find(node)?.namespace))
+            Fault::OverlayPortBlocked { at } => {
+                self.filter_at(at, |node| Rules::overlay_port_blocked(&node.namespace))
             }
             Fault::PathOneWay { from, to } => {
                 self.check_distinct(from, to)?;
@@ -173,17 +173,15 @@ impl Injected {
                 percent,
                 at,
                 direction,
-            } => {
-                let nodes = match at {
-                    Place::Node(node) => std::slice::from_ref(find(node)?),
-                    Place::Everywhere => lab.nodes(),
-                };
-                nodes.iter().try_for_each(|node| {
-                    self.filter(&Rules::loss(&node.namespace, *percent, *direction))
-                })
+            } => self.filter_at(at, |node| {
+                Rules::loss(&node.namespace, *percent, *direction)
+            }),
+            Fault::UdpBlocked { at } => {
+                self.filter_at(at, |node| Rules::udp_blocked(&node.namespace))
             }
-            Fault::UdpBlocked { node } => self.filter(&Rules::udp_blocked(&find(node)?.namespace)),
-            Fault::TcpBlocked { node } => self.filter(&Rules::tcp_blocked(&find(node)?.namespace)),
+            Fault::TcpBlocked { at } => {
+                self.filter_at(at, |node| Rules::tcp_blocked(&node.namespace))
+            }
             Fault::DnsInstanceDown { instance } => self.take_away(Held::Dns {
                 instance: dns_instance(&lab, instance)?,
             }),
@@ -294,6 +292,19 @@ impl Injected {
             table,
         });
         Ok(())
+    }
+
+    fn filter_at(
+        &mut self,
+        at: &Place,
+        rules: impl Fn(&LabNode) -> Rules,
+    ) -> Result<(), FaultError> {
+        let lab = self.lab.clone();
+        let nodes = match at {
+            Place::Node(node) => std::slice::from_ref(lab.shared.find_node(node)?),
+            Place::Everywhere => lab.nodes(),
+        };
+        nodes.iter().try_for_each(|node| self.filter(&rules(node)))
     }
 
     fn take_away(&mut self, thing: Held) -> Result<(), FaultError> {

@@ -63,8 +63,8 @@ pub enum Fault {
     OverlayRoutesMissing { node: String },
     /// The route to one other node's pods is gone on the node.
     OverlayOneRoute { node: String, to: String },
-    /// A firewall on the node drops VXLAN, in and out.
-    OverlayPortBlocked { node: String },
+    /// A firewall on the node, or on every node, drops VXLAN, in and out.
+    OverlayPortBlocked { at: Place },
     /// Whatever one node sends to the other is lost; the way back works.
     PathOneWay { from: String, to: String },
     /// Two zones cannot reach each other.
@@ -75,10 +75,10 @@ pub enum Fault {
         at: Place,
         direction: Direction,
     },
-    /// A firewall on the node drops UDP, except the overlay's own.
-    UdpBlocked { node: String },
-    /// A firewall on the node drops TCP, except to the aggregator.
-    TcpBlocked { node: String },
+    /// A firewall on the node, or on every node, drops UDP, except the overlay's own.
+    UdpBlocked { at: Place },
+    /// A firewall on the node, or on every node, drops TCP, except to the aggregator.
+    TcpBlocked { at: Place },
     /// A DNS server is killed. Healing starts it again.
     DnsInstanceDown { instance: String },
     /// A network policy on the node forgets port 53: its pods' questions are dropped.

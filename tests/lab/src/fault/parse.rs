@@ -147,13 +147,13 @@ fn parse_arguments(words: &mut Words<'_>) -> Result<Fault, ParseFaultError> {
             node,
             to: words.next("a second node")?,
         },
-        "overlay-port-blocked" => Fault::OverlayPortBlocked { node },
+        "overlay-port-blocked" => Fault::OverlayPortBlocked { at: place(node) },
         "path-one-way" => Fault::PathOneWay {
             from: node,
             to: words.next("a second node")?,
         },
-        "udp-blocked" => Fault::UdpBlocked { node },
-        "tcp-blocked" => Fault::TcpBlocked { node },
+        "udp-blocked" => Fault::UdpBlocked { at: place(node) },
+        "tcp-blocked" => Fault::TcpBlocked { at: place(node) },
         "dns-blocked" => Fault::DnsBlocked { node },
         "vip-broken" => Fault::VipBroken { node },
         _ => {
@@ -224,6 +224,7 @@ mod tests {
                 .arguments
                 .replace("NODE|all [in|out|both]", "mesh-4 both")
                 .replace("[NODE|all]", "mesh-4")
+                .replace("NODE|all", "all")
                 .replace("[in|out|both]", "out")
                 .replace("[one-way|both]", "one-way")
                 .replace("[FAILING/OF]", "3/32")

@@ -64,9 +64,6 @@ impl fmt::Display for Fault {
             | Self::IngressDead { node }
             | Self::EgressDead { node }
             | Self::OverlayRoutesMissing { node }
-            | Self::OverlayPortBlocked { node }
-            | Self::UdpBlocked { node }
-            | Self::TcpBlocked { node }
             | Self::DnsBlocked { node }
             | Self::DnsVip { node }
             | Self::ExternalNode { node }
@@ -98,7 +95,10 @@ impl fmt::Display for Fault {
                 zone,
                 other,
             } => write!(f, " {percent} {zone} {other}"),
-            Self::V6Dead { at } => write!(f, " {at}"),
+            Self::OverlayPortBlocked { at }
+            | Self::UdpBlocked { at }
+            | Self::TcpBlocked { at }
+            | Self::V6Dead { at } => write!(f, " {at}"),
             Self::ThrottledProber { node, percent } => write!(f, " {node} {percent}"),
             Self::AddressConflict { node, other } => write!(f, " {node} {other}"),
             Self::Flapping { node, period } => write!(f, " {node} {}", duration::format(*period)),

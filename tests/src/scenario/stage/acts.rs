@@ -2,11 +2,12 @@
 
 use anyhow::Context as _;
 use meshprobe_daemon::clock;
-use meshprobe_lab::Injected;
 use meshprobe_lab::mesh::MeshError;
+use meshprobe_lab::{Fault, Injected};
 
 use super::{Failed, Stage};
-use crate::scenario::step::{Daemon, Disk, EVERYTHING, OneProber, Roll, fault};
+use crate::scenario::cast;
+use crate::scenario::step::{Daemon, Disk, EVERYTHING, OneProber, Roll, ScaleDown, fault};
 
 impl Stage<'_> {
     pub(super) fn break_(&mut self, text: &str) -> anyhow::Result<()> {
@@ -134,6 +135,42 @@ impl Stage<'_> {
                 .tell(&format!("restarted the prober of {}", node.name));
             self.watch_for(roll.pause.duration())?;
         }
+        Ok(())
+    }
+
+    /// The nodes are drained, said goodbye to and switched off, as when a node group shrinks.
+    pub(super) fn scale_down(&mut self, scale: ScaleDown) -> anyhow::Result<()> {
+        let nodes: Vec<String> = self
+            .lab
+            .nodes()
+            .iter()
+            .map(|node| node.name.clone())
+            .collect();
+        let leaving = cast::draw(&nodes, scale.count(nodes.len()), self.casting.seed);
+        for node in &leaving {
+            let status = self.mesh.stop_prober(node).map_err(blame)?;
+            if !status.success() {
+                let why = format!("SIGTERM ended the prober of {node} with {status}");
+                return Err(Failed::one(why).into());
+            }
+            let switched_off = Fault::NodeDark { node: node.clone() }.inject(&self.lab)?;
+            self.departed.push((node.clone(), switched_off));
+        }
+        self.broken_at = Some(clock::now());
+        self.story
+            .tell(&format!("the cluster shrank by {}", leaving.join(", ")));
+        Ok(())
+    }
+
+    /// Those that left come back.
+    pub(super) fn scale_up(&mut self) -> anyhow::Result<()> {
+        let coming: Vec<(String, Injected)> = self.departed.drain(..).collect();
+        for (node, switched_off) in coming {
+            switched_off.heal()?;
+            self.mesh.start_prober(&node)?;
+            self.story.tell(&format!("{node} is back"));
+        }
+        self.healed_at = Some(clock::now());
         Ok(())
     }
 

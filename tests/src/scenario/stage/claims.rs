@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use meshprobe_core::detail::Detail;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::Layer;
+use meshprobe_core::verdict::Verdict;
 use meshprobe_daemon::clock;
 use meshprobe_lab::mesh::{Api, ApiError};
 use meshprobe_proto::v1;
@@ -114,6 +115,39 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Prints what is not healthy, with its counts.
+    pub(super) fn tell_matrix(&self) -> anyhow::Result<()> {
+        let api = self.mesh.api()?;
+        for grid in self.grids(&api, None)? {
+            let unhealthy = |(row, column): &(usize, usize)| {
+                grid.verdict(*row, *column) != Some(Verdict::Healthy)
+            };
+            for (row, column) in grid.cells().filter(unhealthy) {
+                let (source, target) = (&grid.sources[row].name, &grid.targets[column].name);
+                let detail = api.path(source, target)?;
+                let cell = detail.forward.iter().find(|cell| is_of(cell, grid.layer));
+                let counts = cell.map_or_else(String::new, |cell| {
+                    format!(
+                        " {}/{} answered, {} received, {} in a row lost, last {}, {:.1} of {:.1} ms",
+                        cell.replied,
+                        cell.sent,
+                        cell.received.map_or("?".to_owned(), |count| count.to_string()),
+                        cell.consecutive_losses,
+                        cell.last_failure().as_str_name(),
+                        cell.rtt_median_seconds * 1e3,
+                        cell.rtt_baseline_seconds * 1e3,
+                    )
+                });
+                let verdict = grid.verdict(row, column);
+                let verdict = verdict.map_or("no verdict".to_owned(), |one| format!("{one:?}"));
+                let path = grid.path(row, column);
+                self.story
+                    .tell(&format!("{}: {path} {verdict}{counts}", grid.layer));
+            }
+        }
+        Ok(())
+    }
+
     /// Until nothing is wrong, for as long as it has to stay so. When that began.
     fn wait_for(
         &mut self,
@@ -153,17 +187,17 @@ impl Stage<'_> {
         last.unwrap_or(self.healthy_at)
     }
 
-    /// Tells it, and remembers the time of the slowest such claim.
+    /// Tells it, and remembers the time of the slowest such claim, unless incidents have one.
     fn note(&mut self, at: Instant, words: &str) {
         let seconds = to_millis(
             at.saturating_duration_since(self.last_change())
                 .as_secs_f64(),
         );
         self.story.tell(&format!("after {seconds:.2} s: {words}"));
-        let slowest = if self.broken.is_empty() {
-            &mut self.seconds_to_clear
-        } else {
-            &mut self.seconds_to_find
+        let slowest = match (self.broken.is_empty(), self.has_found) {
+            (true, _) => &mut self.seconds_to_clear,
+            (false, false) => &mut self.seconds_to_find,
+            (false, true) => return,
         };
         *slowest = Some(slowest.map_or(seconds, |before| before.max(seconds)));
     }

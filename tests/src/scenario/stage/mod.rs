@@ -26,7 +26,7 @@ use super::file::{AllowedLine, LogSource, Scenario};
 use super::observer::{Observer, Story};
 use super::outcome::Outcome;
 use super::small_disk::SmallDisk;
-use super::step::Step;
+use super::step::{ScaleUp, Step, Tell};
 use super::{attack, log_lines};
 
 /// A mesh starts, warms up and fills its windows.
@@ -95,6 +95,8 @@ struct Stage<'a> {
     story: Story,
     // What is broken is healed before the mesh ends, and the mesh before the cluster.
     broken: Vec<(String, Injected)>,
+    /// Nodes that left when the cluster shrank, with their dead links.
+    departed: Vec<(String, Injected)>,
     observer: Observer,
     mesh: Mesh,
     lab: Lab,
@@ -111,6 +113,8 @@ struct Stage<'a> {
     /// Those of them that are open.
     open: Vec<Expected>,
     seconds_to_find: Option<f64>,
+    /// It is the time of an incident, and not one of a measurement.
+    has_found: bool,
     seconds_to_clear: Option<f64>,
 }
 
@@ -131,7 +135,13 @@ impl<'a> Stage<'a> {
         };
         let lab = Lab::build(inside, &spec).context("build the virtual cluster")?;
         let nodes: Vec<String> = lab.nodes().iter().map(|node| node.name.clone()).collect();
-        let cast = Cast::assign(&scenario.roles, &nodes, casting.seed)?;
+        let taken: Vec<String> = lab
+            .dns_instances()
+            .iter()
+            .filter(|dns| scenario.apart_from.contains(&dns.name))
+            .map(|dns| dns.node.clone())
+            .collect();
+        let cast = Cast::assign_apart(&scenario.roles, &nodes, &taken, casting.seed)?;
         let played: Vec<String> = cast
             .iter()
             .map(|(role, node)| format!("{role} is {node}"))
@@ -167,6 +177,7 @@ impl<'a> Stage<'a> {
             ground: Ground::of(&lab),
             story,
             broken: Vec::new(),
+            departed: Vec::new(),
             observer: Observer::start(&mesh, story)?,
             mesh,
             lab,
@@ -179,6 +190,7 @@ impl<'a> Stage<'a> {
             expected: Vec::new(),
             open: Vec::new(),
             seconds_to_find: None,
+            has_found: false,
             seconds_to_clear: None,
         })
     }
@@ -207,7 +219,11 @@ impl<'a> Stage<'a> {
             Step::Pause(prober) => self.pause(prober),
             Step::Resume(prober) => self.resume(prober),
             Step::RollProbers(roll) => self.roll_probers(*roll),
+            Step::ScaleDown(scale) => self.scale_down(*scale),
+            Step::ScaleUp(ScaleUp::All) => self.scale_up(),
             Step::Find(find) => self.find(find),
+            Step::Notifications(limit) => self.notifications(limit),
+            Step::Tell(Tell::Matrix) => self.tell_matrix(),
             Step::Clear(limit) => self.clear(limit.within.duration()),
             Step::Quiet(quiet) => self.quiet(*quiet),
             Step::Judging(limit) => self.judging(limit.within.duration()),
@@ -242,9 +258,15 @@ impl<'a> Stage<'a> {
     fn judge(&self) -> anyhow::Result<()> {
         self.no_surprise()?;
         let deadline = clock::now() + WEBHOOK_PATIENCE;
+        let coming_and_going: Vec<&What> = self
+            .expected
+            .iter()
+            .filter(|expected| expected.may_reopen)
+            .map(|expected| &expected.what)
+            .collect();
         let mut failures = loop {
             let journal = self.observer.journal();
-            let wrong = agreement::disagreements(&journal, &self.notices()?);
+            let wrong = agreement::disagreements(&journal, &self.notices()?, &coming_and_going);
             if wrong.is_empty() || clock::now() >= deadline {
                 break wrong;
             }
@@ -254,6 +276,7 @@ impl<'a> Stage<'a> {
         let still_broken = self
             .broken
             .iter()
+            .chain(&self.departed)
             .map(|(name, _)| format!("`{name}` was never healed"));
         failures.extend(still_broken);
         let mut allowed = self.scenario.allowed_log.clone();

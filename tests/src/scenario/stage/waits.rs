@@ -10,12 +10,12 @@ use meshprobe_lab::mesh::MeshError;
 
 use super::{Failed, Stage};
 use crate::recovery;
-use crate::scenario::agreement::Notice;
-use crate::scenario::expected::{Comparison, Expected, compare};
+use crate::scenario::agreement::{self, Notice};
+use crate::scenario::expected::{Comparison, Expected, compare, wrong_estimates};
 use crate::scenario::journal::Journal;
 use crate::scenario::outcome::to_millis;
 use crate::scenario::reports;
-use crate::scenario::step::{Check, Find, QuietFor, WebhookMoment};
+use crate::scenario::step::{Check, Find, Notifications, QuietFor, WebhookMoment};
 
 /// Paths answer again when the failure has left the fast windows, and reports when the ways home are open.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const API_PATIENCE: Duration = Duration::from_secs(15);
 /// After something unexpected, the rest of the story is worth hearing.
 const AFTERMATH: Duration = Duration::from_secs(3);
+/// What an incident says of how much is lost is right by accident for a moment.
+const ESTIMATE_STAYS: Duration = Duration::from_secs(5);
 /// What the status says follows what happened within this.
 const STATUS_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,7 +35,7 @@ impl Stage<'_> {
         let wanted: Vec<Expected> = find
             .incidents
             .iter()
-            .map(|incident| incident.resolve(&self.cast))
+            .map(|incident| incident.resolve(&self.cast, &self.ground))
             .collect::<Result<_, _>>()?;
         let broken_at = self
             .broken_at
@@ -53,9 +55,9 @@ impl Stage<'_> {
                 && let Some(found_at) = found_at.filter(|at| *at <= deadline)
             {
                 let seconds = found_at.saturating_duration_since(broken_at).as_secs_f64();
-                self.seconds_to_find = Some(to_millis(seconds));
+                self.found_after(to_millis(seconds));
                 self.story.tell(&format!("found within {seconds:.2} s"));
-                return Ok(());
+                return self.wait_for_estimates(&wanted, broken_at);
             }
             if is_over {
                 let mut why = comparison.differences();
@@ -67,6 +69,44 @@ impl Stage<'_> {
             }
             self.breathe()?;
         }
+    }
+
+    /// Until each of them has said for a while how much is lost, in the limits of the file.
+    fn wait_for_estimates(&self, wanted: &[Expected], broken_at: Instant) -> anyhow::Result<()> {
+        let limits = wanted.iter().filter_map(|expected| expected.loss);
+        let Some(limit) = limits.map(|loss| loss.within.duration()).max() else {
+            return Ok(());
+        };
+        let deadline = broken_at + limit;
+        let mut right_since = None;
+        loop {
+            self.no_surprise()?;
+            let wrong = wrong_estimates(wanted, &self.observer.journal().open());
+            let now = clock::now();
+            if wrong.is_empty() {
+                let since = *right_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= ESTIMATE_STAYS {
+                    let seconds = since.saturating_duration_since(broken_at).as_secs_f64();
+                    self.story
+                        .tell(&format!("the estimate is right after {seconds:.2} s"));
+                    return Ok(());
+                }
+            } else if now >= deadline {
+                let mut why = wrong;
+                why.push(format!("the limit was {limit:?}"));
+                return Err(Failed(why).into());
+            } else {
+                right_since = None;
+            }
+            self.breathe()?;
+        }
+    }
+
+    /// Remembers the time of the slowest finding.
+    fn found_after(&mut self, seconds: f64) {
+        let before = self.seconds_to_find.filter(|_| self.has_found);
+        self.seconds_to_find = Some(before.map_or(seconds, |before| before.max(seconds)));
+        self.has_found = true;
     }
 
     pub(super) fn clear(&mut self, within: Duration) -> anyhow::Result<()> {
@@ -169,6 +209,41 @@ impl Stage<'_> {
         self.no_surprise()
     }
 
+    pub(super) fn notifications(&self, limit: &Notifications) -> anyhow::Result<()> {
+        let notices = self.notices()?;
+        let told = agreement::distinct(&notices);
+        let mut wrong = Vec::new();
+        if told.len() > limit.at_most {
+            let each: Vec<String> = told
+                .iter()
+                .map(|notice| format!("{} {}", notice.transition, notice.what))
+                .collect();
+            wrong.push(format!(
+                "{} notifications came, at most {} may: {}",
+                told.len(),
+                limit.at_most,
+                each.join(", ")
+            ));
+        }
+        let bodies: Vec<String> = self
+            .mesh
+            .webhooks()
+            .iter()
+            .map(|notification| notification.body.to_string())
+            .collect();
+        for words in &limit.say {
+            if !bodies.iter().any(|body| body.contains(words.as_str())) {
+                wrong.push(format!("no notification says `{words}`"));
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(Failed(wrong).into());
+        }
+        self.story
+            .tell(&format!("{} notifications came", told.len()));
+        Ok(())
+    }
+
     pub(super) fn check(&self, check: Check) -> anyhow::Result<()> {
         match check {
             Check::NoReportLost => {
@@ -201,7 +276,13 @@ impl Stage<'_> {
         if !comparison.is_exact() {
             return surprise(&comparison);
         }
-        let open = compare(&self.open, &journal.open());
+        let lasting: Vec<Expected> = self
+            .open
+            .iter()
+            .filter(|expected| !expected.may_reopen)
+            .cloned()
+            .collect();
+        let open = compare(&lasting, &journal.open());
         let ended: Vec<String> = open
             .missing
             .iter()
