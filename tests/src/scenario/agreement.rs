@@ -33,16 +33,13 @@ impl Notice {
                 notification.body
             )),
         };
-        let nodes = own["scope"]["nodes"].as_array().map(Vec::as_slice);
-        let nodes: Vec<&str> = nodes
-            .unwrap_or_default()
-            .iter()
-            .filter_map(serde_json::Value::as_str)
-            .collect();
-        let scope = if nodes.is_empty() {
-            "everywhere".to_owned()
-        } else {
-            nodes.join(",")
+        let (incident, transition, pattern) =
+            (text("incidentId")?, text("transition")?, text("pattern")?);
+        let Some(scope) = own["scope"]["text"].as_str() else {
+            return Err(format!(
+                "a webhook without meshprobe.scope.text: {}",
+                notification.body
+            ));
         };
         Ok(Self {
             received_at: notification.received_at,
@@ -51,12 +48,12 @@ impl Notice {
                 .get("webhook-id")
                 .cloned()
                 .unwrap_or_default(),
-            incident: text("incidentId")?,
-            transition: text("transition")?,
+            incident,
+            transition,
             status: notification.status().to_owned(),
             what: What {
-                pattern: text("pattern")?,
-                scope,
+                pattern,
+                scope: scope.to_owned(),
             },
         })
     }
@@ -163,7 +160,7 @@ mod tests {
             "status": status,
             "meshprobe": {
                 "incidentId": id, "transition": transition, "pattern": "node-dark",
-                "scope": {"nodes": ["mesh-3"]},
+                "scope": {"text": "mesh-3"},
             },
         });
         let headers = BTreeMap::from([("webhook-id".to_owned(), format!("{id}.{transition}"))]);
@@ -181,7 +178,7 @@ mod tests {
         let incident = v1::Incident {
             id: id.to_owned(),
             pattern: "node-dark".to_owned(),
-            nodes: vec!["mesh-3".to_owned()],
+            scope: "mesh-3".to_owned(),
             state: state.into(),
             ..v1::Incident::default()
         };
@@ -253,7 +250,7 @@ mod tests {
         let again = v1::Incident {
             id: "a".to_owned(),
             pattern: "node-dark".to_owned(),
-            nodes: vec!["mesh-3".to_owned()],
+            scope: "mesh-3".to_owned(),
             state: v1::IncidentState::Resolved.into(),
             reopened: 5,
             ..v1::Incident::default()

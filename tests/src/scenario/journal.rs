@@ -147,20 +147,13 @@ fn found(incident: &v1::Incident) -> Found {
     Found {
         what: What {
             pattern: incident.pattern.clone(),
-            scope: scope(incident),
+            scope: incident.scope.clone(),
         },
         plane,
         evidence: incident.evidence.clone(),
-        loss_percent: None,
+        loss_percent: incident.loss.as_ref().map(|loss| loss.ratio * 100.0),
         summary: incident.summary.clone(),
     }
-}
-
-fn scope(incident: &v1::Incident) -> String {
-    if incident.nodes.is_empty() {
-        return "everywhere".to_owned();
-    }
-    incident.nodes.join(",")
 }
 
 #[cfg(test)]
@@ -175,7 +168,7 @@ mod tests {
         v1::Incident {
             id: id.to_owned(),
             pattern: "node-dark".to_owned(),
-            nodes: vec!["mesh-3".to_owned()],
+            scope: "mesh-3".to_owned(),
             state: state.into(),
             reopened,
             ..v1::Incident::default()
