@@ -48,6 +48,8 @@ pub(super) fn pack(row: &RowPicture) -> Vec<u8> {
     packer.octets(cells.iter().map(|cell| cell.consecutive_replies));
     packer.numbers(cells.iter().map(|cell| cell.sent.into()));
     packer.numbers(cells.iter().map(|cell| cell.lost.into()));
+    packer.numbers(cells.iter().map(|cell| cell.slot_lost[0].into()));
+    packer.numbers(cells.iter().map(|cell| cell.slot_lost[1].into()));
     packer.numbers(cells.iter().map(|cell| plus_one(cell.received)));
     packer.numbers(cells.iter().map(|cell| nanos(cell.rtt)));
     packer.numbers(cells.iter().map(|cell| nanos(cell.rtt_baseline)));
@@ -84,6 +86,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
     let replies = unpacker.octets(count)?;
     let sent: Vec<u16> = unpacker.numbers(count)?;
     let lost: Vec<u16> = unpacker.numbers(count)?;
+    let slot_lost: [Vec<u16>; 2] = [unpacker.numbers(count)?, unpacker.numbers(count)?];
     let received: Vec<u32> = unpacker.numbers(count)?;
     let rtt: Vec<u64> = unpacker.numbers(count)?;
     let baseline: Vec<u64> = unpacker.numbers(count)?;
@@ -112,6 +115,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
             consecutive_replies: replies[i],
             sent: sent[i],
             lost: lost[i],
+            slot_lost: [slot_lost[0][i], slot_lost[1][i]],
             received: minus_one(received[i])?,
             long_sent: long_sent[i],
             long_lost: long_lost[i],
@@ -193,6 +197,7 @@ mod tests {
                 consecutive_replies: n.4,
                 sent: n.0,
                 lost: n.1,
+                slot_lost: [n.1 / 2, n.0],
                 received: n.2,
                 long_sent: l.0,
                 long_lost: l.1,
