@@ -12,6 +12,10 @@
 use std::fmt;
 use std::time::Duration;
 
+/// T1 and T3 say when a packet is going to pass the interface, which is a forecast: on a path of some microseconds two of them
+/// may lie beyond the arrival by so much.
+pub const STAMP_ERROR_NANOS: i64 = 50_000;
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// 2^(k/16) in fixed point with 63 fractional bits, rounded down.
@@ -120,17 +124,16 @@ impl Rtt {
     /// (T4 − T1) − (T3 − T2): the time on the network, without the responder's own delay.
     ///
     /// `sent` is T1 and `received` T4 on the prober's clock, `turnaround` is T3 − T2 on the responder's
-    /// clock, all in nanoseconds. `None` when the result would be negative: then a clock was stepped
-    /// between two stamps (or the responder reports nonsense) and there is no measurement.
+    /// clock, all in nanoseconds. `None` when the result would be negative by more than the stamps' own error
+    /// ([`STAMP_ERROR_NANOS`]): then a clock was stepped between two stamps (or the responder reports nonsense) and there is
+    /// no measurement.
     #[inline]
     pub fn from_stamps(sent: i64, received: i64, turnaround: i64) -> Option<Self> {
         if turnaround < 0 {
             return None;
         }
-        let elapsed = received.checked_sub(sent)?;
-        u64::try_from(elapsed.checked_sub(turnaround)?)
-            .ok()
-            .map(Self)
+        let elapsed = received.checked_sub(sent)?.checked_sub(turnaround)?;
+        (elapsed >= -STAMP_ERROR_NANOS).then(|| Self(elapsed.max(0) as u64))
     }
 
     /// Nanoseconds.
@@ -292,8 +295,13 @@ mod tests {
     #[test]
     fn a_clock_step_gives_no_round_trip() {
         assert_eq!(Rtt::from_stamps(100, 350, 50), Some(Rtt::from_nanos(200)));
-        assert_eq!(Rtt::from_stamps(100, 90, 0), None);
-        assert_eq!(Rtt::from_stamps(100, 200, 101), None);
+        assert_eq!(
+            Rtt::from_stamps(100_000, 90_000, 0),
+            Some(Rtt::from_nanos(0))
+        );
+        assert!(!Rtt::from_nanos(0).code().is_none(), "measured, and short");
+        assert_eq!(Rtt::from_stamps(200_000, 90_000, 0), None);
+        assert_eq!(Rtt::from_stamps(100, 200, 101_000), None);
         assert_eq!(Rtt::from_stamps(100, 200, -1), None);
         assert_eq!(Rtt::from_stamps(i64::MIN, i64::MAX, 0), None);
     }

@@ -61,8 +61,19 @@ pub(crate) struct QueuedError {
     pub(crate) quoted_length: usize,
 }
 
+/// What a socket's error queue holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// An error of the network or of the own kernel.
+    Error(QueuedError),
+    /// When a packet passed the interface, nanoseconds since the Unix epoch: the transmit stamp that was asked for.
+    Departed(i64),
+    /// Something that nobody asked for.
+    Unknown,
+}
+
 /// Takes one entry out of the error queue; `None` when it is empty.
-pub(crate) fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<QueuedError>> {
+pub(crate) fn receive_queue(socket: BorrowedFd<'_>) -> io::Result<Option<Queued>> {
     let mut quoted = [0_u8; 16];
     let mut control = Control([0; CONTROL]);
     let mut name: MaybeUninit<libc::sockaddr_storage> = MaybeUninit::zeroed();
@@ -96,30 +107,37 @@ pub(crate) fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<QueuedE
     }
     // SAFETY: it was zeroed before the kernel wrote to it.
     let name = unsafe { name.assume_init() };
-    let Some(destination) = socket_address(&name) else {
-        return Ok(None);
-    };
-    let mut queued = QueuedError {
-        destination,
-        errno: 0,
-        info: 0,
-        quoted,
-        quoted_length: received as usize,
-    };
     let length = header.msg_controllen.min(CONTROL);
+    let mut stamp = None;
+    let mut error = None;
     for (level, kind, value) in Messages::new(&control.0[..length]) {
-        let is_error = matches!(
-            (level, kind),
-            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
-        );
-        // struct sock_extended_err: errno u32, origin u8, type u8, code u8, pad u8, info u32, data u32.
-        if is_error && let (Some(errno), Some(info)) = (native_u32(value, 0), native_u32(value, 8))
-        {
-            queued.errno = errno as i32;
-            queued.info = info;
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => stamp = unix_nanos(value),
+            // struct sock_extended_err: errno u32, origin u8, type u8, code u8, pad u8, info u32, data u32.
+            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
+                let origin = value.get(4).copied();
+                let fields = native_u32(value, 0).zip(native_u32(value, 8));
+                error = fields.map(|(errno, info)| (errno, info, origin));
+            }
+            _ => {}
         }
     }
-    Ok(Some(queued))
+    let Some((errno, info, origin)) = error else {
+        return Ok(Some(Queued::Unknown));
+    };
+    if origin == Some(libc::SO_EE_ORIGIN_TIMESTAMPING) {
+        return Ok(Some(stamp.map_or(Queued::Unknown, Queued::Departed)));
+    }
+    let Some(destination) = socket_address(&name) else {
+        return Ok(Some(Queued::Unknown));
+    };
+    Ok(Some(Queued::Error(QueuedError {
+        destination,
+        errno: errno as i32,
+        info,
+        quoted,
+        quoted_length: received as usize,
+    })))
 }
 
 /// Waits until one of the sockets has something, or for `timeout`. `true`: one has.
@@ -269,6 +287,12 @@ impl<'a> Iterator for Messages<'a> {
         self.rest = self.rest.get(next..).unwrap_or_default();
         Some((level, kind, value))
     }
+}
+
+/// `struct timespec` as nanoseconds since the Unix epoch.
+fn unix_nanos(timespec: &[u8]) -> Option<i64> {
+    let (seconds, nanos) = (native_i64(timespec, 0)?, native_i64(timespec, 8)?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }
 
 fn native_u32(octets: &[u8], at: usize) -> Option<u32> {

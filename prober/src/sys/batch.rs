@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use meshprobe_core::stamp::MAX_OCTETS;
 
-use super::{CONTROL, Control, Messages, check, native_i64, native_u32, socket_address};
+use super::{CONTROL, Control, Messages, check, native_u32, socket_address, unix_nanos};
 
 /// Packets of one `recvmmsg` call: a slot's worth at 3,000 packets a second.
 const BATCH: usize = 32;
@@ -152,13 +152,7 @@ fn packet_facts(control: &[u8]) -> PacketFacts {
     let mut facts = PacketFacts::default();
     for (level, kind, value) in Messages::new(control) {
         match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                if let (Some(seconds), Some(nanos)) = (native_i64(value, 0), native_i64(value, 8)) {
-                    facts.unix_nanos = seconds
-                        .checked_mul(1_000_000_000)
-                        .and_then(|whole| whole.checked_add(nanos));
-                }
-            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => facts.unix_nanos = unix_nanos(value),
             (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => {
                 facts.ttl = native_u32(value, 0).and_then(|ttl| u8::try_from(ttl).ok());
             }

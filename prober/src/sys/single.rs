@@ -7,7 +7,7 @@ use std::mem::{MaybeUninit, size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use super::{CONTROL, Control, Messages, check, native_i64, native_u32};
+use super::{CONTROL, Control, Messages, check, native_u32, unix_nanos};
 
 /// Reads a socket option that is a number.
 pub(crate) fn option(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<i32> {
@@ -121,13 +121,7 @@ fn parse(control: &[u8]) -> Arrival {
     let mut arrival = Arrival::default();
     for (level, kind, value) in Messages::new(control) {
         match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                if let (Some(seconds), Some(nanos)) = (native_i64(value, 0), native_i64(value, 8)) {
-                    arrival.unix_nanos = seconds
-                        .checked_mul(1_000_000_000)
-                        .and_then(|whole| whole.checked_add(nanos));
-                }
-            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => arrival.unix_nanos = unix_nanos(value),
             (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => {
                 arrival.ttl = native_u32(value, 0).and_then(|ttl| u8::try_from(ttl).ok());
             }

@@ -2,8 +2,8 @@
 //!
 //! A wake-up for each packet costs several times what the packet costs. So each slot has one wake-up: drain everything
 //! that arrived, answer, judge, send everything that is due. What is measured does not suffer: T2 and T4 are the
-//! kernel's receive stamps, T1 and T3 are read right before their send call, and the responder's delay (up to a slot)
-//! is taken out of the round trip.
+//! kernel's receive stamps, T1 and T3 are read right before their send call and carry what the send path takes
+//! ([`super::send_delay`]), and the responder's delay (up to a slot) is taken out of the round trip.
 //!
 //! While nothing arrives the thread sleeps until the next turn, and a packet that wakes it early waits for the end of
 //! the slot with whatever follows it.
@@ -40,6 +40,7 @@ use tokio::sync::mpsc;
 use self::troubles::Troubles;
 use super::responder::Responder;
 use super::self_probe::SelfProbe;
+use super::send_delay::SendDelay;
 use super::sender::Sender;
 use super::slot::{next_slot, slot_of};
 use super::sockets::AddressSockets;
@@ -58,6 +59,13 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Batches of one socket in one slot: 200,000 packets a second. A flood does not keep the thread from its probes.
 const BATCHES_A_SLOT: usize = 64;
 
+/// What the send path of one address takes, by role: the two have different code in front of the call.
+#[derive(Clone, Debug, Default)]
+struct Delays {
+    probes: SendDelay,
+    replies: SendDelay,
+}
+
 /// The thread's state.
 pub struct Engine {
     clock: Clock,
@@ -67,6 +75,8 @@ pub struct Engine {
     probing: SmallVec<[usize; 2]>,
     /// Packets that each responder socket has dropped in its life, as far as it has told.
     responders_dropped: Vec<u32>,
+    /// What the send path of each address takes.
+    delays: Vec<Delays>,
     sender: Sender,
     responder: Responder,
     self_probe: SelfProbe,
@@ -114,6 +124,7 @@ impl Engine {
                 .filter_map(first_of)
                 .collect(),
             responders_dropped: vec![0; sockets.len()],
+            delays: vec![Delays::default(); sockets.len()],
             sockets,
             sender: Sender::new(origin_unix_nanos),
             responder,

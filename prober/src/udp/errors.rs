@@ -5,18 +5,30 @@ use std::net::{SocketAddr, UdpSocket};
 
 use meshprobe_core::outcome::Outcome;
 
-/// Sends one probe. `errors_pending` is set if the call told of an earlier probe's error instead: the error is in the
+use super::control::ControlMessages;
+
+/// Sends one probe, with a transmit stamp if it is to be `stamped`. `errors_pending` is set if the call told of an earlier probe's error instead: the error is in the
 /// queue as well, and this probe is sent again.
 pub(super) fn send_to(
     socket: &UdpSocket,
     octets: &[u8],
     destination: SocketAddr,
+    stamped: bool,
     errors_pending: &mut bool,
 ) -> io::Result<()> {
-    match socket.send_to(octets, destination) {
+    let send = || {
+        if stamped {
+            let mut control = ControlMessages::default();
+            control.put_transmit_stamp();
+            control.send(socket, octets, destination)
+        } else {
+            socket.send_to(octets, destination)
+        }
+    };
+    match send() {
         Err(error) if is_pending_error(&error) => {
             *errors_pending = true;
-            socket.send_to(octets, destination).map(|_| ())
+            send().map(|_| ())
         }
         result => result.map(|_| ()),
     }

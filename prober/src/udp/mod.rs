@@ -7,9 +7,11 @@
 //! | [`flow`], [`flow_loss`] | which source port a probe leaves from, and which of them lose everything. Pure |
 //! | [`sight`] | what there is to tell beside loss and time. Pure |
 //! | [`self_probe`] | whether this machine hears itself. Pure |
+//! | [`send_delay`] | how long a packet is on its way inside this host. Pure |
 //! | [`sockets`], [`flow_sockets`] | own the sockets |
 //! | [`engine`] | the one thread that drives all of them in slots of 10 ms |
 
+mod control;
 pub mod engine;
 mod errors;
 pub mod flow;
@@ -18,6 +20,7 @@ pub mod flow_sockets;
 mod reply;
 pub mod responder;
 pub mod self_probe;
+pub mod send_delay;
 pub mod sender;
 pub mod sight;
 pub mod slot;

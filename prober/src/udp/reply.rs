@@ -5,21 +5,10 @@
 //! (`IP_PKTINFO`); it is handed back with the reply. A socket that is bound to one address needs none of this, and a reply
 //! to a request that says nothing of DSCP neither.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use socket2::{MsgHdr, SockAddr, SockRef};
-
-/// Octets of a control message's header: length, level, type.
-const HEADER: usize = size_of::<libc::cmsghdr>();
-
-/// Octets of a control message with a value of so many octets.
-const fn space(value: usize) -> usize {
-    HEADER + value.next_multiple_of(size_of::<usize>())
-}
-
-/// Room for a source address and a traffic class.
-const CONTROL: usize = space(size_of::<libc::in6_pktinfo>()) + space(size_of::<libc::c_int>());
+use super::control::ControlMessages;
 
 /// How a reply leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +17,8 @@ pub(super) struct Manner {
     pub(super) from: Option<IpAddr>,
     /// With this DSCP; `None`: with the system's default.
     pub(super) dscp: Option<u8>,
+    /// With a transmit stamp, which comes in the socket's error queue.
+    pub(super) stamped: bool,
 }
 
 /// Sends `octets` to `to`.
@@ -47,73 +38,10 @@ pub(super) fn send_reply(
     if let Some(dscp) = manner.dscp {
         control.put_dscp(dscp, to);
     }
-    let to = SockAddr::from(to);
-    let buffers = [IoSlice::new(octets)];
-    let message = MsgHdr::new()
-        .with_addr(&to)
-        .with_buffers(&buffers)
-        .with_control(control.octets());
-    SockRef::from(socket).sendmsg(&message, 0)
-}
-
-/// Control messages one after the other, as `struct cmsghdr` and its value.
-struct ControlMessages {
-    buffer: [u8; CONTROL],
-    length: usize,
-}
-
-impl Default for ControlMessages {
-    fn default() -> Self {
-        Self {
-            buffer: [0; CONTROL],
-            length: 0,
-        }
+    if manner.stamped {
+        control.put_transmit_stamp();
     }
-}
-
-impl ControlMessages {
-    fn octets(&self) -> &[u8] {
-        &self.buffer[..self.length]
-    }
-
-    /// `struct in_pktinfo` or `struct in6_pktinfo`, with the source address and no interface.
-    fn put_source(&mut self, from: IpAddr) {
-        match from {
-            IpAddr::V4(ip) => {
-                // Interface index, source address, destination address.
-                let mut value = [0; size_of::<libc::in_pktinfo>()];
-                value[4..8].copy_from_slice(&ip.octets());
-                self.put(libc::SOL_IP, libc::IP_PKTINFO, &value);
-            }
-            IpAddr::V6(ip) => {
-                // Source address, interface index.
-                let mut value = [0; size_of::<libc::in6_pktinfo>()];
-                value[..16].copy_from_slice(&ip.octets());
-                self.put(libc::SOL_IPV6, libc::IPV6_PKTINFO, &value);
-            }
-        }
-    }
-
-    fn put_dscp(&mut self, dscp: u8, to: SocketAddr) {
-        let class = libc::c_int::from(dscp << 2).to_ne_bytes();
-        match to {
-            SocketAddr::V4(_) => self.put(libc::SOL_IP, libc::IP_TOS, &class),
-            SocketAddr::V6(_) => self.put(libc::SOL_IPV6, libc::IPV6_TCLASS, &class),
-        }
-    }
-
-    /// Room for all that can be put is there: each of the two once.
-    fn put(&mut self, level: i32, kind: i32, value: &[u8]) {
-        let message = &mut self.buffer[self.length..];
-        let mut put = |at: usize, octets: &[u8]| {
-            message[at..at + octets.len()].copy_from_slice(octets);
-        };
-        put(0, &(HEADER + value.len()).to_ne_bytes());
-        put(size_of::<usize>(), &level.to_ne_bytes());
-        put(size_of::<usize>() + size_of::<i32>(), &kind.to_ne_bytes());
-        put(HEADER, value);
-        self.length += space(value.len());
-    }
+    control.send(socket, octets, to)
 }
 
 #[cfg(test)]
@@ -132,7 +60,7 @@ mod tests {
         let to = asker.local_addr().unwrap();
         let manner = Manner {
             from: Some(from),
-            dscp: None,
+            ..Manner::default()
         };
         send_reply(&responder, b"reply", to, manner).unwrap();
         let (length, source) = asker.recv_from(&mut [0; 16]).unwrap();
@@ -152,6 +80,7 @@ mod tests {
             let manner = Manner {
                 from: Some(ip),
                 dscp: Some(46),
+                ..Manner::default()
             };
             send_reply(&responder, b"reply", asker.local_addr().unwrap(), manner).unwrap();
             let mut batch = ReceiveBatch::new();

@@ -178,6 +178,15 @@ fn prepare(socket: &UdpSocket, family: Family) -> Result<(), SocketError> {
     let level = libc::SOL_SOCKET;
     enable(socket, "SO_TIMESTAMPNS", level, libc::SO_TIMESTAMPNS)?;
     enable(socket, "SO_RXQ_OVFL", level, libc::SO_RXQ_OVFL)?;
+    // Ready for transmit stamps of single packets, without the packet itself, which needs no privilege.
+    let flags = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    set(
+        socket,
+        "SO_TIMESTAMPING",
+        level,
+        libc::SO_TIMESTAMPING,
+        flags as i32,
+    )?;
     match family {
         Family::V4 => {
             let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);

@@ -12,7 +12,7 @@ use meshprobe_core::stamp::{ReflectorPacket, Sequence};
 use meshprobe_core::time::Moment;
 
 use super::{BATCHES_A_SLOT, Engine};
-use crate::sys::{self, ReceiveBatch};
+use crate::sys::{self, Queued, ReceiveBatch};
 use crate::udp::errors::{icmp_outcome, is_pending_error};
 use crate::udp::sender::{Arrival, Failure, Heard};
 
@@ -32,6 +32,8 @@ impl Engine {
         epoch: u32,
     ) -> usize {
         let family = self.sockets[i].family;
+        // A stamp that did not come with its packet: once more, and no longer.
+        let stamp_pending = self.delays[i].probes.is_awaiting();
         let mut total = 0;
         for place in 0..self.sockets[i].senders.count() {
             let senders = &mut self.sockets[i].senders;
@@ -44,24 +46,33 @@ impl Engine {
             if is_due {
                 own.looked_at = now;
             }
-            if errors_pending {
+            if errors_pending || stamp_pending {
                 self.drain_errors(i, place);
             }
             if is_due {
                 total += self.receive(i, place, family, now, epoch);
             }
         }
+        if stamp_pending && self.delays[i].probes.is_awaiting() {
+            self.delays[i].probes.handle_missing();
+        }
         total
     }
 
-    /// Takes ICMP errors out of a socket's queue and gives each to its probe.
-    fn drain_errors(&mut self, i: usize, place: usize) {
+    /// Takes ICMP errors out of a socket's queue and gives each to its probe, and transmit stamps.
+    pub(super) fn drain_errors(&mut self, i: usize, place: usize) {
         let Some((_, own)) = self.sockets[i].senders.at(place) else {
             return;
         };
         for _ in 0..ERRORS_A_SLOT {
-            let Ok(Some(error)) = sys::receive_error(own.socket().as_fd()) else {
-                break;
+            let error = match sys::receive_queue(own.socket().as_fd()) {
+                Ok(Some(Queued::Error(error))) => error,
+                Ok(Some(Queued::Departed(at))) => {
+                    self.delays[i].probes.handle_departed(at);
+                    continue;
+                }
+                Ok(Some(Queued::Unknown)) => continue,
+                Ok(None) | Err(_) => break,
             };
             let quoted = &error.quoted[..error.quoted_length.min(error.quoted.len())];
             let failure = Failure {

@@ -55,17 +55,20 @@ impl Engine {
         slot: Reading,
     ) -> i64 {
         let family = Family::of(probe.destination.ip());
-        let mut own = self.probing.iter().map(|i| &self.sockets[*i]);
-        let Some(sockets) = own.find(|sockets| sockets.family == family) else {
+        let mut addresses = self.probing.iter().copied();
+        let Some(address) = addresses.find(|i| self.sockets[*i].family == family) else {
             let errno = libc::EAFNOSUPPORT;
             self.fail(probe, Outcome::SendFailed { errno });
             return unix_nanos;
         };
-        let own = sockets.senders.of(probe.flow);
+        let own = self.sockets[address].senders.of(probe.flow);
+        let delay = &mut self.delays[address].probes;
+        let stamped = delay.wants_stamp();
+        let leaves_unix_nanos = unix_nanos + delay.nanos();
         let mut buffer = [0_u8; AUTHENTICATED_OCTETS];
         let packet = SenderPacket {
             sequence: probe.sequence,
-            timestamp: stamp(unix_nanos),
+            timestamp: stamp(leaves_unix_nanos),
             error_estimate: ErrorEstimate::UNKNOWN,
             ssid: Some(ssid),
         };
@@ -82,7 +85,8 @@ impl Engine {
             }
         };
         let errors_pending = &mut self.errors_pending;
-        let result = send_to(own.socket(), octets, probe.destination, errors_pending);
+        let to = probe.destination;
+        let result = send_to(own.socket(), octets, to, stamped, errors_pending);
         let port = own.port();
         let after = self.clock.unix_nanos();
         if let Err(error) = result {
@@ -101,7 +105,7 @@ impl Engine {
         };
         let departure = Departure {
             stamp: packet.timestamp,
-            unix_nanos,
+            unix_nanos: leaves_unix_nanos,
             at,
             epoch,
             preempted,
@@ -109,7 +113,12 @@ impl Engine {
         };
         self.samples
             .extend(self.sender.handle_sent(probe, departure));
-        after
+        if !stamped {
+            return after;
+        }
+        self.delays[address].probes.handle_sent(unix_nanos);
+        self.drain_errors(address, probe.flow.index());
+        self.clock.unix_nanos()
     }
 
     fn fail(&mut self, probe: &Probe, outcome: Outcome) {
