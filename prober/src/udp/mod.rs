@@ -11,6 +11,7 @@
 //! | [`sockets`], [`flow_sockets`] | own the sockets |
 //! | [`engine`] | the one thread that drives all of them in slots of 10 ms |
 
+mod class_of_service;
 mod control;
 pub mod engine;
 mod errors;

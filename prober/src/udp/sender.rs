@@ -505,6 +505,7 @@ fn judge(
         u64::try_from(waited).is_ok_and(|waited| Duration::from_nanos(waited) <= patience)
     };
     target.sight.handle_ttl(arrival.ttl);
+    target.sight.handle_dscp(arrival.dscp);
     if let Some(rtt) = measured {
         target.patience.handle_rtt(rtt, arrival.now);
     }

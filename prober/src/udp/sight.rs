@@ -9,6 +9,9 @@ use meshprobe_core::detail::{FlowLoss, UdpDetail};
 use meshprobe_core::rtt::RttCode;
 use meshprobe_core::time::Moment;
 
+/// The DSCP with which probes leave: best effort, as most of what applications send.
+const SENT_DSCP: u8 = 0;
+
 /// The window's counts of one path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sight {
@@ -20,6 +23,8 @@ pub struct Sight {
     rtt_max: RttCode,
     ttl: Option<u8>,
     ttl_changed: bool,
+    /// What probes arrived with that left with [`SENT_DSCP`]; `None`: that, or nobody said.
+    dscp_changed_to: Option<u8>,
     /// There is something to tell.
     is_news: bool,
 }
@@ -32,6 +37,7 @@ impl Sight {
             *self = Self {
                 window,
                 ttl: self.ttl,
+                dscp_changed_to: self.dscp_changed_to,
                 ..Self::default()
             };
         }
@@ -71,6 +77,17 @@ impl Sight {
         self.is_news = true;
     }
 
+    /// The peer told with which DSCP a probe arrived.
+    #[inline]
+    pub fn handle_dscp(&mut self, dscp: Option<u8>) {
+        let Some(dscp) = dscp else { return };
+        let changed_to = (dscp != SENT_DSCP).then_some(dscp);
+        if changed_to != self.dscp_changed_to {
+            self.dscp_changed_to = changed_to;
+            self.is_news = true;
+        }
+    }
+
     /// Something else changed.
     pub fn handle_news(&mut self) {
         self.is_news = true;
@@ -90,7 +107,7 @@ impl Sight {
             duplicated: self.duplicated,
             ttl: self.ttl,
             ttl_changed: self.ttl_changed,
-            dscp_changed_to: None,
+            dscp_changed_to: self.dscp_changed_to,
             delay_variation: self
                 .rtt_min
                 .rtt()
@@ -125,6 +142,23 @@ mod tests {
         assert_eq!((detail.ttl, detail.ttl_changed), (Some(63), false));
         let variation = detail.delay_variation.as_micros();
         assert!((180..=220).contains(&variation), "{variation}");
+    }
+
+    #[test]
+    fn a_code_point_that_somebody_changes_is_told_once_and_its_end_too() {
+        let mut sight = Sight::default();
+        let mut told = Vec::new();
+        for (window, dscp) in [Some(0), Some(46), None, Some(46), Some(0)]
+            .into_iter()
+            .enumerate()
+        {
+            sight.begin(Moment::from_millis(window as u64 * 1_000));
+            sight.handle_dscp(dscp);
+            if sight.take_news() {
+                told.push(sight.detail(None).dscp_changed_to);
+            }
+        }
+        assert_eq!(told, [Some(46), None]);
     }
 
     #[test]

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use meshprobe_core::path::Family;
 use meshprobe_core::stamp::reflector::TTL_UNKNOWN;
-use meshprobe_core::stamp::{ReflectorPacket, Sequence};
+use meshprobe_core::stamp::{
+    AUTHENTICATED_OCTETS, ReflectorPacket, Sequence, UNAUTHENTICATED_OCTETS,
+};
 use meshprobe_core::time::Moment;
 
 use super::{BATCHES_A_SLOT, Engine};
 use crate::sys::{self, Queued, ReceiveBatch};
+use crate::udp::class_of_service;
 use crate::udp::errors::{icmp_outcome, is_pending_error};
 use crate::udp::sender::{Arrival, Failure, Heard};
 
@@ -121,10 +124,12 @@ impl Engine {
                 }
                 let parsed = match &self.keys {
                     Some(keys) => ReflectorPacket::parse_authenticated(packet.octets, keys)
-                        .map(|(reply, _)| reply),
-                    None => ReflectorPacket::parse_unauthenticated(packet.octets),
+                        .map(|(reply, signed_with)| (reply, keys.key(signed_with))),
+                    None => {
+                        ReflectorPacket::parse_unauthenticated(packet.octets).map(|r| (r, None))
+                    }
                 };
-                let Ok(reply) = parsed else {
+                let Ok((reply, key)) = parsed else {
                     self.shared.metrics.replies_malformed.inc();
                     continue;
                 };
@@ -132,6 +137,11 @@ impl Engine {
                     self.shared.metrics.stamps_missing.inc();
                     self.clock.unix_nanos()
                 });
+                let base = match &self.keys {
+                    Some(_) => AUTHENTICATED_OCTETS,
+                    None => UNAUTHENTICATED_OCTETS,
+                };
+                let extensions = packet.octets.get(base..).filter(|rest| !rest.is_empty());
                 let arrival = Arrival {
                     source: packet.source,
                     sequence: reply.sender_sequence,
@@ -143,6 +153,9 @@ impl Engine {
                     now,
                     epoch,
                     ttl: (reply.sender_ttl != TTL_UNKNOWN).then_some(reply.sender_ttl),
+                    dscp: extensions.and_then(|extensions| {
+                        class_of_service::read(extensions, key.map(|key| (key, reply.sequence)))
+                    }),
                     // Other implementations return the asker's identifier.
                     responder: reply.ssid.filter(|ssid| Some(*ssid) != self.ssid),
                 };

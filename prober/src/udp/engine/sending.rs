@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{Engine, stamp};
 use crate::book::Sample;
 use crate::clock::Reading;
+use crate::udp::class_of_service;
 use crate::udp::errors::{is_full, send_outcome, send_to};
 use crate::udp::sender::{Departure, Probe};
 use crate::udp::slot::slot_of;
@@ -65,7 +66,7 @@ impl Engine {
         let delay = &mut self.delays[address].probes;
         let stamped = delay.wants_stamp();
         let leaves_unix_nanos = unix_nanos + delay.nanos();
-        let mut buffer = [0_u8; AUTHENTICATED_OCTETS];
+        let mut buffer = [0_u8; AUTHENTICATED_OCTETS + class_of_service::OCTETS];
         let packet = SenderPacket {
             sequence: probe.sequence,
             timestamp: stamp(leaves_unix_nanos),
@@ -76,14 +77,22 @@ impl Engine {
             Some(keys) => packet.encode_authenticated(&keys.current, &mut buffer),
             None => packet.encode_unauthenticated(&mut buffer),
         };
-        let octets = match encoded {
-            Ok(octets) => &buffer[..octets],
+        let base = match encoded {
+            Ok(octets) => octets,
             Err(error) => {
                 // The buffer is as long as the longer of the two packets.
                 warn!(%error, "Cannot encode a probe");
                 return unix_nanos;
             }
         };
+        let question = if class_of_service::asks(probe.sequence) {
+            let keys = self.keys.as_ref();
+            // The buffer has room for it; a probe without the question is as good a probe.
+            class_of_service::write(&mut buffer[base..], keys, probe.sequence).unwrap_or(0)
+        } else {
+            0
+        };
+        let octets = &buffer[..base + question];
         let errors_pending = &mut self.errors_pending;
         let to = probe.destination;
         let result = send_to(own.socket(), octets, to, stamped, errors_pending);

@@ -66,6 +66,8 @@ pub struct Arrival {
     pub epoch: u32,
     /// TTL or hop limit with which the probe had arrived there.
     pub ttl: Option<u8>,
+    /// DSCP with which the probe had arrived there; `None`: it was not asked, or does not say.
+    pub dscp: Option<u8>,
     /// By which identifier the responder names itself; `None`: it only returns ours, or none.
     pub responder: Option<Ssid>,
 }

@@ -94,6 +94,7 @@ impl Bench {
             now,
             epoch: 0,
             ttl: Some(64),
+            dscp: None,
             responder: None,
         }
     }

@@ -235,6 +235,7 @@ impl Mesh {
                 now: arrived_at,
                 epoch: 0,
                 ttl: None,
+                dscp: None,
                 responder: None,
             },
             responder: peer,
