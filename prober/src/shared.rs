@@ -16,7 +16,7 @@ use crate::demand::Demands;
 use crate::mailbox::{Command, Mailbox};
 use crate::metrics::Metrics;
 use crate::path_id::PathId;
-use crate::trace::trigger::is_wanted;
+use crate::trace::trigger::{Wanted, is_wanted};
 use crate::tracker::Transition;
 
 /// Peers to confirm by TCP at once. An isolated node suspects all of its peers within a second.
@@ -36,7 +36,7 @@ pub struct Shared {
     flush_wanted: Arc<Notify>,
     engine: Mailbox,
     tcp_confirm_tx: mpsc::Sender<TargetNumber>,
-    trace_tx: Option<mpsc::Sender<PathId>>,
+    trace_tx: Option<mpsc::Sender<Wanted>>,
 }
 
 impl Shared {
@@ -63,7 +63,7 @@ impl Shared {
 
     /// Tells the receiver of `trace_tx` which paths fail.
     #[must_use]
-    pub fn with_tracer(self, trace_tx: mpsc::Sender<PathId>) -> Self {
+    pub fn with_tracer(self, trace_tx: mpsc::Sender<Wanted>) -> Self {
         Self {
             trace_tx: Some(trace_tx),
             ..self
@@ -86,6 +86,9 @@ impl Shared {
         if let Some(recorded) = &recorded {
             self.metrics.count(recorded.layer, &sample.outcome);
             self.follow_up(recorded);
+            if is_wanted(recorded.layer.kind, recorded.transition) {
+                self.want_trace(recorded.path, None);
+            }
         }
         if urgent {
             self.wake_reporter();
@@ -101,7 +104,7 @@ impl Shared {
         }
     }
 
-    /// The first loss by one kind of probe asks the others; a confirmed one wants a trace.
+    /// The first loss by one kind of probe asks the others.
     pub fn follow_up(&self, recorded: &Recorded) {
         let asks = recorded.asks();
         if asks.tcp {
@@ -110,9 +113,13 @@ impl Shared {
         if asks.udp {
             self.engine.send(Command::Confirm(recorded.target));
         }
+    }
+
+    /// A confirmed failure wants to know where its packets end: those from this port, if it is a matter of ports.
+    pub fn want_trace(&self, path: PathId, source_port: Option<u16>) {
+        let wanted = Wanted { path, source_port };
         if let Some(trace_tx) = &self.trace_tx
-            && is_wanted(recorded.layer.kind, recorded.transition)
-            && trace_tx.try_send(recorded.path).is_err()
+            && trace_tx.try_send(wanted).is_err()
         {
             self.metrics.traces_skipped.inc();
         }

@@ -10,9 +10,10 @@
 //! Packets are UDP, also for paths that are probed by TCP: one socket sends them all and its error queue has every answer,
 //! without privileges, where TCP would need a connection for each hop. Where the two are routed or filtered differently,
 //! that shows as a trace that reaches the target of a TCP path that fails. They go to the port that fails; all of one
-//! trace have the same source port, so that they take one member of an ECMP group. It is the failing flow's
-//! port if that can be had, which a socket that is in use does not give away. The target's responder answers them, for
-//! they are STAMP requests of our session; being requests about size, they do not count in it.
+//! trace have the same source port, so that they take one member of an ECMP group. It is the failing flow's own port:
+//! the socket of the trace shares it with the one that probes, and being connected it takes what comes from the traced
+//! target for this port, as long as the trace lasts; a flow that loses everything misses nothing by that. The target's
+//! responder answers them, for they are STAMP requests of our session; being requests about size, they do not count in it.
 
 pub mod run;
 pub mod sweep;
@@ -29,6 +30,7 @@ use meshprobe_proto::v1;
 pub use run::{TraceRequest, run};
 pub use sweep::Hop;
 pub use tracer::find;
+pub use trigger::Wanted;
 
 /// A finished trace.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use meshprobe_core::ids::Ssid;
 use meshprobe_core::path::Family;
 use meshprobe_core::stamp::{Keys, SenderPacket, Sequence, Timestamp, TimestampFormat};
 use meshprobe_core::time::Moment;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -37,7 +37,7 @@ pub struct TraceRequest {
     pub local: Option<IpAddr>,
     /// Where the packets go.
     pub target: SocketAddr,
-    /// The source port of the flow that fails; taken if it is free.
+    /// The source port of the flow that fails, shared with the socket that probes; another one if that cannot be had.
     pub source_port: Option<u16>,
     /// The own session identifier: the target's responder answers then. Zero for a target that is no responder.
     pub ssid: Ssid,
@@ -116,8 +116,16 @@ fn open(request: &TraceRequest) -> io::Result<StdUdpSocket> {
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let local = request.local.unwrap_or(any);
-    let wanted = request.source_port.unwrap_or(0);
-    let socket = StdUdpSocket::bind((local, wanted)).or_else(|_| StdUdpSocket::bind((local, 0)))?;
+    let shared = request
+        .source_port
+        .and_then(|port| share(local, port, request.target).ok());
+    let socket = if let Some(socket) = shared {
+        socket
+    } else {
+        let socket = StdUdpSocket::bind((local, 0))?;
+        socket.connect(request.target)?;
+        socket
+    };
     let set = |level, option| sys::set_option(socket.as_fd(), level, option, 1);
     match request.target {
         SocketAddr::V4(_) => set(libc::SOL_IP, libc::IP_RECVERR)?,
@@ -125,8 +133,21 @@ fn open(request: &TraceRequest) -> io::Result<StdUdpSocket> {
     }
     set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
     socket.set_nonblocking(true)?;
-    socket.connect(request.target)?;
     Ok(socket)
+}
+
+/// A socket on a port that another one of this process is bound to. Connected at once: before that, packets for the port
+/// could come here.
+fn share(local: IpAddr, port: u16, target: SocketAddr) -> io::Result<StdUdpSocket> {
+    let local = SocketAddr::new(local, port);
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(true)?;
+    socket.bind(&local.into())?;
+    socket.connect(&target.into())?;
+    Ok(socket.into())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -300,6 +321,39 @@ mod tests {
             assert_eq!(answer.address, target.ip());
             assert!(answer.icmp.is_some());
         }
+    }
+
+    #[tokio::test]
+    async fn a_trace_leaves_from_the_port_of_the_flow_that_fails_and_takes_nothing_else_from_it() {
+        let target = closed("127.0.0.1:0");
+        let owner = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        owner
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        owner.set_reuse_port(true).unwrap();
+        let owner = StdUdpSocket::from(owner);
+        owner
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let shared = owner.local_addr().unwrap();
+        let request = TraceRequest {
+            local: Some(target.ip()),
+            source_port: Some(shared.port()),
+            ..request(target)
+        };
+        let other = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        let tracing = open(&request).unwrap();
+        assert_eq!(tracing.local_addr().unwrap(), shared);
+        for number in 0..100_u8 {
+            other.send_to(&[number], shared).unwrap();
+            let mut buffer = [0; 1];
+            owner.recv(&mut buffer).unwrap();
+            assert_eq!(buffer, [number]);
+        }
+        drop(tracing);
+        let route = run(&request, Clock::new()).await.unwrap();
+        assert!(route.reached);
+        assert_eq!(route.source_port, shared.port());
     }
 
     #[tokio::test]

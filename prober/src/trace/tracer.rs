@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::trigger::Trigger;
-use super::{Route, TraceRequest, Traced, run};
+use super::{Route, TraceRequest, Traced, Wanted, run};
 use crate::path_id::PathId;
 use crate::plan::Plan;
 use crate::runner::Context;
@@ -30,7 +30,7 @@ pub const TRACED_DEPTH: usize = 16;
 pub struct Tracer {
     context: Arc<Context>,
     plan_rx: watch::Receiver<Arc<Plan>>,
-    wanted_rx: mpsc::Receiver<PathId>,
+    wanted_rx: mpsc::Receiver<Wanted>,
     traced_tx: mpsc::Sender<Traced>,
     trigger: Trigger,
     under_way: JoinSet<Ended>,
@@ -49,7 +49,7 @@ impl Tracer {
     pub fn new(
         context: Arc<Context>,
         plan_rx: watch::Receiver<Arc<Plan>>,
-        wanted_rx: mpsc::Receiver<PathId>,
+        wanted_rx: mpsc::Receiver<Wanted>,
         traced_tx: mpsc::Sender<Traced>,
     ) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Tracer {
         loop {
             tokio::select! {
                 () = shutdown.signaled() => return,
-                Some(path) = self.wanted_rx.recv() => self.begin(path),
+                Some(wanted) = self.wanted_rx.recv() => self.begin(wanted),
                 Some(ended) = self.under_way.join_next(), if !self.under_way.is_empty() => match ended {
                     Ok(ended) => self.finish(ended),
                     Err(error) => {
@@ -81,7 +81,8 @@ impl Tracer {
         }
     }
 
-    fn begin(&mut self, path: PathId) {
+    fn begin(&mut self, wanted: Wanted) {
+        let Wanted { path, source_port } = wanted;
         let shared = &self.context.shared;
         let plan = Arc::clone(&self.plan_rx.borrow());
         let Some((target, address)) = find(&plan, path) else {
@@ -92,7 +93,10 @@ impl Tracer {
             return;
         }
         let local = self.context.local_for(address.ip());
-        let request = TraceRequest::new(&plan, address, local);
+        let request = TraceRequest {
+            source_port,
+            ..TraceRequest::new(&plan, address, local)
+        };
         let clock = shared.clock;
         self.under_way.spawn(async move {
             Ended {

@@ -35,6 +35,15 @@ pub const fn is_wanted(kind: ProbeKind, transition: Transition) -> bool {
     }
 }
 
+/// A path that wants a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which one.
+    pub path: PathId,
+    /// The source port of the flow that fails; `None`: it fails from any port, or nobody knows.
+    pub source_port: Option<u16>,
+}
+
 /// The limits.
 #[derive(Clone, Debug, Default)]
 pub struct Trigger {

@@ -30,6 +30,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use meshprobe_core::detail::Detail;
 use meshprobe_core::ids::Ssid;
 use meshprobe_core::path::Family;
 use meshprobe_core::stamp::{Keys, MAX_OCTETS, Timestamp, TimestampFormat};
@@ -52,6 +53,7 @@ use crate::path_id::PathId;
 use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::sys::{self, ReceiveBatch};
+use crate::trace::trigger::is_wanted;
 
 /// The longest sleep, so that a stall of the thread is noticed even when nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -280,10 +282,16 @@ impl Engine {
                     recorded.first_loss_at,
                     now,
                 );
+                let mut wants_trace = is_wanted(recorded.layer.kind, recorded.transition);
                 if let Some(detail) = self.sender.take_detail(sample.path) {
+                    wants_trace |= has_dead_flows(&detail);
                     book.record_detail(sample.path, detail);
                 }
                 self.shared.follow_up(&recorded);
+                if wants_trace {
+                    let port = self.sender.dead_port(sample.path);
+                    self.shared.want_trace(sample.path, port);
+                }
             }
             urgent |= book.next_flush().is_some();
         }
@@ -291,6 +299,15 @@ impl Engine {
             self.shared.wake_reporter();
         }
     }
+}
+
+/// Do some of a path's flows lose everything while others live? How often that is traced, the tracer limits.
+fn has_dead_flows(detail: &Detail) -> bool {
+    let Detail::Udp(udp) = detail else {
+        return false;
+    };
+    let flows = udp.flows.as_ref();
+    flows.is_some_and(|flows| (1..flows.tested).contains(&flows.failing))
 }
 
 fn stamp(unix_nanos: i64) -> Timestamp {

@@ -119,6 +119,15 @@ impl FlowTable {
         Some(self.paths.get(&path)?.summary())
     }
 
+    /// A flow that loses everything: the newest one of an outage, or one of those that are dead while others live.
+    pub fn dead_port(&self, path: PathId) -> Option<u16> {
+        let flows = self.paths.get(&path)?;
+        if let Some(newest) = flows.row.last() {
+            return Some(*newest);
+        }
+        flows.summary().failing_ports.first().copied()
+    }
+
     /// Is the path lossy?
     pub fn is_lossy(&self, path: PathId) -> bool {
         !self.paths.is_empty() && self.paths.contains_key(&path)

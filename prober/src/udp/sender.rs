@@ -432,6 +432,11 @@ impl Sender {
         })
     }
 
+    /// A source port from which everything to this path is lost; `None`: no port is known to be dead.
+    pub fn dead_port(&self, path: PathId) -> Option<u16> {
+        self.flow_losses.dead_port(path)
+    }
+
     fn extra_probe(
         &mut self,
         path: PathId,

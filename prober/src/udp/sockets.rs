@@ -148,6 +148,15 @@ pub(super) fn bind_sender(ip: IpAddr, responder_port: u16) -> Result<UdpSocket, 
         }
         socket = bind(SocketAddr::new(ip, 0), Type::DGRAM, Protocol::UDP)?;
     }
+    // After the port was chosen: among sockets that share, the system would choose one that is taken. A trace of a failing
+    // flow has to leave from its port; only processes of the same user can share it.
+    socket
+        .set_reuse_port(true)
+        .map_err(|source| SocketError::Option {
+            option: "SO_REUSEPORT",
+            address: SocketAddr::new(ip, responder_port),
+            source,
+        })?;
     let socket = UdpSocket::from(socket);
     prepare(&socket, Family::of(ip))?;
     match Family::of(ip) {
