@@ -36,6 +36,7 @@ pub mod book;
 pub mod budget;
 pub mod clock;
 pub mod config;
+pub mod control_messages;
 pub mod deadlines;
 pub mod demand;
 pub mod dns;

@@ -16,7 +16,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
 pub(crate) use self::batch::ReceiveBatch;
-pub(crate) use self::single::{Arrival, Origin, option, receive, receive_queued};
+pub(crate) use self::single::{option, receive, receive_queued};
+use crate::control_messages::{Messages, native_u32, unix_nanos};
 
 /// Octets for the control messages of one packet: a timestamp, a TTL, a drop counter, an error with its offender.
 const CONTROL: usize = 256;
@@ -259,50 +260,6 @@ fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
         }
         _ => None,
     }
-}
-
-/// Iterates over control messages without pointers: (level, type, value).
-struct Messages<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Messages<'a> {
-    const fn new(control: &'a [u8]) -> Self {
-        Self { rest: control }
-    }
-}
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = (i32, i32, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // struct cmsghdr on 64-bit Linux: length of header and value (8), level (4), type (4).
-        const HEADER: usize = size_of::<libc::cmsghdr>();
-        let length = self.rest.first_chunk::<{ size_of::<usize>() }>();
-        let length = usize::from_ne_bytes(*length?);
-        let level = native_u32(self.rest, size_of::<usize>())? as i32;
-        let kind = native_u32(self.rest, size_of::<usize>() + 4)? as i32;
-        let value = self.rest.get(HEADER..length)?;
-        let next = length.next_multiple_of(size_of::<usize>());
-        self.rest = self.rest.get(next..).unwrap_or_default();
-        Some((level, kind, value))
-    }
-}
-
-/// `struct timespec` as nanoseconds since the Unix epoch.
-fn unix_nanos(timespec: &[u8]) -> Option<i64> {
-    let (seconds, nanos) = (native_i64(timespec, 0)?, native_i64(timespec, 8)?);
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
-}
-
-fn native_u32(octets: &[u8], at: usize) -> Option<u32> {
-    let octets = octets.get(at..)?.first_chunk::<4>()?;
-    Some(u32::from_ne_bytes(*octets))
-}
-
-fn native_i64(octets: &[u8], at: usize) -> Option<i64> {
-    let octets = octets.get(at..)?.first_chunk::<8>()?;
-    Some(i64::from_ne_bytes(*octets))
 }
 
 #[cfg(test)]

@@ -16,11 +16,12 @@ use tokio::net::UdpSocket;
 use tracing::warn;
 
 use super::echo::{Echo, OCTETS};
+use crate::control_messages::{Arrival, Origin};
 use crate::path_id::PathId;
 use crate::plan::{PeerTarget, Plan};
 use crate::runner::{Context, Finding, Probing};
 use crate::schedule::Cadence;
-use crate::sys::{self, Arrival, Origin};
+use crate::sys;
 use crate::tcp::probe::connect_outcome;
 
 /// What all echo probes share.

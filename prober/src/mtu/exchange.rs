@@ -22,7 +22,8 @@ use super::measurement::{Bounds, Conclusion, Known, Measurement, Refuser, SizePr
 use super::packet::{LARGEST, Packets};
 use super::route::Egress;
 use crate::clock::Clock;
-use crate::sys::{self, Origin};
+use crate::control_messages::Origin;
+use crate::sys;
 
 /// Packets that are sent at once …
 const BURST: usize = 4;

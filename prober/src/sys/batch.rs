@@ -5,12 +5,13 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use meshprobe_core::stamp::MAX_OCTETS;
 
-use super::{CONTROL, Control, Messages, check, native_u32, socket_address, unix_nanos};
+use super::{CONTROL, Control, check, socket_address};
+use crate::control_messages::PacketFacts;
 
 /// Packets of one `recvmmsg` call: a slot's worth at 3,000 packets a second.
 const BATCH: usize = 32;
@@ -20,21 +21,6 @@ const HEAD: usize = 256;
 
 /// Octets of the second place. What does not fit is cut off, and the packet marked as truncated.
 const TAIL: usize = MAX_OCTETS - HEAD;
-
-/// What the kernel told about a received packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PacketFacts {
-    /// When it arrived, nanoseconds since the Unix epoch.
-    pub(crate) unix_nanos: Option<i64>,
-    /// TTL or hop limit.
-    pub(crate) ttl: Option<u8>,
-    /// DSCP and ECN.
-    pub(crate) traffic_class: Option<u8>,
-    /// The own address that it came to, if the socket was told to say so.
-    pub(crate) local: Option<IpAddr>,
-    /// Packets that this socket has dropped in its life because its buffer was full.
-    pub(crate) overflow: Option<u32>,
-}
 
 /// A received packet.
 #[derive(Clone, Copy, Debug)]
@@ -143,39 +129,9 @@ impl ReceiveBatch {
             source,
             octets,
             truncated: self.flags[index] & libc::MSG_TRUNC != 0,
-            facts: packet_facts(control),
+            facts: PacketFacts::parse(control),
         })
     }
-}
-
-fn packet_facts(control: &[u8]) -> PacketFacts {
-    let mut facts = PacketFacts::default();
-    for (level, kind, value) in Messages::new(control) {
-        match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => facts.unix_nanos = unix_nanos(value),
-            (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => {
-                facts.ttl = native_u32(value, 0).and_then(|ttl| u8::try_from(ttl).ok());
-            }
-            // One octet, where IPv6 has a number.
-            (libc::SOL_IP, libc::IP_TOS) => facts.traffic_class = value.first().copied(),
-            (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
-                facts.traffic_class = native_u32(value, 0).and_then(|c| u8::try_from(c).ok());
-            }
-            // Interface index, own address, destination in the packet.
-            (libc::SOL_IP, libc::IP_PKTINFO) => {
-                let octets = value.get(4..).and_then(<[u8]>::first_chunk::<4>);
-                facts.local = octets.map(|octets| IpAddr::from(*octets));
-            }
-            (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
-                facts.local = value
-                    .first_chunk::<16>()
-                    .map(|octets| IpAddr::from(*octets));
-            }
-            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => facts.overflow = native_u32(value, 0),
-            _ => {}
-        }
-    }
-    facts
 }
 
 #[cfg(test)]

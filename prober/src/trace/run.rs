@@ -16,10 +16,11 @@ use tokio::net::UdpSocket;
 use super::Route;
 use super::sweep::{Answer, Sweep};
 use crate::clock::Clock;
+use crate::control_messages::{Arrival, Origin};
 use crate::mtu::measurement::{Ask, SizeProbe};
 use crate::mtu::packet::Packets;
 use crate::plan::Plan;
-use crate::sys::{self, Arrival, Origin};
+use crate::sys;
 
 /// Wait for the answers of the first round, and of each further one.
 const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(300));

@@ -1,6 +1,7 @@
 //! What is fuzzed.
 
 mod dns;
+mod icmp;
 mod messages;
 mod outside;
 mod stamp;
@@ -27,6 +28,7 @@ pub const ALL: &[Target] = &[
     stamp::REQUEST_WITH_KEYS,
     stamp::REPLY,
     dns::ANSWER,
+    icmp::QUOTE,
     outside::PROXY,
     outside::CERTIFICATE,
     messages::FROM_PROBER,
