@@ -45,6 +45,7 @@ pub mod notify;
 pub mod outbox;
 pub mod pipeline;
 pub mod plan;
+pub mod silence;
 pub mod snapshot;
 pub mod store;
 mod wall;

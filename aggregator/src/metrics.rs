@@ -5,8 +5,10 @@
 
 mod notifications;
 mod reload;
+mod silences;
 mod state;
 
 pub use notifications::NotificationMetrics;
 pub use reload::ReloadMetrics;
+pub use silences::SilenceMetrics;
 pub use state::StateCollector;

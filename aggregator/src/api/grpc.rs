@@ -85,6 +85,38 @@ impl MeshService for MeshApiService {
         Ok(Response::new(self.0.list_incidents(request.get_ref())?))
     }
 
+    async fn get_incident(
+        &self,
+        request: Request<v1::GetIncidentRequest>,
+    ) -> Result<Response<v1::IncidentDetail>, Status> {
+        Ok(Response::new(self.0.incident(&request.get_ref().id).await?))
+    }
+
+    async fn create_silence(
+        &self,
+        request: Request<v1::CreateSilenceRequest>,
+    ) -> Result<Response<v1::Silence>, Status> {
+        Ok(Response::new(
+            self.0.create_silence(request.into_inner()).await?,
+        ))
+    }
+
+    async fn list_silences(
+        &self,
+        request: Request<v1::ListSilencesRequest>,
+    ) -> Result<Response<v1::ListSilencesResponse>, Status> {
+        Ok(Response::new(self.0.list_silences(request.get_ref())?))
+    }
+
+    async fn delete_silence(
+        &self,
+        request: Request<v1::DeleteSilenceRequest>,
+    ) -> Result<Response<v1::Silence>, Status> {
+        Ok(Response::new(
+            self.0.delete_silence(&request.get_ref().id).await?,
+        ))
+    }
+
     type WatchIncidentsStream = Answers<v1::Incident>;
 
     async fn watch_incidents(

@@ -5,7 +5,9 @@
 
 mod error;
 mod grpc;
+mod incidents;
 mod page;
+mod silences;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -25,11 +27,11 @@ pub use grpc::MeshApiService;
 pub use watchers::{Watchers, Watching};
 
 use crate::{
-    incident::IncidentId,
-    notify::{Audience, Incidents, Place},
+    notify::{Audience, Incidents},
     outbox::Pending,
     pipeline::{Demand, MeshHandle},
-    store::StoreState,
+    silence::Silences,
+    store::{StoreHandle, StoreReader, StoreState},
 };
 
 /// Answers questions. Cheap to clone.
@@ -39,6 +41,12 @@ pub struct Api {
     pub mesh: MeshHandle,
     /// Incidents.
     pub incidents: Incidents,
+    /// Silences and maintenance windows.
+    pub silences: Silences,
+    /// Where they are written down.
+    pub writes: StoreHandle,
+    /// What became of incidents.
+    pub reader: StoreReader,
     /// Whether the store can be written.
     pub store: tokio_watch::Receiver<StoreState>,
     /// Messages that wait for delivery.
@@ -127,51 +135,6 @@ impl Api {
     ) -> Result<v1::RunProbeResponse, ApiError> {
         let demand = demand(request)?;
         Ok(views::probe_result(self.mesh.run_probe(demand).await?))
-    }
-
-    /// A page of incidents, newest first.
-    pub fn list_incidents(
-        &self,
-        request: &v1::ListIncidentsRequest,
-    ) -> Result<v1::ListIncidentsResponse, ApiError> {
-        let v1::ListIncidentsRequest {
-            include_resolved,
-            page_size,
-            page_token,
-        } = request;
-        let (size, after) = (page::size(*page_size), page::place(page_token)?);
-        // One more than asked for tells whether there is a next page.
-        let mut found = self
-            .incidents
-            .page(after.as_ref(), *include_resolved, size + 1);
-        let more = found.len() > size;
-        found.truncate(size);
-        let next_page_token = match found.last() {
-            Some(last) if more => page::token(&Place {
-                opened_at: last.opened_at,
-                id: last.id.clone(),
-            }),
-            _ => String::new(),
-        };
-        let links = self.audience.borrow().links.clone();
-        Ok(v1::ListIncidentsResponse {
-            incidents: found
-                .iter()
-                .map(|incident| views::incident(incident, &links))
-                .collect(),
-            next_page_token,
-        })
-    }
-
-    /// One incident.
-    pub fn incident(&self, id: &str) -> Result<v1::Incident, ApiError> {
-        let id = IncidentId::try_from(id.to_owned())
-            .map_err(|error| ApiError::Invalid(error.to_string()))?;
-        let found = self
-            .incidents
-            .one(&id)
-            .ok_or_else(|| ApiError::NotFound(format!("no incident has the id {id}")))?;
-        Ok(views::incident(&found, &self.audience.borrow().links))
     }
 }
 

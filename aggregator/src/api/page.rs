@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use super::ApiError;
-use crate::{incident::IncidentId, notify::Place};
+use crate::{incident::IncidentId, notify::Place, silence::SilenceId};
 
 /// Without a wish.
 const DEFAULT_SIZE: u32 = 100;
@@ -24,17 +24,31 @@ pub(super) fn token(place: &Place) -> String {
 }
 
 pub(super) fn place(token: &str) -> Result<Option<Place>, ApiError> {
+    let found = parse(token, |id| IncidentId::try_from(id).ok())?;
+    Ok(found.map(|(opened_at, id)| Place { opened_at, id }))
+}
+
+/// The last place of a page of silences: its start and its identity.
+pub(super) fn silence_token(starts_at: Timestamp, id: &SilenceId) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}/{id}", starts_at.as_nanosecond()))
+}
+
+pub(super) fn silence(token: &str) -> Result<Option<(Timestamp, SilenceId)>, ApiError> {
+    parse(token, |id| SilenceId::try_from(id).ok())
+}
+
+fn parse<T>(
+    token: &str,
+    identity: impl FnOnce(String) -> Option<T>,
+) -> Result<Option<(Timestamp, T)>, ApiError> {
     if token.is_empty() {
         return Ok(None);
     }
     let parsed = || {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
         let (nanos, id) = text.split_once('/')?;
-        let opened_at = Timestamp::from_nanosecond(nanos.parse().ok()?).ok()?;
-        Some(Place {
-            opened_at,
-            id: IncidentId::try_from(id.to_owned()).ok()?,
-        })
+        let at = Timestamp::from_nanosecond(nanos.parse().ok()?).ok()?;
+        Some((at, identity(id.to_owned())?))
     };
     parsed().map(Some).ok_or_else(|| {
         ApiError::Invalid(

@@ -14,6 +14,7 @@ use crate::{
     notify::tests::incident,
     pipeline::{MeshRequest, PipelineMetrics},
     snapshot::{Judging, LayerSnapshot, PathEnd, Snapshot},
+    store::{StoreHandle, StoreReader},
 };
 
 /// A mesh of one path whose matrix has the version that the test wants.
@@ -76,6 +77,9 @@ fn play() -> Played {
             metrics: PipelineMetrics::default(),
         },
         incidents: Incidents::new(Vec::new()),
+        silences: Silences::default(),
+        writes: StoreHandle::of_nothing(),
+        reader: StoreReader::new("/nonexistent/a.db".into()),
         store: tokio_watch::channel(StoreState::default()).1,
         pending: Pending::default(),
         audience: tokio_watch::channel(Arc::default()).1,

@@ -247,6 +247,7 @@ pub(super) fn incident(incident: &Incident, links: &Links) -> v1::Incident {
         counter_examples: incident.counter_examples.clone(),
         first_actions: incident.first_actions.clone(),
         paths: incident.paths.iter().map(Into::into).collect(),
+        mute: None,
     }
 }
 

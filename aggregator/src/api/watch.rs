@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Api, ApiError, Watching, views};
+use super::{Api, ApiError, Watching};
 use crate::{incident::Incident, snapshot::Snapshot};
 
 /// Nobody sees more than ten changes a second.
@@ -125,9 +125,7 @@ impl IncidentWatch {
                 Some(Ok(incident)) => incident,
             },
         };
-        Ok(views::incident(
-            &incident,
-            &self.api.audience.borrow().links,
-        ))
+        let links = self.api.audience.borrow().links.clone();
+        Ok(self.api.incident_view(&incident, &links))
     }
 }

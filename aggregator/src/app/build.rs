@@ -28,11 +28,12 @@ use super::{
 use crate::{
     api::{Api, Watchers},
     config::Config,
-    metrics::{NotificationMetrics, ReloadMetrics, StateCollector},
-    notify::Notifier,
+    metrics::{NotificationMetrics, ReloadMetrics, SilenceMetrics, StateCollector},
+    notify::{Notifier, Quiet},
     outbox::Outbox,
     pipeline::{Outputs, Pipeline, StoreBatch},
-    store::{Store, StoreHandle, StoreSettings},
+    silence::{Gate, Silences},
+    store::{Store, StoreHandle, StoreReader, StoreSettings},
     wall,
 };
 
@@ -122,8 +123,16 @@ impl App {
         let (audience_tx, audience_rx) = watch::channel(Arc::new(routes::audience(&config)));
         let (outbox, outbox_handle, pending) =
             Outbox::new(routes, loaded.outbox, store.clone(), notification_metrics);
+        let silences = Silences::new(loaded.silences);
+        let quiet = Quiet {
+            silences: silences.clone(),
+            gate: Gate::new(loaded.held),
+            mesh: pipeline.handle().watch(),
+            metrics: SilenceMetrics::register(own),
+        };
         let (notifier, incidents) = Notifier::new(
             loaded.incidents,
+            quiet,
             incidents_rx,
             audience_rx.clone(),
             store.clone(),
@@ -132,6 +141,9 @@ impl App {
         let api = Api {
             mesh: pipeline.handle(),
             incidents,
+            silences,
+            writes: store.clone(),
+            reader: StoreReader::new(config.store.path.clone()),
             store: store.watch_state(),
             pending,
             audience: audience_rx,
@@ -142,6 +154,7 @@ impl App {
         own.register_collector(Box::new(StateCollector {
             mesh: api.mesh.clone(),
             incidents: api.incidents.clone(),
+            silences: api.silences.clone(),
             store: api.store.clone(),
             watchers: api.watchers.clone(),
         }));

@@ -1,13 +1,14 @@
 //! The HTTP port: the API as JSON under `/api/v1`, and a page that says so.
 //!
 //! The answers are the messages of the gRPC API in protobuf's JSON mapping ([`meshprobe_proto::json`]); errors are
-//! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read with GET; what makes a probe is a
-//! POST with a JSON body, which a page of another origin cannot send.
+//! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read with GET; what makes a probe or a
+//! silence is a POST with a JSON body, which a page of another origin cannot send, nor can it DELETE.
 
 mod page;
 mod probe;
 mod query;
 mod runbook;
+mod silences;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use meshprobe_core::finding::Pattern;
 use meshprobe_proto::{json::JsonWriter, v1};
@@ -27,8 +28,8 @@ use tracing::error;
 use self::{probe::Asked, query::Query};
 use crate::api::{Api, ApiError, wanted_layer};
 
-/// The one question with a body is a few names.
-const MAX_BODY_BYTES: usize = 4096;
+/// What has a body is a few names, or the matchers of a silence.
+const MAX_BODY_BYTES: usize = 16 << 10;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -53,6 +54,11 @@ pub fn router(api: Api, json: JsonWriter) -> Router {
         .route("/api/v1/path", get(path))
         .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/incidents/{id}", get(incident))
+        .route(
+            "/api/v1/silences",
+            get(silences::list).post(silences::create),
+        )
+        .route("/api/v1/silences/{id}", delete(silences::end))
         .route("/runbook/{pattern}", get(runbook_page))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -132,7 +138,12 @@ async fn incidents(State(shared): State<Shared>, mut query: Query) -> Response {
 }
 
 async fn incident(State(shared): State<Shared>, Path(id): Path<String>, query: Query) -> Response {
-    shared.answer(query.finish().and_then(|()| shared.api.incident(&id)))
+    let found = async {
+        query.finish()?;
+        shared.api.incident(&id).await
+    }
+    .await;
+    shared.answer(found)
 }
 
 async fn runbook_page(Path(name): Path<String>) -> Response {
@@ -158,7 +169,8 @@ async fn unknown(request: Request) -> Response {
 
 async fn wrong_method(method: Method, request: Request) -> Response {
     refuse(&ApiError::MethodNotAllowed(format!(
-        "{method} {} does not exist; the API is read with GET, and /api/v1/probe is a POST",
+        "{method} {} does not exist; the API is read with GET, /api/v1/probe and /api/v1/silences take a POST, \
+         /api/v1/silences/ID a DELETE",
         request.uri().path()
     )))
 }

@@ -35,21 +35,28 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let is_json = kind
-            .and_then(|kind| kind.to_str().ok())
-            .and_then(|kind| kind.split(';').next())
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-        if !is_json {
-            return Err(ApiError::Invalid(
-                "the body must be JSON, with content-type: application/json".to_owned(),
-            ));
-        }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| ApiError::Invalid(error.body_text()))?;
-        Self::parse(&body)
+        Self::parse(&json_body(request, state).await?)
     }
+}
+
+/// The body of a request that says that it is JSON.
+pub(super) async fn json_body<S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<Bytes, ApiError> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_json = kind
+        .and_then(|kind| kind.to_str().ok())
+        .and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err(ApiError::Invalid(
+            "the body must be JSON, with content-type: application/json".to_owned(),
+        ));
+    }
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|error| ApiError::Invalid(error.body_text()))
 }
 
 impl Asked {

@@ -2,15 +2,23 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use jiff::Timestamp;
 use meshprobe_core::dark::NodeState;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::gauge::ConstGauge,
+    metrics::{MetricType, gauge::ConstGauge},
 };
 use tokio::sync::watch;
 
-use crate::{api::Watchers, notify::Incidents, pipeline::MeshHandle, store::StoreState};
+use crate::{
+    api::Watchers,
+    notify::Incidents,
+    pipeline::MeshHandle,
+    silence::{SilenceKind, SilenceState, Silences},
+    store::StoreState,
+    wall,
+};
 
 /// Reads what the API reads. Its registry has the prefix `meshprobe_aggregator`.
 #[derive(Debug)]
@@ -19,6 +27,8 @@ pub struct StateCollector {
     pub mesh: MeshHandle,
     /// Open incidents.
     pub incidents: Incidents,
+    /// Silences.
+    pub silences: Silences,
     /// Whether the store can be written.
     pub store: watch::Receiver<StoreState>,
     /// Streams to clients.
@@ -72,6 +82,19 @@ impl StateCollector {
             open,
         )?;
 
+        let now = wall::now();
+        let open = self.incidents.open();
+        let silenced = open
+            .iter()
+            .filter(|incident| self.silences.mute(incident, &snapshot, now).is_some());
+        single(
+            encoder,
+            "incidents_silenced",
+            "Open incidents that nobody is told of, because of a silence, maintenance or draining",
+            clamp(silenced.count() as u64),
+        )?;
+        self.encode_silences(encoder, now)?;
+
         let store = self.store.borrow().clone();
         single(
             encoder,
@@ -106,6 +129,25 @@ impl StateCollector {
     }
 }
 
+impl StateCollector {
+    fn encode_silences(&self, encoder: &mut DescriptorEncoder<'_>, now: Timestamp) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(
+            "silences",
+            "Silences and maintenance windows that are in force or begin later",
+            None,
+            MetricType::Gauge,
+        )?;
+        for kind in [SilenceKind::Silence, SilenceKind::Maintenance] {
+            for state in [SilenceState::Pending, SilenceState::Active] {
+                let count = clamp(self.silences.count(kind, state, now) as u64);
+                let labels = [("kind", kind.as_str()), ("state", state.as_str())];
+                ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_all(&mut encoder)
@@ -129,12 +171,7 @@ fn labelled(
     label: &'static str,
     values: BTreeMap<&'static str, i64>,
 ) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(
-        name,
-        help,
-        None,
-        prometheus_client::metrics::MetricType::Gauge,
-    )?;
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (value, count) in values {
         let labels = [(label, value)];
         ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;

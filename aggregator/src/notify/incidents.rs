@@ -54,6 +54,11 @@ impl Incidents {
         self.index.read().page(after, include_resolved, most)
     }
 
+    /// Those that are open.
+    pub fn open(&self) -> Vec<Incident> {
+        self.index.read().open().cloned().collect()
+    }
+
     /// How many are open.
     pub fn open_count(&self) -> usize {
         self.index.read().open().count()

@@ -2,7 +2,7 @@
 //!
 //! 1. Memory: the API shows the change at once.
 //! 2. Policy: is it told? Openings, reopenings and ends are; an update only if it names other nodes or matters more or
-//!    less; what flaps is damped (`damping`).
+//!    less; what flaps is damped (`damping`); what is silenced is held back until it no longer is ([`crate::silence`]).
 //! 3. Store: the incident and its messages in one transaction.
 //! 4. Outbox: the messages leave.
 //!
@@ -39,7 +39,10 @@ use self::{
 use crate::{
     deadline::until,
     incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},
+    metrics::SilenceMetrics,
     outbox::OutboxHandle,
+    silence::{Gate, Passage, Silences},
+    snapshot::Snapshot,
     store::{Notification, Operation, StoreHandle, StoreState, Written},
     wall,
     webhook::{Links, notification_id, render},
@@ -97,13 +100,52 @@ pub struct Notifier {
     store_rx: watch::Receiver<StoreState>,
     self_watch: SelfWatch,
     damping: Damping,
+    quiet: Quiet,
     told: HashMap<IncidentId, Told>,
+}
+
+/// What keeps changes from being told, and what is needed to know.
+#[derive(Debug)]
+pub struct Quiet {
+    /// The silences.
+    pub silences: Silences,
+    /// What they hold back.
+    pub gate: Gate,
+    /// Zones, labels and lifecycles of nodes.
+    pub mesh: watch::Receiver<Arc<Snapshot>>,
+    /// How often they were heeded.
+    pub metrics: SilenceMetrics,
+}
+
+impl Quiet {
+    /// May people be told of this? `was_told`: they know that it is open.
+    fn pass(&mut self, incident: &Incident, was_told: bool) -> Passage {
+        let mute = self
+            .silences
+            .mute(incident, &self.mesh.borrow(), wall::now());
+        let was_held = self.gate.is_held(&incident.id);
+        let passage = self.gate.pass(incident, mute.as_ref(), was_told);
+        if let (Passage::Held, false, Some(mute)) = (passage, was_held, &mute) {
+            info!(incident = %incident.id, by = ?mute.by, until = %mute.until, "Incident is silenced; nobody is told");
+            self.metrics.held(mute);
+        }
+        passage
+    }
+
+    /// When something may be let go without anybody doing anything; `None`: nothing is held.
+    fn next_deadline(&self) -> Option<std::time::Instant> {
+        self.gate.held().next()?;
+        let now = wall::now();
+        let wait = self.silences.next_change(now)?.duration_since(now);
+        Some(clock::now() + Duration::try_from(wait).unwrap_or_default())
+    }
 }
 
 impl Notifier {
     /// A notifier that knows what was told before.
     pub fn new(
         known: Vec<Incident>,
+        quiet: Quiet,
         changes_rx: mpsc::Receiver<IncidentChange>,
         audience_rx: watch::Receiver<Arc<Audience>>,
         store: StoreHandle,
@@ -112,6 +154,7 @@ impl Notifier {
         let told = known
             .iter()
             .filter(|incident| incident.state == IncidentState::Open)
+            .filter(|incident| !quiet.gate.is_held(&incident.id))
             .map(|incident| (incident.id.clone(), Told::of(incident)))
             .collect();
         let self_watch = SelfWatch::new(known.iter().find(|one| SelfWatch::owns(one)).cloned());
@@ -125,6 +168,7 @@ impl Notifier {
             outbox,
             self_watch,
             damping: Damping::default(),
+            quiet,
             told,
         };
         (notifier, incidents)
@@ -133,10 +177,15 @@ impl Notifier {
     /// Runs until the pipeline has ended.
     pub async fn run(mut self) {
         self.look_at_store().await;
+        let mut silences_rx = self.quiet.silences.watch();
+        // What was silenced when the former process ended may no longer be.
+        silences_rx.mark_changed();
+        let mut mesh_rx = self.quiet.mesh.clone();
         loop {
             let deadline = [
                 self.damping.next_deadline(),
                 self.self_watch.next_deadline(),
+                self.quiet.next_deadline(),
             ];
             let deadline = deadline.into_iter().flatten().min();
             tokio::select! {
@@ -151,10 +200,16 @@ impl Notifier {
                     None => return,
                 },
                 Ok(()) = self.store_rx.changed() => self.look_at_store().await,
+                Ok(()) = silences_rx.changed() => self.tell_held().await,
+                Ok(()) = mesh_rx.changed() => {
+                    let snapshot = mesh_rx.borrow_and_update().clone();
+                    self.quiet.silences.follow(&snapshot, wall::now());
+                }
                 () = until(deadline) => {
                     let own = self.self_watch.poll(clock::now(), wall::now());
                     self.handle_own(own).await;
                     self.tell_released().await;
+                    self.tell_held().await;
                 }
             }
         }
@@ -195,28 +250,22 @@ impl Notifier {
                 .on_change(&change.incident.id, change.transition, now)
             {
                 Tell::Yes if self.is_news(&change) => {
-                    notifications.extend(self.messages(&change, None));
+                    notifications.extend(self.let_through(&change, None, &mut operations));
                 }
                 Tell::AsFlapping { changes } => {
                     warn!(incident = %change.incident.id, changes, "Incident is flapping; its changes are not told until it calms down");
-                    notifications.extend(self.messages(&change, Some(changes)));
+                    notifications.extend(self.let_through(&change, Some(changes), &mut operations));
                 }
                 Tell::Yes | Tell::No => {}
             }
             operations.push(Operation::Incident(Box::new(change)));
         }
-        operations.extend(
-            notifications
-                .iter()
-                .cloned()
-                .map(|one| Operation::Notify(Box::new(one))),
-        );
-        self.send(operations, notifications).await;
+        self.write_and_send(operations, notifications).await;
     }
 
     /// Incidents that have calmed down: their present state, if it is another one than was told.
     async fn tell_released(&mut self) {
-        let mut notifications = Vec::new();
+        let (mut operations, mut notifications) = (Vec::new(), Vec::new());
         for id in self.damping.released(clock::now()) {
             let Some(incident) = self.incidents.one(&id) else {
                 continue;
@@ -230,14 +279,65 @@ impl Notifier {
                 incident,
             };
             if self.is_news(&change) {
-                notifications.extend(self.messages(&change, None));
+                notifications.extend(self.let_through(&change, None, &mut operations));
             }
         }
-        let operations = notifications
-            .iter()
-            .cloned()
-            .map(|one| Operation::Notify(Box::new(one)))
-            .collect();
+        self.write_and_send(operations, notifications).await;
+    }
+
+    /// Incidents that were held back and are silenced no more: their present state.
+    async fn tell_held(&mut self) {
+        let (mut operations, mut notifications) = (Vec::new(), Vec::new());
+        let held: Vec<IncidentId> = self.quiet.gate.held().cloned().collect();
+        for id in held {
+            let change = self.incidents.one(&id).map(|incident| IncidentChange {
+                transition: match (incident.state, self.told.contains_key(&id)) {
+                    (IncidentState::Resolved, _) => Transition::Resolved,
+                    (IncidentState::Open, true) => Transition::Updated,
+                    (IncidentState::Open, false) if incident.reopened > 0 => Transition::Reopened,
+                    (IncidentState::Open, false) => Transition::Opened,
+                },
+                incident,
+            });
+            if let Some(change) = change.filter(|change| self.is_news(change)) {
+                notifications.extend(self.let_through(&change, None, &mut operations));
+            } else {
+                // It is as people were told before the silence.
+                self.quiet.gate.forget(&id);
+                operations.push(Operation::Release(id));
+            }
+        }
+        self.write_and_send(operations, notifications).await;
+    }
+
+    /// The messages about a change, unless it is silenced. What is to be remembered of that goes to `operations`.
+    fn let_through(
+        &mut self,
+        change: &IncidentChange,
+        flapping: Option<u32>,
+        operations: &mut Vec<Operation>,
+    ) -> Vec<Notification> {
+        let id = &change.incident.id;
+        let (was_told, was_held) = (self.told.contains_key(id), self.quiet.gate.is_held(id));
+        let passage = self.quiet.pass(&change.incident, was_told);
+        match (was_held, self.quiet.gate.is_held(id)) {
+            (false, true) => operations.push(Operation::Hold(id.clone())),
+            (true, false) => operations.push(Operation::Release(id.clone())),
+            _ => {}
+        }
+        match passage {
+            Passage::Open => self.messages(change, flapping),
+            Passage::Held | Passage::Unheard => Vec::new(),
+        }
+    }
+
+    async fn write_and_send(
+        &self,
+        mut operations: Vec<Operation>,
+        notifications: Vec<Notification>,
+    ) {
+        let notify = notifications.iter().cloned();
+        operations.extend(notify.map(|one| Operation::Notify(Box::new(one))));
         self.send(operations, notifications).await;
     }
 

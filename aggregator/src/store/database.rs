@@ -140,12 +140,22 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, Store
             |row| row.get(0),
         )
         .map_err(sqlite)?;
+    let silences = bodies(connection, path, "SELECT body FROM silences ORDER BY id")?;
+    let held: Vec<String> = rows(connection, "SELECT incident FROM held", |row| row.get(0))
+        .map_err(|source| classify(path, source))?;
+    // An identity that is none holds nothing back.
+    let held = held
+        .into_iter()
+        .filter_map(|id| id.try_into().ok())
+        .collect();
     Ok(Loaded {
         nodes,
         progress,
         incidents: incidents.into_iter().map(Incident::completed).collect(),
         outbox,
         dead_letters: dead_letters.unsigned_abs(),
+        silences,
+        held,
     })
 }
 
@@ -248,6 +258,31 @@ fn apply(transaction: &Transaction<'_>, operation: &Operation) -> rusqlite::Resu
             Ok(())
         }
         Operation::Mesh(change) => apply_mesh(transaction, change),
+        Operation::Silence(silence) => {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO silences (id, ends_at, body) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (id) DO UPDATE SET ends_at = excluded.ends_at, body = excluded.body",
+                )?
+                .execute(params![
+                    silence.id.as_str(),
+                    silence.ends_at.as_millisecond(),
+                    json(silence)?
+                ])?;
+            Ok(())
+        }
+        Operation::Hold(id) => {
+            transaction
+                .prepare_cached("INSERT OR IGNORE INTO held (incident) VALUES (?1)")?
+                .execute(params![id.as_str()])?;
+            Ok(())
+        }
+        Operation::Release(id) => {
+            transaction
+                .prepare_cached("DELETE FROM held WHERE incident = ?1")?
+                .execute(params![id.as_str()])?;
+            Ok(())
+        }
     }
 }
 
@@ -370,6 +405,10 @@ pub(super) fn prune(connection: &mut Connection, before_millis: i64) -> rusqlite
     deleted += transaction.execute(
         "DELETE FROM incidents WHERE id IN
              (SELECT id FROM incidents WHERE state != 'open' AND updated_at < ?1 LIMIT 1000)",
+        params![before_millis],
+    )?;
+    deleted += transaction.execute(
+        "DELETE FROM silences WHERE id IN (SELECT id FROM silences WHERE ends_at < ?1 LIMIT 1000)",
         params![before_millis],
     )?;
     transaction.commit()?;

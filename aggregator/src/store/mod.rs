@@ -9,7 +9,8 @@
 //! [`Written::Kept`] instead of [`Written::Durable`], and [`StoreState`] says so to the API, the metrics and the
 //! notifier. Every operation is an upsert by key, so trying again is safe.
 //!
-//! Reads happen once, at the start ([`Loaded`]); afterwards memory is the truth and the file its copy.
+//! Reads happen once, at the start ([`Loaded`]); afterwards memory is the truth and the file its copy. Only what memory does
+//! not keep is read later, beside the writer ([`StoreReader`]).
 //!
 //! The thread ends when the last handle is dropped, after a last attempt at what is still in the backlog.
 
@@ -17,6 +18,7 @@ mod backlog;
 mod database;
 mod error;
 mod operation;
+mod reader;
 mod schema;
 mod writer;
 
@@ -31,11 +33,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::StoreError;
 pub use operation::{Notification, NotificationState, Operation};
+pub use reader::{StoreReader, Timeline, TimelineEvent, Told};
 
 use crate::{
-    incident::{Incident, IncidentState},
+    incident::{Incident, IncidentId, IncidentState},
     membership::{NodeRecord, Progress, Remembered},
     pipeline::{StoreBatch, StoreUnavailable},
+    silence::Silence,
 };
 
 /// Batches that wait for the thread. A batch is written in some milliseconds, so this is several seconds of the
@@ -55,6 +59,10 @@ pub struct Loaded {
     pub outbox: Vec<Notification>,
     /// How many were given up, over all time that is kept.
     pub dead_letters: u64,
+    /// Silences that are in force, will be, or were until lately.
+    pub silences: Vec<Silence>,
+    /// Open incidents that nobody was told of, because they were silenced.
+    pub held: Vec<IncidentId>,
 }
 
 /// Resolved incidents that are younger than this may be opened again under their old number of reopenings.
@@ -178,6 +186,15 @@ pub struct StoreHandle {
 }
 
 impl StoreHandle {
+    /// A handle without a store: nothing is written.
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            batches_tx: mpsc::channel(1).0,
+            state_rx: watch::channel(StoreState::default()).1,
+        }
+    }
+
     /// Writes a batch and says where it ended up. Cancelling the wait does not cancel the write.
     pub async fn write(&self, operations: Vec<Operation>) -> Written {
         let (written_tx, written_rx) = oneshot::channel();

@@ -5,6 +5,7 @@ use meshprobe_core::path::Plane;
 use crate::{
     incident::{IncidentChange, IncidentId, Transition},
     membership::StoreChange,
+    silence::{Silence, SilenceId},
 };
 
 /// How far a notification got.
@@ -26,6 +27,13 @@ impl NotificationState {
             Self::Delivered => "delivered",
             Self::Dead => "dead",
         }
+    }
+
+    /// The state with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Delivered, Self::Dead]
+            .into_iter()
+            .find(|state| state.as_str() == name)
     }
 }
 
@@ -78,6 +86,12 @@ pub enum Operation {
     },
     /// The mesh changed: a node, or how far its reports were taken.
     Mesh(StoreChange),
+    /// A silence was made or ended.
+    Silence(Box<Silence>),
+    /// Nobody is told of an open incident, because it is silenced.
+    Hold(IncidentId),
+    /// People were told of it, or it ended unheard.
+    Release(IncidentId),
 }
 
 /// What an operation replaces when both wait in memory.
@@ -89,6 +103,10 @@ pub(super) enum Key {
     Reports { node: String, plane: Plane },
     /// The last word on a notification.
     Progress { receiver: String, id: String },
+    /// The last word on a silence.
+    Silence(SilenceId),
+    /// Whether an incident is held back.
+    Held(IncidentId),
 }
 
 impl Operation {
@@ -105,6 +123,8 @@ impl Operation {
                 receiver: receiver.clone(),
                 id: id.clone(),
             }),
+            Self::Silence(silence) => Some(Key::Silence(silence.id.clone())),
+            Self::Hold(id) | Self::Release(id) => Some(Key::Held(id.clone())),
             Self::Incident(_) | Self::Notify(_) => None,
         }
     }

@@ -42,7 +42,10 @@ const MIGRATIONS: [&str; 1] = [
          body BLOB NOT NULL,
          UNIQUE (receiver, id)
      ) STRICT;
-     CREATE INDEX outbox_by_state ON outbox (state, number);",
+     CREATE INDEX outbox_by_state ON outbox (state, number);
+     CREATE INDEX outbox_by_incident ON outbox (incident, number);
+     CREATE TABLE silences (id TEXT PRIMARY KEY, ends_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+     CREATE TABLE held (incident TEXT PRIMARY KEY) STRICT;",
 ];
 
 /// The number of the newest schema.

@@ -27,9 +27,11 @@ use jiff::Timestamp;
 use meshprobe_aggregator::{
     config::WebhookConfig,
     incident::{Incident, IncidentChange, IncidentState, Transition},
-    metrics::NotificationMetrics,
-    notify::{Audience, Incidents, Listener, Notifier},
+    metrics::{NotificationMetrics, SilenceMetrics},
+    notify::{Audience, Incidents, Listener, Notifier, Quiet},
     outbox::{Outbox, Pending, Route},
+    silence::{Gate, Silences},
+    snapshot::{Judging, Snapshot},
     store::{Loaded, Store, StoreError, StoreHandle, StoreSettings},
     webhook::{Links, Receiver},
 };
@@ -211,8 +213,10 @@ pub(crate) struct Way {
     pub(crate) store: StoreHandle,
     pub(crate) incidents: Incidents,
     pub(crate) pending: Pending,
+    pub(crate) silences: Silences,
     running: JoinSet<()>,
     _audience_tx: watch::Sender<Arc<Audience>>,
+    _mesh_tx: watch::Sender<Arc<Snapshot>>,
 }
 
 impl Way {
@@ -224,6 +228,8 @@ impl Way {
                 incidents,
                 outbox,
                 dead_letters,
+                silences,
+                held,
                 ..
             },
         ) = Store::open(settings(path))?;
@@ -255,8 +261,18 @@ impl Way {
             links: Links::default(),
         }));
         let (changes_tx, changes_rx) = mpsc::channel(64);
+        let silences = Silences::new(silences);
+        let mesh = Snapshot::empty(now(), Judging::Active);
+        let (mesh_tx, mesh) = watch::channel(Arc::new(mesh));
+        let quiet = Quiet {
+            silences: silences.clone(),
+            gate: Gate::new(held),
+            mesh,
+            metrics: SilenceMetrics::default(),
+        };
         let (notifier, incidents) = Notifier::new(
             incidents,
+            quiet,
             changes_rx,
             audience_rx,
             store.clone(),
@@ -269,8 +285,10 @@ impl Way {
             store,
             incidents,
             pending,
+            silences,
             running,
             _audience_tx: audience_tx,
+            _mesh_tx: mesh_tx,
         })
     }
 

@@ -194,6 +194,70 @@ impl MeshService for Fake {
         .await
     }
 
+    async fn get_incident(
+        &self,
+        request: Request<v1::GetIncidentRequest>,
+    ) -> Answer<v1::IncidentDetail> {
+        let id = request.into_inner().id;
+        let found = self.answers.incidents.iter().find(|one| one.id == id);
+        match found {
+            Some(incident) => self.answer(crate::samples::incident_detail(incident)).await,
+            None => Err(Status::not_found(format!("no incident has the id {id}"))),
+        }
+    }
+
+    /// In force at once, as the aggregator has it.
+    async fn create_silence(
+        &self,
+        request: Request<v1::CreateSilenceRequest>,
+    ) -> Answer<v1::Silence> {
+        let request = request.into_inner();
+        if request.matchers.iter().any(|one| one.name == "nod") {
+            return Err(Status::invalid_argument("nothing is called \"nod\" here"));
+        }
+        self.answer(v1::Silence {
+            kind: request.kind,
+            matchers: request.matchers,
+            author: request.author,
+            comment: request.comment,
+            ..crate::samples::silence()
+        })
+        .await
+    }
+
+    async fn list_silences(
+        &self,
+        request: Request<v1::ListSilencesRequest>,
+    ) -> Answer<v1::ListSilencesResponse> {
+        let mut silences = vec![crate::samples::silence()];
+        silences.extend(
+            request
+                .get_ref()
+                .include_expired
+                .then(crate::samples::expired),
+        );
+        self.answer(v1::ListSilencesResponse {
+            silences,
+            next_page_token: String::new(),
+        })
+        .await
+    }
+
+    async fn delete_silence(
+        &self,
+        request: Request<v1::DeleteSilenceRequest>,
+    ) -> Answer<v1::Silence> {
+        let id = request.into_inner().id;
+        if id != crate::samples::silence().id {
+            return Err(Status::not_found(format!("no silence has the id {id}")));
+        }
+        self.answer(v1::Silence {
+            id,
+            ..crate::samples::expired()
+        })
+        .await
+    }
+
     async fn watch_incidents(
         &self,
         _: Request<v1::WatchIncidentsRequest>,

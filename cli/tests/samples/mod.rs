@@ -246,3 +246,85 @@ pub fn path() -> v1::PathDetail {
         ..v1::PathDetail::default()
     }
 }
+
+/// An incident with a timeline of two lines; one receiver took the message, one did not yet.
+pub fn incident_detail(incident: &v1::Incident) -> v1::IncidentDetail {
+    let event =
+        |seconds_ago, transition: v1::IncidentTransition, summary: &str| v1::IncidentEvent {
+            at: Some(at(seconds_ago)),
+            transition: transition.into(),
+            summary: summary.to_owned(),
+            evidence: incident.evidence.clone(),
+        };
+    let told = |receiver: &str, state: v1::NotificationState| v1::IncidentNotification {
+        receiver: receiver.to_owned(),
+        transition: v1::IncidentTransition::Opened.into(),
+        state: state.into(),
+        created_at: Some(at(12)),
+        attempts: 1,
+        ..v1::IncidentNotification::default()
+    };
+    v1::IncidentDetail {
+        incident: Some(incident.clone()),
+        timeline: vec![
+            event(12, v1::IncidentTransition::Opened, &incident.summary),
+            event(2, v1::IncidentTransition::Updated, &incident.summary),
+        ],
+        notifications: vec![
+            v1::IncidentNotification {
+                finished_at: Some(at(12)),
+                ..told("pager", v1::NotificationState::Delivered)
+            },
+            v1::IncidentNotification {
+                attempts: 3,
+                last_error: "connection refused".to_owned(),
+                ..told("chat", v1::NotificationState::Pending)
+            },
+        ],
+        incomplete_reason: String::new(),
+    }
+}
+
+/// One that silences a node and its open incident for two hours.
+pub fn silence() -> v1::Silence {
+    let matcher = |name: &str, operator: v1::MatchOperator, value: &str| v1::Matcher {
+        name: name.to_owned(),
+        operator: operator.into(),
+        value: value.to_owned(),
+    };
+    v1::Silence {
+        id: "00c0ffee00c0ffee".to_owned(),
+        kind: v1::SilenceKind::Silence.into(),
+        matchers: vec![
+            matcher("node", v1::MatchOperator::Equal, "mesh-3"),
+            matcher("pattern", v1::MatchOperator::Matches, "node-.*"),
+        ],
+        starts_at: Some(at(600)),
+        ends_at: Some(at(600 - 7200)),
+        author: "ana".to_owned(),
+        comment: "new disk".to_owned(),
+        state: v1::SilenceState::Active.into(),
+        created_at: Some(at(600)),
+        incidents: vec!["7c1f0a94e2b86d35".to_owned()],
+    }
+}
+
+/// A maintenance window that is over.
+pub fn expired() -> v1::Silence {
+    v1::Silence {
+        id: "0ddba11000000000".to_owned(),
+        kind: v1::SilenceKind::Maintenance.into(),
+        matchers: vec![v1::Matcher {
+            name: "label.rack".to_owned(),
+            operator: v1::MatchOperator::NotEqual.into(),
+            value: "row 7".to_owned(),
+        }],
+        starts_at: Some(at(90_000)),
+        ends_at: Some(at(86_000)),
+        comment: String::new(),
+        state: v1::SilenceState::Expired.into(),
+        created_at: Some(at(90_000)),
+        incidents: Vec::new(),
+        ..silence()
+    }
+}
