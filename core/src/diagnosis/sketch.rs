@@ -214,6 +214,11 @@ impl Sketch {
                     cell.consecutive_replies = cell.consecutive_replies.saturating_add(1);
                 } else {
                     lost += weight;
+                    if age <= 10.0 {
+                        cell.slot_lost[0] += 1;
+                    } else if age <= 20.0 {
+                        cell.slot_lost[1] += 1;
+                    }
                     cell.consecutive_losses = cell.consecutive_losses.saturating_add(1);
                     cell.consecutive_replies = 0;
                     cell.failure = Some(OutcomeClass::Timeout);

@@ -45,7 +45,7 @@ use crate::dark::{Declaration, NodeState};
 use crate::finding::{Alternative, Confidence, Finding, Pattern, Scope};
 use crate::path::{Layer, Plane, ProbeKind};
 
-/// A first loss is followed by a burst of four: losses in a row that take no time.
+/// A first loss is followed by as many that take no time: four packets by UDP, three by the other kinds.
 const BURST: u8 = 5;
 /// Rows of losses that began together are at least this share of the longest one.
 const SAME_ROW: f32 = 0.8;
@@ -393,7 +393,12 @@ fn confidence(cause: &Cause, finding: &Finding) -> Confidence {
 
 /// How long a row of losses has lasted, at least.
 fn age(layer: &LayerPicture, row: u8) -> Duration {
-    layer.interval * u32::from(row.saturating_sub(BURST))
+    let burst = if is_one_way(layer.layer.kind) {
+        BURST
+    } else {
+        BURST - 1
+    };
+    layer.interval * u32::from(row.saturating_sub(burst))
 }
 
 #[cfg(test)]

@@ -11,15 +11,17 @@ const NEWS_FACTOR: f64 = 5.0;
 const LEAST_SHARE: f64 = 0.8;
 /// ln(10³): a cause must be a thousand times likelier than chance …
 const CERTAINTY: f64 = 6.907_755;
-/// … in a day of looks of which one in ten seconds is news: ln(8,640).
-const LOOKS_A_DAY: f64 = 9.064_158;
+/// … and so it must be in a hundred looks that are independent of each other, two hours of the fading counts: ln(10²).
+const LOOKS: f64 = 4.605_170;
 /// Losses that must be missing for a partial fault to be over.
 const MISSING: f64 = 4.0;
+/// Losses from before the fast window that show that a fault is no burst.
+const OLDER: u64 = 2;
 /// From here on the terms of a Poisson distribution are too small to add.
 const MANY: f64 = 500.0;
 /// Packets that follow a loss at once.
 const BURST: u8 = 4;
-/// A partial fault is over if the fast window loses so little less often than this.
+/// A partial fault is over if the fast window would lose so little less often than this.
 const CHANCE_OF_CALM: f64 = 0.02;
 /// Most causes of one matrix, single paths included.
 const MOST: usize = 24;
@@ -189,10 +191,8 @@ impl<E: Evidence> Step<'_, E> {
             return None;
         }
         let (sent, _) = sum.packets();
-        let price = shape.family_size(self.ground).ln()
-            + 0.5 * sent.max(1.0).ln()
-            + CERTAINTY
-            + LOOKS_A_DAY;
+        let price =
+            shape.family_size(self.ground).ln() + 0.5 * sent.max(1.0).ln() + CERTAINTY + LOOKS;
         let net = gain - price;
         (net > 0.0).then_some(Worth {
             shape,
@@ -274,7 +274,10 @@ fn likelihood(sent: f64, lost: f64, ratio: f64) -> f64 {
     lost * ratio.ln() + (sent - lost) * (1.0 - ratio).ln()
 }
 
-/// Does the newest time say that a partial fault is over?
+/// Is a partial fault over, or was it but one burst?
+///
+/// What confirms a loss is lost with it, so a burst looks like several. Whatever goes on is therefore renewed in the fast
+/// window.
 fn is_over(sum: &Sum) -> bool {
     if sum.is_dead() {
         return false;
@@ -285,7 +288,10 @@ fn is_over(sum: &Sum) -> bool {
     let fast = sum.fast_lost as f64 / (sum.fast_sent as f64).max(1.0);
     // The first replies after a loss may be those of the burst that confirms it.
     let quiet = f64::from(sum.legs) * f64::from(sum.quiet.saturating_sub(BURST));
-    if fast * quiet >= MISSING {
+    if fast.max(sum.ratio()) * quiet >= MISSING {
+        return true;
+    }
+    if is_one_burst(sum) {
         return true;
     }
     if fast > sum.ratio() / 2.0 {
@@ -293,6 +299,14 @@ fn is_over(sum: &Sum) -> bool {
     }
     let expected = sum.ratio() * sum.fast_sent as f64;
     at_most(sum.fast_lost, expected) < CHANCE_OF_CALM
+}
+
+/// Are all losses in one slot of the fast window? What goes on is in both of them, or older.
+fn is_one_burst(sum: &Sum) -> bool {
+    let [newest, before] = sum.slots.map(u64::from);
+    let older = (sum.lost / u64::from(UNIT)).saturating_sub(newest + before);
+    let is_known = newest + before > 0;
+    is_known && older < OLDER && (newest == 0 || before == 0)
 }
 
 /// Probability of at most so many events where `expected` are (Poisson).

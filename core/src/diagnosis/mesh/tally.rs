@@ -17,6 +17,8 @@ pub(super) struct Leg {
     pub(super) fast_sent: u32,
     /// See `fast_sent`.
     pub(super) fast_lost: u32,
+    /// Losses of the newest slot and of the one before, of the round trip.
+    pub(super) slots: [u16; 2],
     /// Packets since the last loss.
     pub(super) quiet: u8,
     /// Losses in a row at its end, if nothing gets through now.
@@ -32,6 +34,8 @@ pub(super) struct Sum {
     pub(super) lost: u64,
     pub(super) fast_sent: u64,
     pub(super) fast_lost: u64,
+    /// Losses of the newest slot and of the one before, on the round trips of lossy legs.
+    pub(super) slots: [u32; 2],
     /// Legs with packets.
     pub(super) legs: u32,
     /// Of those, with a loss.
@@ -52,6 +56,7 @@ impl Sum {
         lost: 0,
         fast_sent: 0,
         fast_lost: 0,
+        slots: [0; 2],
         legs: 0,
         lossy: 0,
         dead: 0,
@@ -67,7 +72,11 @@ impl Sum {
         self.fast_sent += u64::from(leg.fast_sent);
         self.fast_lost += u64::from(leg.fast_lost);
         self.legs += 1;
-        self.lossy += u32::from(leg.lost > 0);
+        if leg.lost > 0 {
+            self.lossy += 1;
+            self.slots[0] += u32::from(leg.slots[0]);
+            self.slots[1] += u32::from(leg.slots[1]);
+        }
         self.dead += u32::from(leg.dead > 0);
         self.ambiguous += u32::from(leg.is_ambiguous);
         self.quiet = self.quiet.min(leg.quiet);
@@ -79,6 +88,8 @@ impl Sum {
         self.lost += other.lost;
         self.fast_sent += other.fast_sent;
         self.fast_lost += other.fast_lost;
+        self.slots[0] += other.slots[0];
+        self.slots[1] += other.slots[1];
         self.legs += other.legs;
         self.lossy += other.lossy;
         self.dead += other.dead;

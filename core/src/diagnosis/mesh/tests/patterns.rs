@@ -241,3 +241,17 @@ fn two_faults_are_two_findings() {
         );
     assert_eq!(named(&sketch.picture()), ["isolated · n1", "path · n0→n2"]);
 }
+
+#[test]
+fn one_burst_is_no_fault() {
+    for nodes in [3, 6, 12] {
+        for ago in [2.0, 6.0, 13.0, 25.0] {
+            let sketch = Sketch::of(nodes, 2).past_fault(ago, ago - 0.8, at(1, 1.0));
+            assert_eq!(
+                named(&sketch.picture()),
+                [""; 0],
+                "{nodes} nodes, {ago} s ago"
+            );
+        }
+    }
+}
