@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flows::FlowCount;
 use super::loss::is_one_way;
+use super::new_flows::NewFlows;
 use super::shape::Shape;
 use super::tally::Sum;
 use crate::dark::Declaration;
@@ -22,6 +24,17 @@ pub(super) enum Word {
     Unknown,
 }
 
+/// How a cause takes packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// All of them, or each with the same chance.
+    Loss,
+    /// Those of some flows.
+    Flows(FlowCount),
+    /// Those of new flows; not known for sure until `is_sure`.
+    NewFlows(NewFlows),
+}
+
 /// One cause.
 #[derive(Clone, Debug)]
 pub(super) struct Cause {
@@ -29,6 +42,8 @@ pub(super) struct Cause {
     pub(super) layer: Layer,
     /// The legs that it breaks; of a layer that knows only round trips, the paths.
     pub(super) shape: Shape,
+    /// How it takes packets.
+    pub(super) what: What,
     /// The share of packets that it takes.
     pub(super) ratio: f64,
     /// Nothing gets through.

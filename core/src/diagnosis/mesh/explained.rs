@@ -1,6 +1,6 @@
 //! What the causes between nodes explain of everything else.
 
-use super::cause::Cause;
+use super::cause::{Cause, What};
 use super::ground::Ground;
 use super::loss::is_one_way;
 use super::naming::Extent;
@@ -64,7 +64,7 @@ impl Explained {
             ratio: cause.ratio,
             shape: cause.shape,
             extent,
-            of_round_trips: !is_one_way(cause.layer.kind),
+            of_round_trips: cause.what != What::Loss || !is_one_way(cause.layer.kind),
         });
     }
 

@@ -1,8 +1,7 @@
 //! Loss of one layer, as legs.
 
-use std::collections::BTreeSet;
-
 use super::ground::Ground;
+use super::shape::Shape;
 use super::tally::{Evidence, Leg, Sum, UNIT};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::path::ProbeKind;
@@ -22,19 +21,20 @@ pub(super) struct LossOf<'a> {
     pub(super) ground: &'a Ground<'a>,
     /// Loss that is no news.
     pub(super) healthy: f64,
-    /// Paths (by place) that are somebody else's to explain.
-    pub(super) left_out: &'a BTreeSet<(u32, u32)>,
+    /// Places whose paths lose packets by flow, and not by chance: unless they are dead, they are not counted.
+    pub(super) left_out: &'a [Shape],
 }
 
 impl LossOf<'_> {
     fn cell(&self, from: usize, to: usize) -> Option<&CellPicture> {
-        let key = (from as u32, to as u32);
-        if self.left_out.contains(&key) {
-            return None;
-        }
         let row = self.layer.rows.get(self.ground.node(from).index())?;
         let cell = row.as_deref()?.cell(self.ground.node(to).index());
-        is_told(cell).then_some(cell)
+        (is_told(cell) && !self.is_left_out(from, to, cell)).then_some(cell)
+    }
+
+    fn is_left_out(&self, from: usize, to: usize, cell: &CellPicture) -> bool {
+        let mut places = self.left_out.iter();
+        places.any(|place| place.touches(self.ground, from, to)) && dead_row(cell) == 0
     }
 }
 
@@ -51,10 +51,7 @@ impl Evidence for LossOf<'_> {
                 let Some(to) = self.ground.place(column) else {
                     continue;
                 };
-                if to == from
-                    || (!self.left_out.is_empty()
-                        && self.left_out.contains(&(from as u32, to as u32)))
-                {
+                if to == from || self.is_left_out(from, to, cell) {
                     continue;
                 }
                 if one_way {

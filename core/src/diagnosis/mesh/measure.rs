@@ -8,7 +8,6 @@ use super::tally::{Evidence, Sum, UNIT};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::finding::{Estimate, Finding, NamedPath};
 use crate::outcome::OutcomeClass;
-use crate::verdict::wilson_bounds;
 
 /// The paths that a cause touches, counted.
 #[derive(Clone, Debug, Default)]
@@ -96,36 +95,15 @@ pub(super) fn sum_of(evidence: &impl Evidence, ground: &Ground<'_>, shape: Shape
 
 /// The share that a cause takes, with its interval: out of the long counts, unless the fast window says otherwise, as it
 /// does when the loss is younger than they are.
-pub(super) fn estimate(
-    evidence: &LossOf<'_>,
-    ground: &Ground<'_>,
-    shape: Shape,
-) -> (Estimate, Sum) {
+pub(super) fn estimate(evidence: &LossOf<'_>, ground: &Ground<'_>, shape: Shape) -> Estimate {
     let sum = sum_of(evidence, ground, shape);
-    let long = share(sum.sent / u64::from(UNIT), sum.lost / u64::from(UNIT));
-    let fast = share(sum.fast_sent, sum.fast_lost);
-    let is_older = long.ratio >= fast.lower && long.ratio <= fast.upper;
-    let best = if is_older || sum.is_dead() || fast.lost == 0 {
+    let unit = u64::from(UNIT);
+    let long = Estimate::of(sum.lost / unit, sum.sent / unit);
+    let fast = Estimate::of(sum.fast_lost, sum.fast_sent);
+    let agrees = long.ratio >= fast.lower && long.ratio <= fast.upper;
+    if agrees || sum.is_dead() || fast.lost == 0 {
         long
     } else {
         fast
-    };
-    (best, sum)
-}
-
-/// So many lost of so many, as a share.
-pub(super) fn share(sent: u64, lost: u64) -> Estimate {
-    let bounded = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    let (lower, upper) = wilson_bounds(bounded(lost), bounded(sent));
-    Estimate {
-        ratio: if sent == 0 {
-            0.0
-        } else {
-            lost as f64 / sent as f64
-        },
-        lower,
-        upper,
-        sent,
-        lost,
     }
 }

@@ -1,6 +1,6 @@
 //! From a cause and what every layer says of it to its name.
 
-use super::cause::{Cause, Word};
+use super::cause::{Cause, What, Word};
 use super::ground::Ground;
 use super::shape::Shape;
 use crate::finding::{Pattern, Place, Scope};
@@ -22,6 +22,11 @@ pub(super) enum Extent {
 /// What a cause is about; `None`: not to be said yet.
 pub(super) fn extent(cause: &Cause) -> Option<Extent> {
     let layer = cause.layer;
+    match cause.what {
+        What::Loss => {}
+        What::Flows(_) => return Some(Extent::All),
+        What::NewFlows(found) => return found.is_sure().then_some(Extent::All),
+    }
     let declared_plane = cause.declaration.as_ref().map(|declared| declared.plane);
     let other_kind = cause.verdict(|other| {
         other.plane == layer.plane
@@ -61,6 +66,15 @@ pub(super) fn extent(cause: &Cause) -> Option<Extent> {
 /// Does what blocks a kind block the other one as well? QUIC is UDP.
 const fn implies(kind: ProbeKind, other: ProbeKind) -> bool {
     kind as u8 == other as u8 || matches!((kind, other), (ProbeKind::Udp, ProbeKind::Quic))
+}
+
+/// The name of a cause of this extent.
+pub(super) fn pattern_of(cause: &Cause, extent: Extent) -> Pattern {
+    match cause.what {
+        What::Loss => pattern(cause.shape, extent, cause.is_total),
+        What::Flows(_) => Pattern::Flows,
+        What::NewFlows(_) => Pattern::NewFlows,
+    }
 }
 
 /// The name of a fault of this extent at this place.

@@ -253,7 +253,7 @@ impl<E: Evidence> Step<'_, E> {
         let each = sum.sent as f64 / f64::from(UNIT) / f64::from(sum.legs);
         let predicted = 1.0 - (1.0 - ratio.min(1.0)).powf(each);
         let lossy = f64::from(sum.lossy) / f64::from(sum.legs);
-        lossy >= LEAST_SHARE * predicted && !(each < 2.0 && ratio < 0.6)
+        lossy >= LEAST_SHARE * predicted && ratio >= self.evidence.least_ratio()
     }
 }
 

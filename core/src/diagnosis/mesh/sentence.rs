@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::cause::{Cause, Word};
+use super::cause::{Cause, What, Word};
+use super::flows::FlowCount;
 use super::ground::Ground;
 use super::measure::Paths;
 use super::naming::Extent;
+use super::new_flows::NewFlows;
 use super::shape::Shape;
 use crate::finding::Estimate;
 use crate::outcome::OutcomeClass;
@@ -20,24 +22,6 @@ pub(super) fn node(ground: &Ground<'_>, place: u32) -> String {
         _ if ground.zone_count() < 2 => name.to_string(),
         zone => format!("{name} ({zone})"),
     }
-}
-
-/// "21 % (18–24 %)".
-pub(super) fn percent(estimate: &Estimate) -> String {
-    let of = |ratio: f64| {
-        let percent = ratio * 100.0;
-        if percent >= 9.95 || percent == 0.0 {
-            format!("{percent:.0}")
-        } else {
-            format!("{percent:.1}")
-        }
-    };
-    format!(
-        "{} % ({}–{} %)",
-        of(estimate.ratio),
-        of(estimate.lower),
-        of(estimate.upper)
-    )
 }
 
 /// "12 s", "3 min".
@@ -79,8 +63,13 @@ pub(super) fn summary(
     loss: &Estimate,
     ground: &Ground<'_>,
 ) -> String {
+    match cause.what {
+        What::Loss => {}
+        What::Flows(count) => return of_flows(cause.shape, count, ground),
+        What::NewFlows(found) => return of_new_flows(cause.shape, found, ground),
+    }
     let what = packets(extent, cause.layer.plane);
-    let share = percent(loss);
+    let share = loss.to_string();
     let zone = |zone: u16| ground.zone_name(usize::from(zone)).to_owned();
     let name = |place: u32| node(ground, place);
     let total = cause.is_total;
@@ -192,6 +181,69 @@ pub(super) fn summary(
     text
 }
 
+fn of_flows(shape: Shape, count: FlowCount, ground: &Ground<'_>) -> String {
+    let FlowCount {
+        tested, failing, ..
+    } = count;
+    format!(
+        "{failing} of {tested} flows {} lose everything, the others nothing: one of several equal paths is dead",
+        between(shape, ground)
+    )
+}
+
+fn of_new_flows(shape: Shape, found: NewFlows, ground: &Ground<'_>) -> String {
+    let at = shape.node().map_or_else(String::new, |n| node(ground, n));
+    let why = match (found.is_full, found.table) {
+        (true, Some((used, size))) => {
+            format!("its connection table is full ({used} of {size})")
+        }
+        _ => "a full connection table does that".to_owned(),
+    };
+    format!("New connections to and from {at} fail, those that exist live: {why}")
+}
+
+fn of_table(found: NewFlows) -> Vec<String> {
+    let mut sentences = vec![format!(
+        "{} of {} paths fail by TCP, of which every probe is a new connection",
+        found.failing, found.judged
+    )];
+    if let Some((used, size)) = found.table {
+        sentences.push(format!(
+            "its connection table holds {used} of {size} connections"
+        ));
+    }
+    if found.dead_flows > 0 {
+        sentences.push(format!(
+            "on {} of its UDP paths the newest source ports lose everything, older ones work",
+            found.dead_flows
+        ));
+    }
+    if found.old_connections > 0 {
+        sentences.push(format!(
+            "on {} of its paths QUIC handshakes fail and the connection from before lives",
+            found.old_connections
+        ));
+    }
+    sentences
+}
+
+/// "from a to b", "between x and y".
+pub(super) fn between(shape: Shape, ground: &Ground<'_>) -> String {
+    let name = |place: u32| node(ground, place);
+    let zone = |zone: u16| ground.zone_name(usize::from(zone)).to_owned();
+    match shape {
+        Shape::Everywhere => "between all nodes".to_owned(),
+        Shape::Zone(z) => format!("between {} and the other zones", zone(z)),
+        Shape::Zones(x, y) => format!("between {} and {}", zone(x), zone(y)),
+        Shape::ZonePair(x, y) => format!("from {} to {}", zone(x), zone(y)),
+        Shape::Node(n) => format!("to and from {}", name(n)),
+        Shape::Ingress(n) => format!("to {}", name(n)),
+        Shape::Egress(n) => format!("from {}", name(n)),
+        Shape::Pair(a, b) => format!("between {} and {}", name(a), name(b)),
+        Shape::Path(a, b) => format!("from {} to {}", name(a), name(b)),
+    }
+}
+
 /// What backs it, the strongest first.
 pub(super) fn evidence(cause: &Cause, loss: &Estimate, paths: &Paths) -> Vec<String> {
     let layer = cause.layer;
@@ -199,14 +251,19 @@ pub(super) fn evidence(cause: &Cause, loss: &Estimate, paths: &Paths) -> Vec<Str
         "{} of {} probed paths fail ({layer})",
         paths.failing, paths.judged
     )];
-    if cause.is_total {
+    if let What::NewFlows(found) = cause.what {
+        sentences.extend(of_table(found));
+    } else if let What::Flows(count) = cause.what {
+        sentences.push(format!(
+            "{} of {} flows (source ports) lose every packet, the others none",
+            count.failing, count.tested
+        ));
+    } else if cause.is_total {
         sentences.push(format!("all of their last {} packets were lost", loss.lost));
     } else {
         sentences.push(format!(
             "{} of {} packets on the ways that it names were lost: {}",
-            loss.lost,
-            loss.sent,
-            percent(loss)
+            loss.lost, loss.sent, loss
         ));
     }
     if let Some(how) = paths.failure.and_then(how) {

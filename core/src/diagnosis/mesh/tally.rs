@@ -135,6 +135,11 @@ pub(super) trait Evidence {
 
     /// Does it know the two ways between two nodes apart?
     fn is_one_way(&self) -> bool;
+
+    /// Least share that a cause of many legs takes.
+    fn least_ratio(&self) -> f64 {
+        0.0
+    }
 }
 
 /// The sums of all legs that the same causes explain.

@@ -1,0 +1,125 @@
+//! Dead flows: a member of a group of equal paths takes some source ports and spares the others; a full connection table takes
+//! those that are new.
+
+use super::across::each_touched;
+use super::ground::Ground;
+use super::loss::{dead_row, is_told};
+use super::marks::{Marks, each_path};
+use super::search::{Standing, search};
+use super::shape::Shape;
+use crate::detail::{Detail, FlowLoss};
+use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture};
+
+/// Share of lossy paths that look as if a flow was dead, by chance.
+const DEAD_BY_CHANCE: f64 = 0.02;
+/// Of the paths of a cause so many have a dead flow, at least: each path tries but a few ports of a group of sixteen.
+const LEAST_RATIO: f64 = 0.15;
+/// Flows of a path that have to be judged, on average, before it is said that none is dead.
+const ENOUGH: u32 = 4;
+
+/// Flows of the paths of a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FlowCount {
+    /// Paths whose prober counts by flow.
+    pub(super) paths: u32,
+    /// Flows that were judged.
+    pub(super) tested: u32,
+    /// Of those, dead.
+    pub(super) failing: u32,
+}
+
+impl FlowCount {
+    /// Of the paths that a shape touches.
+    pub(super) fn of(layer: &LayerPicture, ground: &Ground<'_>, shape: Shape) -> Self {
+        let mut count = Self::default();
+        each_touched(layer, ground, shape, |from, to, cell| {
+            let flows = flows(layer, ground, from, to);
+            let Some(flows) = flows.filter(|_| cell.long_lost > 0.0) else {
+                return;
+            };
+            count.paths += 1;
+            count.tested += flows.tested;
+            count.failing += flows.failing;
+        });
+        count
+    }
+
+    /// Are flows that lose everything what a share of lost round trips consists of?
+    pub(super) fn is_cause(&self, ratio: f64) -> bool {
+        let share = f64::from(self.failing) / f64::from(self.tested.max(1));
+        self.failing > 1 && 2.0 * share >= ratio && self.tested >= ENOUGH * self.paths
+    }
+
+    /// Are there too few judged flows to say that a share of lost packets is no matter of flows?
+    pub(super) fn is_open(&self, ratio: f64) -> bool {
+        if self.paths == 0 {
+            return false;
+        }
+        let expected = f64::from(self.tested) * ratio;
+        if 2.0 * f64::from(self.failing) >= expected && self.failing > 1 {
+            return true;
+        }
+        self.tested < ENOUGH * self.paths && expected < f64::from(ENOUGH)
+    }
+}
+
+/// Places where some flows are dead, with what is known of their flows.
+pub(super) fn places(
+    layer: &LayerPicture,
+    ground: &Ground<'_>,
+    config: &DiagnosisConfig,
+) -> Vec<(Shape, FlowCount)> {
+    let mut any = false;
+    each_detail(layer, |flows| any |= flows.failing > 0);
+    if !any {
+        return Vec::new();
+    }
+    let mut marks = Marks::new(DEAD_BY_CHANCE, LEAST_RATIO, false);
+    each_path(layer, ground, |from, to, cell| {
+        if !is_told(cell) || dead_row(cell) > 0 {
+            return;
+        }
+        match flows(layer, ground, from, to) {
+            Some(flows) if flows.failing > 0 => marks.push(from, to, 1),
+            Some(flows) if flows.tested > 0 => marks.push(from, to, 0),
+            None if is_clean(cell) => marks.push(from, to, 0),
+            _ => {}
+        }
+    });
+    marks.sort();
+    let found = search(&marks, ground, Vec::new(), config.max_causes);
+    let found = found.into_iter().filter(|f| f.standing == Standing::Found);
+    found
+        .map(|f| f.shape.both_ways())
+        .map(|shape| (shape, FlowCount::of(layer, ground, shape)))
+        .collect()
+}
+
+fn is_clean(cell: &CellPicture) -> bool {
+    cell.lost == 0 && cell.long_lost < 0.5
+}
+
+pub(super) fn flows<'a>(
+    layer: &'a LayerPicture,
+    ground: &Ground<'_>,
+    from: usize,
+    to: usize,
+) -> Option<&'a FlowLoss> {
+    let row = layer.rows.get(ground.node(from).index())?;
+    match row.as_deref()?.detail(ground.node(to).index())? {
+        Detail::Udp(detail) => detail.flows.as_ref(),
+        _ => None,
+    }
+}
+
+fn each_detail(layer: &LayerPicture, mut take: impl FnMut(&FlowLoss)) {
+    for row in layer.rows.iter().flatten() {
+        for (_, detail) in &row.details {
+            if let Detail::Udp(detail) = detail
+                && let Some(flows) = &detail.flows
+            {
+                take(flows);
+            }
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The search over all layers, one after the other, each with what is known from those before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::across;
+use super::cause::{Cause, What, Word};
+use super::flows::{self, FlowCount};
+use super::ground::Ground;
+use super::loss::{LossOf, dead_row, is_one_way};
+use super::measure::sum_of;
+use super::new_flows;
+use super::search::{Found, Standing, search};
+use super::shape::Shape;
+use super::tally::{Evidence, Sum};
+use crate::dark::{Declaration, NodeState};
+use crate::diagnosis::{DiagnosisConfig, LayerPicture};
+use crate::finding::Pattern;
+use crate::path::{Plane, ProbeKind};
+
+/// A first loss is followed by as many that take no time: four packets by UDP, three by the other kinds.
+const BURST: u8 = 5;
+/// Rows of losses that began together are at least this share of the longest one.
+const SAME_ROW: f32 = 0.8;
+/// So many of the rows have to be alike.
+const MOSTLY: f32 = 0.9;
+/// Of two directions the one that loses less is not at fault if it loses no more than this share of all.
+const OTHER_WAY: f64 = 0.15;
+/// A kind that is probed more rarely than this says where a fault is only after one round of all its paths.
+const RARE: Duration = Duration::from_secs(5);
+
+/// Everything that the search over the layers needs.
+pub(super) struct Localiser<'a> {
+    pub(super) ground: &'a Ground<'a>,
+    /// Layers whose loss is looked at, those that know the two ways apart first.
+    pub(super) layers: &'a [&'a LayerPicture],
+    pub(super) config: &'a DiagnosisConfig,
+}
+
+impl<'a> Localiser<'a> {
+    /// The loss of a layer.
+    pub(super) fn evidence<'b>(
+        &'b self,
+        layer: &'b LayerPicture,
+        left_out: &'b [Shape],
+    ) -> LossOf<'b> {
+        LossOf {
+            layer,
+            ground: self.ground,
+            healthy: self.config.healthy_loss,
+            left_out,
+        }
+    }
+
+    /// The layer of a cause.
+    pub(super) fn layer_of(&self, cause: &Cause) -> Option<&'a LayerPicture> {
+        let mut layers = self.layers.iter().copied();
+        layers.find(|layer| layer.layer == cause.layer)
+    }
+
+    /// Every cause, with every layer's word on it.
+    pub(super) fn causes(&self) -> Vec<Cause> {
+        let mut causes = self.declared();
+        causes.extend(self.by_flow());
+        for cause in &mut causes {
+            self.ask(cause);
+        }
+        let by_flow: Vec<Shape> = causes
+            .iter()
+            .filter(|cause| cause.what != What::Loss)
+            .map(|cause| cause.shape)
+            .collect();
+        let mut over: Vec<Cause> = Vec::new();
+        for layer in self.layers {
+            let left_out = if is_one_way(layer.layer.kind) {
+                by_flow.as_slice()
+            } else {
+                &[]
+            };
+            let evidence = self.evidence(layer, left_out);
+            let known = causes.iter().chain(&over);
+            let given = known.filter_map(|cause| self.given(cause, layer));
+            let found = search(
+                &evidence,
+                self.ground,
+                given.collect(),
+                self.config.max_causes,
+            );
+            for found in found {
+                let standing = found.standing;
+                let cause = self.cause(layer, &evidence, found);
+                // What one layer refutes, no other one, which knows less, brings back.
+                match standing {
+                    Standing::Over => over.push(cause),
+                    Standing::Found | Standing::Given => causes.push(cause),
+                }
+            }
+        }
+        causes
+    }
+
+    fn cause(&self, layer: &LayerPicture, evidence: &LossOf<'_>, found: Found) -> Cause {
+        let is_total = found.is_total && self.is_total(evidence, found.shape);
+        let mut cause = Cause {
+            layer: layer.layer,
+            shape: found.shape,
+            what: What::Loss,
+            ratio: found.ratio,
+            is_total,
+            age: age(layer, found.sum.longest),
+            sum: found.sum,
+            alternatives: found.alternatives,
+            declaration: None,
+            words: Vec::new(),
+        };
+        self.ask(&mut cause);
+        let flows = FlowCount::of(layer, self.ground, cause.shape);
+        if !is_total && flows.is_cause(cause.of_round_trips()) {
+            cause.what = What::Flows(flows);
+        }
+        cause
+    }
+
+    /// Causes that take some flows and spare others.
+    fn by_flow(&self) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        for (node, found) in new_flows::nodes(self.layers, self.ground) {
+            let tcp = |layer: &&&LayerPicture| layer.layer.kind == ProbeKind::Tcp;
+            let Some(layer) = self.layers.iter().find(tcp) else {
+                continue;
+            };
+            if found.is_sure() || found.is_open() {
+                causes.push(self.flow_cause(layer, Shape::Node(node), What::NewFlows(found), 1.0));
+            }
+        }
+        for layer in self.layers.iter().filter(|l| is_one_way(l.layer.kind)) {
+            for (shape, count) in flows::places(layer, self.ground, self.config) {
+                let is_known = causes
+                    .iter()
+                    .any(|known: &Cause| known.shape == shape || is_part_of(shape, known.shape));
+                if is_known {
+                    continue;
+                }
+                let shape = self.direction(layer, shape);
+                let ratio = f64::from(count.failing) / f64::from(count.tested.max(1));
+                causes.push(self.flow_cause(layer, shape, What::Flows(count), ratio));
+            }
+        }
+        causes
+    }
+
+    fn flow_cause(&self, layer: &LayerPicture, shape: Shape, what: What, ratio: f64) -> Cause {
+        let sum = sum_of(&self.evidence(layer, &[]), self.ground, shape);
+        Cause {
+            layer: layer.layer,
+            shape,
+            what,
+            ratio,
+            is_total: false,
+            age: age(layer, sum.longest),
+            sum,
+            alternatives: Vec::new(),
+            declaration: None,
+            words: Vec::new(),
+        }
+    }
+
+    /// Which of the two ways between two places it is, by the legs that lose packets.
+    fn direction(&self, layer: &LayerPicture, shape: Shape) -> Shape {
+        let (there, back) = match shape {
+            Shape::Zones(x, y) => (Shape::ZonePair(x, y), Shape::ZonePair(y, x)),
+            Shape::Pair(a, b) => (Shape::Path(a, b), Shape::Path(b, a)),
+            Shape::Node(node) => (Shape::Ingress(node), Shape::Egress(node)),
+            shape => return shape,
+        };
+        let evidence = self.evidence(layer, &[]);
+        let lost = |shape| sum_of(&evidence, self.ground, shape).lost as f64;
+        let (one, other) = (lost(there), lost(back));
+        if other <= OTHER_WAY * (one + other) {
+            there
+        } else if one <= OTHER_WAY * (one + other) {
+            back
+        } else {
+            shape
+        }
+    }
+
+    /// What a cause that is known explains in a layer that is about to be searched.
+    fn given(&self, cause: &Cause, layer: &LayerPicture) -> Option<Found> {
+        if cause.layer == layer.layer {
+            return Some(Found::given(cause.shape, cause.ratio));
+        }
+        let word = cause.words.iter().find(|(known, _)| *known == layer.layer);
+        let (_, word) = word?;
+        if *word == Word::Clean {
+            return None;
+        }
+        let one_way = is_one_way(layer.layer.kind);
+        let (shape, expected) = if one_way {
+            (cause.shape, cause.ratio)
+        } else {
+            (cause.shape.both_ways(), cause.of_round_trips())
+        };
+        let measured = sum_of(&self.evidence(layer, &[]), self.ground, shape).ratio();
+        Some(Found::given(shape, measured.max(expected)))
+    }
+
+    /// Has nothing got through since it began? Rows of losses of one length say so; of a fault that lets something through
+    /// now and then, they are of any length.
+    fn is_total(&self, evidence: &LossOf<'_>, shape: Shape) -> bool {
+        let mut rows = Vec::new();
+        evidence.visit(|from, to, leg| {
+            if leg.lost > 0 && shape.covers(self.ground, from, to) {
+                rows.push(leg.dead);
+            }
+        });
+        let longest = rows.iter().copied().max().unwrap_or(0);
+        let least = (f32::from(longest) * SAME_ROW) as u8;
+        let alike = rows
+            .iter()
+            .filter(|row| row.saturating_add(2 * BURST) >= least);
+        let alike = alike.filter(|row| **row > 0).count();
+        alike as f32 >= MOSTLY * rows.len() as f32
+    }
+
+    /// Fills in what every other layer says of a cause.
+    fn ask(&self, cause: &mut Cause) {
+        let total_since = cause.is_total.then_some(cause.age);
+        let others = self
+            .layers
+            .iter()
+            .filter(|layer| layer.layer != cause.layer);
+        let words = others.map(|layer| {
+            let word = across::word(
+                layer,
+                self.ground,
+                cause.shape,
+                cause.ratio,
+                total_since,
+                self.config.healthy_loss,
+            );
+            (layer.layer, word)
+        });
+        cause.words = words.collect();
+    }
+
+    /// Causes that the detector declared: that nothing gets through is its word, which way it is comes out of the counts.
+    fn declared(&self) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        for place in 0..self.ground.len() {
+            let node = self
+                .ground
+                .picture
+                .nodes
+                .get(self.ground.node(place).index());
+            let Some(declaration) = node.and_then(|node| node.declaration.as_ref()) else {
+                continue;
+            };
+            let is_open = node.is_some_and(|node| matches!(node.state, NodeState::Failed(_)));
+            if is_open {
+                causes.extend(self.declared_cause(place as u32, declaration));
+            }
+        }
+        causes
+    }
+
+    fn declared_cause(&self, node: u32, declaration: &Arc<Declaration>) -> Option<Cause> {
+        let declared = match declaration.pattern {
+            Pattern::Isolated => Shape::Node(node),
+            Pattern::IngressDead => Shape::Ingress(node),
+            Pattern::EgressDead => Shape::Egress(node),
+            _ => return None,
+        };
+        let plane = declaration.plane.unwrap_or(Plane::Pod);
+        let mut vital = self
+            .layers
+            .iter()
+            .filter(|layer| layer.layer.kind.is_vital());
+        let layer = vital
+            .clone()
+            .find(|layer| layer.layer.plane == plane)
+            .or_else(|| vital.next())?;
+        let evidence = self.evidence(layer, &[]);
+        let sum = |shape| sum_of(&evidence, self.ground, shape);
+        let (to, from) = (sum(Shape::Ingress(node)), sum(Shape::Egress(node)));
+        if to.dead + from.dead == 0 {
+            // It is over, and the detector is about to say so.
+            return None;
+        }
+        let is_dead = |sum: &Sum| 2 * sum.dead >= sum.legs && sum.dead > 0;
+        let knows = is_one_way(layer.layer.kind) && to.ambiguous + from.ambiguous == 0;
+        let shape = match (is_dead(&to), is_dead(&from)) {
+            (true, true) if knows => Shape::Node(node),
+            (true, false) if knows && 5 * from.dead < from.legs => Shape::Ingress(node),
+            (false, true) if knows && 5 * to.dead < to.legs => Shape::Egress(node),
+            _ => declared,
+        };
+        let sum = sum(shape);
+        let longest = age(layer, sum.longest);
+        let since = self.ground.picture.now.saturating_since(declaration.since);
+        Some(Cause {
+            layer: layer.layer,
+            shape,
+            what: What::Loss,
+            ratio: 1.0,
+            is_total: true,
+            sum,
+            alternatives: Vec::new(),
+            declaration: Some(Arc::clone(declaration)),
+            age: longest.max(since),
+            words: Vec::new(),
+        })
+    }
+
+    /// May it be told? Not before it is known that it is no matter of flows, not while the detector is about to say that the
+    /// whole node is dark, and not while the probes of a rare kind have not all had their turn.
+    pub(super) fn is_ripe(&self, cause: &Cause) -> bool {
+        let Some(layer) = self.layer_of(cause) else {
+            return true;
+        };
+        if cause.what != What::Loss {
+            return true;
+        }
+        if layer.interval > RARE && cause.age < layer.interval {
+            return false;
+        }
+        if cause.is_total {
+            return self.is_for_us(cause);
+        }
+        let flows = FlowCount::of(layer, self.ground, cause.shape);
+        !flows.is_open(cause.of_round_trips())
+    }
+
+    /// Is it ours to say? That a whole node does not answer, and does not say so itself, is the detector's to judge: it may be
+    /// dark.
+    fn is_for_us(&self, cause: &Cause) -> bool {
+        let (Some(node), true, None) = (cause.shape.node(), cause.is_total, &cause.declaration)
+        else {
+            return true;
+        };
+        let Some(layer) = self.layer_of(cause) else {
+            return true;
+        };
+        let (mut own, mut others) = (0u32, 0u32);
+        across::each_touched(layer, self.ground, cause.shape, |from, _, cell| {
+            let dead = u32::from(dead_row(cell) > 0);
+            if from == node as usize {
+                own += dead;
+            } else {
+                others += dead;
+            }
+        });
+        own > 0 || others == 0
+    }
+}
+
+/// Is a place inside of another one?
+fn is_part_of(shape: Shape, other: Shape) -> bool {
+    match (shape, other) {
+        (Shape::Pair(a, b) | Shape::Path(a, b), Shape::Node(node)) => a == node || b == node,
+        _ => false,
+    }
+}
+
+/// How long a row of losses has lasted, at least.
+fn age(layer: &LayerPicture, row: u8) -> Duration {
+    let burst = if is_one_way(layer.layer.kind) {
+        BURST
+    } else {
+        BURST - 1
+    };
+    layer.interval * u32::from(row.saturating_sub(burst))
+}

@@ -1,0 +1,144 @@
+//! Paths of which it is only known whether something is wrong with them: too slow, too small, with dead flows.
+
+use super::ground::Ground;
+use super::shape::Shape;
+use super::tally::{Evidence, Leg, Sum, UNIT};
+use crate::diagnosis::{CellPicture, Columns, LayerPicture, Picture};
+use crate::path::ProbeKind;
+
+/// One mark: from, to, how often in a row it was seen; zero: all is well.
+type Mark = (u32, u32, u8);
+
+/// Legs, good ones and bad ones.
+#[derive(Clone, Debug)]
+pub(super) struct Marks {
+    legs: Vec<Mark>,
+    /// Share of bad ones where all is well.
+    pub(super) healthy: f64,
+    /// Least share of bad ones among the legs of a cause.
+    pub(super) least_ratio: f64,
+    /// Are the two ways between two nodes known apart?
+    pub(super) is_one_way: bool,
+}
+
+impl Marks {
+    /// Nothing is known yet.
+    pub(super) const fn new(healthy: f64, least_ratio: f64, is_one_way: bool) -> Self {
+        Self {
+            legs: Vec::new(),
+            healthy,
+            least_ratio,
+            is_one_way,
+        }
+    }
+
+    /// A leg is well (`seen` is zero), or has been bad so many times in a row.
+    pub(super) fn push(&mut self, from: usize, to: usize, seen: u8) {
+        self.legs.push((from as u32, to as u32, seen));
+    }
+
+    /// All legs are in.
+    pub(super) fn sort(&mut self) {
+        self.legs.sort_unstable();
+    }
+
+    /// How often in a row the oldest bad leg of a shape was seen to be bad.
+    pub(super) fn longest(&self, ground: &Ground<'_>, shape: Shape) -> u8 {
+        let covered = self
+            .legs
+            .iter()
+            .filter(|(from, to, _)| shape.covers(ground, *from as usize, *to as usize));
+        covered.map(|(_, _, seen)| *seen).max().unwrap_or(0)
+    }
+
+    /// Bad legs, and all legs, of a shape.
+    pub(super) fn count(&self, ground: &Ground<'_>, shape: Shape) -> (u32, u32) {
+        let mut count = (0, 0);
+        for &(from, to, seen) in &self.legs {
+            if shape.covers(ground, from as usize, to as usize) {
+                count.0 += u32::from(seen > 0);
+                count.1 += 1;
+            }
+        }
+        count
+    }
+}
+
+fn leg(seen: u8) -> Leg {
+    let bad = u32::from(seen > 0);
+    Leg {
+        sent: UNIT,
+        lost: bad * UNIT,
+        fast_sent: 1,
+        fast_lost: bad,
+        dead: seen,
+        ..Leg::default()
+    }
+}
+
+impl Evidence for Marks {
+    fn visit(&self, mut take: impl FnMut(usize, usize, Leg)) {
+        for &(from, to, seen) in &self.legs {
+            take(from as usize, to as usize, leg(seen));
+        }
+    }
+
+    fn leg(&self, from: usize, to: usize) -> Sum {
+        let key = (from as u32, to as u32);
+        let first = self.legs.partition_point(|(a, b, _)| (*a, *b) < key);
+        let same = self.legs[first..]
+            .iter()
+            .take_while(|(a, b, _)| (*a, *b) == key);
+        let mut sum = Sum::EMPTY;
+        for (_, _, seen) in same {
+            sum.add(leg(*seen));
+        }
+        sum
+    }
+
+    fn healthy(&self) -> f64 {
+        self.healthy
+    }
+
+    fn notable(&self) -> u32 {
+        UNIT
+    }
+
+    fn is_one_way(&self) -> bool {
+        self.is_one_way
+    }
+
+    fn least_ratio(&self) -> f64 {
+        self.least_ratio
+    }
+}
+
+/// The layers between nodes of a kind, in their order: pod network first.
+pub(super) fn layers_of(picture: &Picture, kind: ProbeKind) -> impl Iterator<Item = &LayerPicture> {
+    let mut layers: Vec<&LayerPicture> = picture
+        .layers
+        .iter()
+        .filter(|layer| matches!(layer.columns, Columns::Nodes) && layer.layer.kind == kind)
+        .collect();
+    layers.sort_by_key(|layer| layer.layer);
+    layers.into_iter()
+}
+
+/// Every path of a layer between two judged nodes.
+pub(super) fn each_path(
+    layer: &LayerPicture,
+    ground: &Ground<'_>,
+    mut take: impl FnMut(usize, usize, &CellPicture),
+) {
+    for from in 0..ground.len() {
+        let Some(Some(row)) = layer.rows.get(ground.node(from).index()) else {
+            continue;
+        };
+        for (column, cell) in row.iter() {
+            match ground.place(column) {
+                Some(to) if to != from => take(from, to, cell),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A node whose new flows fail while those that exist live: its connection table is full.
+//!
+//! Every TCP probe is a new connection; STAMP keeps its ports, but for one that is replaced every few seconds. So of such a
+//! node TCP is dead and UDP loses the probes of its newest ports; a blocked TCP leaves UDP alone.
+
+use super::across::each_touched;
+use super::flows::flows;
+use super::ground::Ground;
+use super::loss::is_told;
+use super::marks::each_path;
+use super::shape::Shape;
+use crate::detail::Detail;
+use crate::diagnosis::LayerPicture;
+use crate::path::{Plane, ProbeKind};
+
+/// A table is full from this share on.
+const FULL: f64 = 0.95;
+/// Share of a node's TCP paths that fail, and of its UDP paths at most.
+const MOST_FAIL: f64 = 0.8;
+const FEW_FAIL: f64 = 0.25;
+/// One in so many of its UDP paths loses packets soon after its new flows begin to fail: more than healthy loss makes.
+const LOSSY_OF: u32 = 10;
+/// Paths of a node that fail by TCP, by node: a quick look before a close one.
+fn failing_by_node(layer: &LayerPicture, ground: &Ground<'_>) -> (Vec<u32>, u32) {
+    let mut by_node = vec![0; ground.len()];
+    let mut all = 0;
+    each_path(layer, ground, |from, to, cell| {
+        if cell.consecutive_losses > 2 && is_told(cell) {
+            by_node[from] += 1;
+            by_node[to] += 1;
+            all += 1;
+        }
+    });
+    (by_node, all)
+}
+
+/// The nodes whose TCP is dead and whose UDP is not, while the TCP of the others works.
+pub(super) fn nodes(layers: &[&LayerPicture], ground: &Ground<'_>) -> Vec<(u32, NewFlows)> {
+    let mut found = Vec::new();
+    for layer in layers.iter().filter(|layer| is_pod_tcp(layer)) {
+        let (by_node, all) = failing_by_node(layer, ground);
+        for (node, failing) in by_node.into_iter().enumerate() {
+            // If most of what fails has nothing to do with the node, it is not the node.
+            let is_its_own = failing > 1 && 2 * failing >= all;
+            if is_its_own && !found.iter().any(|(known, _)| *known == node as u32) {
+                let close = NewFlows::of(layers, ground, node as u32);
+                found.extend(close.map(|close| (node as u32, close)));
+            }
+        }
+    }
+    found
+}
+
+fn is_pod_tcp(layer: &LayerPicture) -> bool {
+    layer.layer.kind == ProbeKind::Tcp && layer.layer.plane == Plane::Pod
+}
+
+/// What is known of a node whose TCP is dead and whose UDP is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NewFlows {
+    /// Connections in its table, and how many fit.
+    pub(super) table: Option<(u32, u32)>,
+    /// The table is full.
+    pub(super) is_full: bool,
+    /// UDP paths of it with dead flows.
+    pub(super) dead_flows: u32,
+    /// UDP paths of it that lose packets now.
+    pub(super) lossy: u32,
+    /// QUIC paths of it whose handshake fails and whose old connection lives.
+    pub(super) old_connections: u32,
+    /// UDP paths of it.
+    pub(super) paths: u32,
+    /// TCP paths of it that fail.
+    pub(super) failing: u32,
+    /// TCP paths of it.
+    pub(super) judged: u32,
+}
+
+impl NewFlows {
+    /// Does something show that it is the age of a flow that decides?
+    pub(super) const fn is_sure(&self) -> bool {
+        self.is_full || self.dead_flows > 0 || self.old_connections > 0
+    }
+
+    /// May it be so, and will it be known soon?
+    pub(super) const fn is_open(&self) -> bool {
+        self.lossy > 0 && LOSSY_OF * self.lossy >= self.paths
+    }
+
+    /// What `layers` say of a node; `None`: its new flows do not fail, or all of its flows do.
+    pub(super) fn of(layers: &[&LayerPicture], ground: &Ground<'_>, node: u32) -> Option<Self> {
+        let shape = Shape::Node(node);
+        let mut found = Self::default();
+        let mut udp_failing = 0u32;
+        for layer in layers.iter().filter(|l| l.layer.plane == Plane::Pod) {
+            match layer.layer.kind {
+                ProbeKind::Tcp => each_touched(layer, ground, shape, |_, _, cell| {
+                    found.judged += 1;
+                    found.failing += u32::from(cell.consecutive_losses > 2);
+                }),
+                ProbeKind::Udp => each_touched(layer, ground, shape, |from, to, cell| {
+                    found.paths += 1;
+                    udp_failing += u32::from(cell.consecutive_losses > 3);
+                    found.lossy += u32::from(cell.slot_lost[0] > 0 || cell.consecutive_losses > 0);
+                    let flows = flows(layer, ground, from, to);
+                    found.dead_flows += u32::from(flows.is_some_and(|flows| flows.failing > 0));
+                }),
+                ProbeKind::Quic => each_touched(layer, ground, shape, |from, to, cell| {
+                    let row = layer.rows[ground.node(from).index()].as_deref();
+                    let detail = row.and_then(|row| row.detail(ground.node(to).index()));
+                    let lives =
+                        matches!(detail, Some(Detail::Quic(quic)) if quic.long_flow_age.is_some());
+                    found.old_connections += u32::from(lives && cell.consecutive_losses > 0);
+                }),
+                _ => {}
+            }
+        }
+        let is_hit = found.judged > 1
+            && f64::from(found.failing) >= MOST_FAIL * f64::from(found.judged)
+            && found.paths > 0
+            && f64::from(udp_failing) <= FEW_FAIL * f64::from(found.paths);
+        if !is_hit {
+            return None;
+        }
+        let known = ground.picture.nodes.get(ground.node(node as usize).index());
+        let probers = known.map_or(&[][..], |node| &node.probers);
+        let facts = probers.iter().filter_map(|prober| prober.facts.as_deref());
+        found.table = facts.filter_map(|facts| facts.conntrack).max();
+        found.is_full = found
+            .table
+            .is_some_and(|(used, size)| f64::from(used) >= FULL * f64::from(size));
+        Some(found)
+    }
+}
