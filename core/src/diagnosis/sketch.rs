@@ -7,6 +7,7 @@ use super::{
     CellPicture, Columns, LayerPicture, NodePicture, Picture, RowPicture, Topology, TopologyNode,
 };
 use crate::dark::NodeState;
+use crate::detail::Detail;
 use crate::ids::{NodeName, ZoneIndex};
 use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;
@@ -29,7 +30,14 @@ pub(super) struct Sketch {
     /// Loss of every leg at any time.
     pub(super) noise: f64,
     pub(super) seed: u64,
+    /// What the newest probe of a path found.
+    detail: Box<DetailOf>,
+    /// Round trips that take a hundred times what is normal.
+    slow: Box<SlowOf>,
 }
+
+type DetailOf = dyn Fn(Layer, usize, usize) -> Option<Detail>;
+type SlowOf = dyn Fn(Layer, usize, usize) -> bool;
 
 /// Loss of legs for a time.
 pub(super) struct SketchFault {
@@ -51,6 +59,8 @@ pub(super) const fn layer(kind: ProbeKind, plane: Plane, family: Family) -> Laye
 pub(super) const UDP: Layer = layer(ProbeKind::Udp, Plane::Pod, Family::V4);
 pub(super) const TCP: Layer = layer(ProbeKind::Tcp, Plane::Pod, Family::V4);
 pub(super) const HOST: Layer = layer(ProbeKind::Tcp, Plane::Host, Family::V4);
+pub(super) const MTU: Layer = layer(ProbeKind::Mtu, Plane::Pod, Family::V4);
+pub(super) const QUIC: Layer = layer(ProbeKind::Quic, Plane::Pod, Family::V4);
 pub(super) const UDP6: Layer = layer(ProbeKind::Udp, Plane::Pod, Family::V6);
 pub(super) const TCP6: Layer = layer(ProbeKind::Tcp, Plane::Pod, Family::V6);
 
@@ -63,6 +73,8 @@ impl Sketch {
             faults: Vec::new(),
             noise: 0.0,
             seed: 1,
+            detail: Box::new(|_, _, _| None),
+            slow: Box::new(|_, _, _| false),
         }
     }
 
@@ -102,6 +114,19 @@ impl Sketch {
             from,
             to,
         });
+        self
+    }
+
+    pub(super) fn details(
+        mut self,
+        of: impl Fn(Layer, usize, usize) -> Option<Detail> + 'static,
+    ) -> Self {
+        self.detail = Box::new(of);
+        self
+    }
+
+    pub(super) fn slow(mut self, is: impl Fn(Layer, usize, usize) -> bool + 'static) -> Self {
+        self.slow = Box::new(is);
         self
     }
 
@@ -154,7 +179,14 @@ impl Sketch {
                     self.cell(layer, interval, from, to)
                 }
             });
-            Some(Arc::new(RowPicture::dense(cells.collect(), Vec::new())))
+            let details = (0..size).filter(|to| *to != from).filter_map(|to| {
+                let detail = (self.detail)(layer, from, to)?;
+                Some((to as u32, detail))
+            });
+            Some(Arc::new(RowPicture::dense(
+                cells.collect(),
+                details.collect(),
+            )))
         });
         LayerPicture {
             layer,
@@ -182,7 +214,11 @@ impl Sketch {
         );
         dice.next();
         let step = interval.as_secs_f64();
-        let follow_ups = if layer.kind == ProbeKind::Udp { 4 } else { 3 };
+        let follow_ups = match layer.kind {
+            ProbeKind::Udp => 4,
+            ProbeKind::Mtu => 0,
+            _ => 3,
+        };
         let phase = dice.chance() * step;
         let mut cell = CellPicture {
             verdict: Verdict::Healthy,
@@ -229,6 +265,9 @@ impl Sketch {
                 k += 1;
             }
             age -= step;
+        }
+        if (self.slow)(layer, from, to) {
+            cell.rtt = Some(Duration::from_millis(50));
         }
         cell.sent = fast_sent;
         cell.lost = fast_lost;

@@ -1,5 +1,6 @@
 //! Faults with known causes, in small meshes whose probes are really drawn.
 
+mod details;
 mod patterns;
 mod properties;
 
