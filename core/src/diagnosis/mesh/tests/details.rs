@@ -133,15 +133,15 @@ fn slow_round_trips_are_told_by_their_place() {
     );
 }
 
-fn dead_flows(tested: u32, failing: u32) -> Option<Detail> {
-    Some(Detail::Udp(UdpDetail {
+fn dead_flows(tested: u32, failing: u32) -> Detail {
+    Detail::Udp(UdpDetail {
         flows: Some(FlowLoss {
             tested,
             failing,
             failing_ports: Vec::new(),
         }),
         ..UdpDetail::default()
-    }))
+    })
 }
 
 #[test]
@@ -152,11 +152,7 @@ fn dead_flows_between_zones_are_no_loss() {
         Sketch::of(6, 2)
             .details(move |layer, from, to| {
                 let is_between = layer == UDP && from % 2 != to % 2;
-                if is_between {
-                    dead_flows(8, u32::from((from + to) % 3 != 0))
-                } else {
-                    None
-                }
+                is_between.then(|| dead_flows(8, u32::from((from + to) % 3 != 0)))
             })
             .fault(60.0, move |layer, from, to| {
                 let shared = (from + to) % 3 != 0;
@@ -183,13 +179,7 @@ fn dead_flows_between_zones_are_no_loss() {
 fn loss_is_not_told_before_it_is_known_to_be_no_matter_of_flows() {
     let sketch = |tested: u32| {
         Sketch::of(6, 1)
-            .details(move |layer, _, to| {
-                if layer == UDP && to == 1 {
-                    dead_flows(tested, 0)
-                } else {
-                    None
-                }
-            })
+            .details(move |layer, _, to| (layer == UDP && to == 1).then(|| dead_flows(tested, 0)))
             .fault(60.0, |_, _, to| if to == 1 { 0.2 } else { 0.0 })
     };
     assert_eq!(named(&sketch(1).picture()), [""; 0]);
