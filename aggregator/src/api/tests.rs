@@ -74,6 +74,8 @@ fn play() -> Played {
         mesh: MeshHandle {
             requests,
             snapshots,
+            shots: tokio_watch::channel(None).1,
+            diagnosed: tokio_watch::channel(None).1,
             metrics: PipelineMetrics::default(),
         },
         incidents: Incidents::new(Vec::new()),

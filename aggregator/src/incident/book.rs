@@ -70,6 +70,11 @@ impl Declared {
         }
     }
 
+    /// What is wrong, in one sentence.
+    pub fn sentence(&self) -> String {
+        sentence::opened(self)
+    }
+
     fn id(&self) -> IncidentId {
         IncidentId::of(self.pattern, &self.scope())
     }

@@ -35,6 +35,8 @@ pub struct Look<'a> {
     pub declared: &'a BTreeSet<NodeName>,
     /// Nodes that are dark, or expected to go: nothing is opened about them.
     pub quiet: &'a BTreeSet<NodeName>,
+    /// Too few probers report: what is not found now may be there all the same.
+    pub is_blind: bool,
 }
 
 /// Looks in which a finding of an open incident was absent.
@@ -45,7 +47,7 @@ pub(super) struct Absence {
 }
 
 /// Does the diagnosis find this pattern (and neither the detector nor the aggregator itself declares it)?
-pub(super) const fn is_found(pattern: Pattern) -> bool {
+pub(crate) const fn is_found(pattern: Pattern) -> bool {
     !matches!(
         pattern,
         Pattern::NodeDark
@@ -84,7 +86,10 @@ impl IncidentBook {
         for (id, statement) in new {
             let since = *self.candidates.entry(id.clone()).or_insert(now.moment);
             let stood = now.moment.saturating_since(since) >= self.config.hold;
-            let is_declared = look.declared.iter().any(|n| statement.nodes.contains(n));
+            let is_declared = match &statement.scope.place {
+                Place::Nodes(nodes) => nodes.iter().all(|node| look.declared.contains(node)),
+                _ => false,
+            };
             if !(stood || is_declared) || is_quiet(&statement.scope.place, look) {
                 continue;
             }
@@ -107,7 +112,9 @@ impl IncidentBook {
             self.candidates.remove(id);
             changes.push(self.open(statement.clone(), now.wall));
         }
-        changes.extend(self.miss(&statements, now));
+        if !look.is_blind {
+            changes.extend(self.miss(&statements, now));
+        }
         changes
     }
 

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use book::{BookConfig, Declared, DeclaredNode, IncidentBook};
 pub use findings::Look;
+pub(crate) use findings::is_found;
 pub use id::{IncidentId, IncidentIdError};
 pub use severity::Severity;
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use meshprobe_core::dark::{
     Accusation, Action, DarkConfig, Declaration, Detector, NodeFacts, NodeState, Sighting,
 };
+use meshprobe_core::diagnosis::Picture;
 use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::path::Layer;
@@ -22,9 +23,10 @@ use meshprobe_proto::report::Row;
 
 use crate::incident::{
     BookConfig, Declared, DeclaredNode, Incident, IncidentBook, IncidentChange, IncidentState,
+    Look, is_found,
 };
 use crate::membership::{Member, Membership};
-use crate::pipeline::Now;
+use crate::pipeline::{Diagnosed, Now};
 use crate::snapshot::Judging;
 use families::Families;
 use warm_up::WarmUp;
@@ -33,6 +35,13 @@ pub use warm_up::WarmUpConfig;
 
 /// Shortest time between two evaluations.
 const EVALUATION_GAP: Duration = Duration::from_millis(20);
+
+/// So long after a node is back its paths still show what was lost while it was away: two slots of the fast window, and
+/// the report that tells of the second one.
+const AFTERMATH: Duration = Duration::from_secs(30);
+
+/// When the aggregator is heard again, so long until everybody's rows are fresh: a report interval and its delay.
+const REFRESH: Duration = Duration::from_secs(12);
 
 /// The numbers of judging.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +90,12 @@ pub(crate) struct Judge {
     families: Families,
     book: IncidentBook,
     warm_up: Option<WarmUp>,
+    /// Why a node has the state that it has, of those states that are no incidents of their own.
+    reasons: BTreeMap<NodeIndex, String>,
+    /// Nodes that were dark, or without a prober, and when that ended.
+    back_since: BTreeMap<NodeIndex, Moment>,
+    /// Before this moment the aggregator's own view of the mesh is not to be trusted: its network failed.
+    isolated_until: Moment,
     /// Remembered incidents whose nodes are all forgotten: they end at the first evaluation.
     orphans: Vec<(Pattern, Vec<NodeName>)>,
     evaluated_at: Moment,
@@ -108,6 +123,9 @@ impl Judge {
             families: Families::default(),
             book: IncidentBook::new(config.book),
             warm_up: Some(WarmUp::new(config.warm_up, known, now.moment)),
+            reasons: BTreeMap::new(),
+            back_since: BTreeMap::new(),
+            isolated_until: now.moment,
             orphans: Vec::new(),
             evaluated_at: now.moment,
             deadline: now.moment,
@@ -274,12 +292,29 @@ impl Judge {
                 Action::AskReport { node } => {
                     questions.entry(node).or_default();
                 }
+                // Where the fault is the diagnosis says; the incident is its.
+                Action::Open(declaration) if is_found(declaration.pattern) => {
+                    let reason = declared(&declaration, membership, now).sentence();
+                    for node in declaration.nodes {
+                        self.reasons.insert(node, reason.clone());
+                    }
+                }
+                Action::Close { pattern, nodes } if is_found(pattern) => {
+                    self.reasons.retain(|node, _| !nodes.contains(node));
+                }
                 Action::Open(declaration) => {
                     let declared = declared(&declaration, membership, now);
                     let change = self.book.handle_declared(&declared, now.wall);
                     judgement.changes.extend(change);
                 }
                 Action::Close { pattern, nodes } => {
+                    if pattern == Pattern::AggregatorIsolated {
+                        self.isolated_until = now.moment + REFRESH;
+                    }
+                    if is_silencing(pattern) {
+                        let back = nodes.iter().map(|node| (*node, now.moment));
+                        self.back_since.extend(back);
+                    }
                     let names = names(&nodes, membership);
                     // Its nodes are all forgotten: nobody is left to be told about.
                     if nodes.is_empty() || !names.is_empty() {
@@ -301,6 +336,65 @@ impl Judge {
         self.evaluated_at = now.moment;
         self.deadline = self.detector.next_deadline(now.moment);
         judgement
+    }
+
+    /// The diagnosis has looked at the mesh. Nothing opens and nothing ends before the judging begins, nor while the
+    /// aggregator itself is cut off.
+    pub(crate) fn handle_diagnosed(
+        &mut self,
+        diagnosed: &Diagnosed,
+        membership: &Membership,
+        now: Now,
+    ) -> Vec<IncidentChange> {
+        let mut declarations = self.detector.declarations();
+        let is_isolated = declarations.any(|one| one.pattern == Pattern::AggregatorIsolated);
+        if self.warm_up.is_some() || is_isolated || now.moment < self.isolated_until {
+            return Vec::new();
+        }
+        self.back_since
+            .retain(|_, since| now.moment.saturating_since(*since) < AFTERMATH);
+        let (mut declared, mut quiet) = (BTreeSet::new(), BTreeSet::new());
+        for (node, member) in membership.iter() {
+            let name = || member.profile.name.clone();
+            if self.back_since.contains_key(&node) {
+                quiet.insert(name());
+            }
+            match self.detector.state(node) {
+                NodeState::Failed(pattern) if is_found(pattern) => {
+                    declared.insert(name());
+                }
+                NodeState::Failed(pattern) if is_silencing(pattern) => {
+                    quiet.insert(name());
+                }
+                NodeState::Leaving => {
+                    quiet.insert(name());
+                }
+                NodeState::Ok | NodeState::Suspect | NodeState::Unknown | NodeState::Failed(_) => {}
+            }
+        }
+        let look = Look {
+            findings: &diagnosed.diagnosis.findings,
+            topology: &diagnosed.shot.picture.topology,
+            declared: &declared,
+            quiet: &quiet,
+            is_blind: is_blind(&diagnosed.shot.picture),
+        };
+        self.book.handle_findings(&look, now)
+    }
+
+    /// What the detector has declared and what is not over.
+    pub(crate) fn declarations(&self) -> impl Iterator<Item = &Declaration> {
+        self.detector.declarations()
+    }
+
+    /// Did the node join too lately to be judged?
+    pub(crate) fn is_warming_up(&self, node: NodeIndex, now: Moment) -> bool {
+        self.detector.is_warming_up(node, now)
+    }
+
+    /// The node's state alone.
+    pub(crate) fn node_state(&self, node: NodeIndex) -> NodeState {
+        self.detector.state(node)
     }
 
     /// Does a failure open an incident now?
@@ -326,6 +420,9 @@ impl Judge {
             NodeState::Unknown => "No report since the aggregator started.".to_owned(),
             NodeState::Leaving => "Its prober said goodbye.".to_owned(),
             NodeState::Failed(pattern) => {
+                if let Some(reason) = self.reasons.get(&node) {
+                    return (state, reason.clone());
+                }
                 let incident = self
                     .book
                     .open_incidents()
@@ -346,6 +443,8 @@ impl Judge {
         let open: Vec<Incident> = incidents
             .iter()
             .filter(|incident| incident.state == IncidentState::Open)
+            // What the diagnosis found it has to find again, or refute.
+            .filter(|incident| !is_found(incident.pattern))
             .cloned()
             .collect();
         self.book.restore(incidents, now.moment);
@@ -366,6 +465,27 @@ impl Judge {
         }
         self.detector.restore_open(declarations, now.moment);
     }
+}
+
+/// Does nothing answer on such a node? Then what is lost on the way to it says nothing about the way.
+const fn is_silencing(pattern: Pattern) -> bool {
+    matches!(
+        pattern,
+        Pattern::NodeDark | Pattern::ZoneDark | Pattern::ProberDown
+    )
+}
+
+/// Do fewer than half of the nodes report that should?
+fn is_blind(picture: &Picture) -> bool {
+    let nodes = picture.topology.nodes.iter().zip(&picture.nodes);
+    let (mut judged, mut reporting) = (0, 0);
+    for (node, known) in nodes {
+        if node.as_ref().is_some_and(|node| node.lifecycle.is_judged()) {
+            judged += 1;
+            reporting += usize::from(known.is_reporting);
+        }
+    }
+    2 * reporting < judged
 }
 
 /// A node that is part of a dark zone is judged dark itself.

@@ -8,10 +8,13 @@
 //! each path, and cost more than all the rest.
 
 mod census;
+mod coverage;
 mod details;
 mod dictionary;
 mod path;
+mod picture;
 mod reading;
+mod target_pictures;
 mod targets;
 mod traces;
 
@@ -22,6 +25,7 @@ use std::time::Duration;
 
 use meshprobe_core::cell::PathCell;
 use meshprobe_core::detail::Detail;
+use meshprobe_core::diagnosis::TracePicture;
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::{Layer, Plane, ProbeKind};
 use meshprobe_core::time::Moment;
@@ -32,10 +36,12 @@ use meshprobe_proto::v1;
 use crate::plan::PlanConfig;
 
 pub(crate) use census::{Census, CensusResult};
+use coverage::Coverage;
 pub(crate) use details::{Details, Keeping, PathKey};
 pub use dictionary::DictionaryError;
 pub(crate) use dictionary::{Column, Dictionary};
 pub(crate) use path::{cell_details, target_cell_details};
+pub(crate) use picture::BuiltRow;
 pub(crate) use reading::{Listing, Reading};
 use targets::Group;
 pub(crate) use targets::Targets;
@@ -79,12 +85,14 @@ impl Rhythm {
         kinds.any(|(kind, plane, _)| (*kind, *plane) == (layer.kind, layer.plane))
     }
 
+    fn interval(&self, layer: Layer) -> Duration {
+        let mut kinds = self.intervals.iter();
+        let found = kinds.find(|(kind, plane, _)| (*kind, *plane) == (layer.kind, layer.plane));
+        found.map_or(Duration::from_secs(1), |(_, _, interval)| *interval)
+    }
+
     fn thresholds(&self, layer: Layer, nodes: usize) -> Thresholds {
-        let found = self
-            .intervals
-            .iter()
-            .find(|(kind, plane, _)| (*kind, *plane) == (layer.kind, layer.plane));
-        let interval = found.map_or(Duration::from_secs(1), |(_, _, interval)| *interval);
+        let interval = self.interval(layer);
         let nodes = nodes as u64;
         let paths = nodes * nodes.saturating_sub(1);
         let thresholds = Thresholds::for_mesh(
@@ -110,6 +118,8 @@ pub(crate) struct LayerCells {
     thresholds: Thresholds,
     /// By source; empty: it never reported in this layer.
     rows: Vec<Vec<PathCell>>,
+    /// By source, as `rows`.
+    coverage: Vec<Coverage>,
 }
 
 impl LayerCells {
@@ -124,10 +134,18 @@ impl LayerCells {
         &self.thresholds
     }
 
+    /// What a source has reported of lately.
+    pub(crate) fn coverage(&self, source: usize) -> Coverage {
+        self.coverage.get(source).copied().unwrap_or_default()
+    }
+
     fn set_thresholds(&mut self, thresholds: Thresholds) {
         if thresholds.window_seconds != self.thresholds.window_seconds {
             for cell in self.rows.iter_mut().flatten() {
                 cell.restart_window();
+            }
+            for coverage in &mut self.coverage {
+                coverage.restart();
             }
         }
         self.thresholds = thresholds;
@@ -137,6 +155,7 @@ impl LayerCells {
         let index = source.index();
         if self.rows.len() <= index {
             self.rows.resize_with(index + 1, Vec::new);
+            self.coverage.resize(index + 1, Coverage::default());
         }
         let row = &mut self.rows[index];
         if row.len() < width {
@@ -160,6 +179,15 @@ fn slot(layer: Layer, source: usize, column: usize) -> Option<usize> {
         return Some(column);
     }
     (column != source).then(|| column - usize::from(column > source))
+}
+
+/// The time that a report is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Length of its window.
+    pub(crate) window: Duration,
+    /// End of its window.
+    pub(crate) end: Moment,
 }
 
 /// What applying a block did.
@@ -275,7 +303,7 @@ impl Matrix {
         layer: Layer,
         rows: Rows<'_>,
         columns: &[Column],
-        end: Moment,
+        span: Span,
         mut on_row: impl FnMut(NodeIndex, &Row),
     ) -> Applied {
         let group = Group::of_layer(layer);
@@ -288,7 +316,10 @@ impl Matrix {
         let number = self.layer_number(layer);
         let cells = &mut self.layers[number];
         let thresholds = cells.thresholds;
-        let cells = cells.row_mut(source, width);
+        cells.row_mut(source, width);
+        let Span { window, end } = span;
+        cells.coverage[source.index()].add(window, end, &thresholds);
+        let cells = &mut cells.rows[source.index()];
         let mut applied = Applied::default();
         for row in rows {
             let column = columns.get(row.target.0 as usize);
@@ -366,6 +397,7 @@ impl Matrix {
         for cells in &mut self.layers {
             if let Some(row) = cells.rows.get_mut(node.index()) {
                 *row = Vec::new();
+                cells.coverage[node.index()] = Coverage::default();
             }
             if !cells.layer.kind.is_between_nodes() {
                 continue;
@@ -378,6 +410,20 @@ impl Matrix {
                 }
             }
         }
+    }
+
+    /// The traces that were taken since then; `place` is where the column of a path stands in a picture.
+    pub(crate) fn trace_pictures(
+        &self,
+        since: Moment,
+        place: impl Fn(&PathKey) -> Option<u32>,
+    ) -> Vec<TracePicture> {
+        self.traces.pictures(since, place)
+    }
+
+    /// Time between two probes of a path of this layer.
+    pub(crate) fn interval(&self, layer: Layer) -> Duration {
+        self.rhythm.interval(layer)
     }
 
     /// Octets that the cells take.
@@ -396,6 +442,7 @@ impl Matrix {
                 layer,
                 thresholds,
                 rows: Vec::new(),
+                coverage: Vec::new(),
             };
             self.layers.insert(index, cells);
             index

@@ -131,9 +131,16 @@ fn apply(matrix: &mut Matrix, source: u32, rows: &[(u32, Summary)], end: Moment)
         layer,
         rows,
         dictionary.columns(),
-        end,
+        span(end),
         |_, _| {},
     )
+}
+
+fn span(end: Moment) -> Span {
+    Span {
+        window: Duration::from_secs(1),
+        end,
+    }
 }
 
 fn at(millis: u64) -> Moment {
@@ -352,7 +359,7 @@ fn a_target_outside_has_cells_of_its_own_group_and_leaves_nothing_behind() {
     let admitted = report::admit(&report).unwrap();
     let (layer, rows) = admitted.blocks().next().unwrap();
     let source = NodeIndex(0);
-    matrix.apply(source, layer, rows, columns, at(1_000), |_, _| {
+    matrix.apply(source, layer, rows, columns, span(at(1_000)), |_, _| {
         panic!("no vital kind")
     });
     let detail = meshprobe_core::detail::ExternalDetail {

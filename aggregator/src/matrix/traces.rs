@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use meshprobe_core::diagnosis::{TraceHop, TracePicture};
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::Layer;
 use meshprobe_core::time::Moment;
@@ -144,6 +145,29 @@ impl Traces {
             .collect()
     }
 
+    /// The traces that were taken since then, for the diagnosis; `place` is where the column of a path stands there.
+    pub(crate) fn pictures(
+        &self,
+        since: Moment,
+        place: impl Fn(&PathKey) -> Option<u32>,
+    ) -> Vec<TracePicture> {
+        let lately = self.kept.iter().filter(|(_, kept)| kept.at >= since);
+        let mut pictures: Vec<TracePicture> = lately
+            .filter_map(|(path, kept)| {
+                Some(TracePicture {
+                    layer: path.layer,
+                    source: path.source,
+                    column: place(path)?,
+                    at: kept.at,
+                    hops: kept.route.hops.iter().map(hop_picture).collect(),
+                    reached: kept.route.reached,
+                })
+            })
+            .collect();
+        pictures.sort_unstable_by_key(|trace| (trace.layer, trace.source, trace.column));
+        pictures
+    }
+
     /// Nothing of this node stays behind.
     pub(crate) fn forget_node(&mut self, node: NodeIndex) {
         self.kept.retain(|path, _| !path.touches(node));
@@ -152,6 +176,16 @@ impl Traces {
     /// Nothing of this target stays behind.
     pub(crate) fn forget_target(&mut self, target: TargetColumn) {
         self.kept.retain(|path, _| !path.leads_to(target));
+    }
+}
+
+/// A hop that [`check_route`] found good.
+fn hop_picture(hop: &v1::Hop) -> TraceHop {
+    let octet = |number: Option<u32>| number.and_then(|number| u8::try_from(number).ok());
+    TraceHop {
+        ttl: u8::try_from(hop.ttl).unwrap_or(u8::MAX),
+        address: hop.address.parse().ok(),
+        icmp: octet(hop.icmp_type).zip(octet(hop.icmp_code)),
     }
 }
 

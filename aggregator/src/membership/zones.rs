@@ -34,6 +34,11 @@ impl Zones {
         ZoneIndex(next)
     }
 
+    /// Every name, by number.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The name of a zone; empty for "unknown".
     pub fn name(&self, zone: ZoneIndex) -> &str {
         self.names

@@ -9,6 +9,7 @@ use meshprobe_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::PipelineConfig;
+use super::diagnosis::{Diagnosed, Shot};
 use super::metrics::PipelineMetrics;
 use crate::membership::{JoinError, StoreChange};
 use crate::snapshot::{LayerSnapshot, NodeDetail, PathCells, Snapshot};
@@ -158,6 +159,8 @@ pub(crate) enum MeshRequest {
 pub struct MeshHandle {
     pub(crate) requests: mpsc::Sender<MeshRequest>,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) shots: watch::Receiver<Option<Shot>>,
+    pub(crate) diagnosed: watch::Receiver<Option<Diagnosed>>,
     pub(crate) metrics: PipelineMetrics,
 }
 
@@ -170,6 +173,21 @@ impl MeshHandle {
     /// The newest snapshot and each later one.
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// What the newest run of the diagnosis found; `None`: there was none since the start, which a warm-up delays.
+    pub fn findings(&self) -> Option<Diagnosed> {
+        self.diagnosed.borrow().clone()
+    }
+
+    /// The same and each later run, at most one a second.
+    pub fn watch_findings(&self) -> watch::Receiver<Option<Diagnosed>> {
+        self.diagnosed.clone()
+    }
+
+    /// The newest picture of the mesh and each later one, at most one a second; `None` as for [`Self::findings`].
+    pub fn watch_pictures(&self) -> watch::Receiver<Option<Shot>> {
+        self.shots.clone()
     }
 
     /// The matrix of one layer, at most 250 ms old; `None`: the layer has no data.

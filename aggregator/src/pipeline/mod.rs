@@ -3,11 +3,14 @@
 //! ```text
 //! ProberService ─ stream tasks ─ mpsc(256) ─► mesh task ─ watch ─► snapshots, rosters
 //!        ▲             ▲                        │  │  └── mpsc ──► notifier (incident changes)
-//!        │             └── watch: roster, acks ─┘  └── mpsc ──► store (nodes, progress), answers when it is on disk
+//!        │             └── watch: roster, acks ─┘  │ └── mpsc ─► store (nodes, progress), answers when it is on disk
+//!                                                  │
+//!                         diagnosis task ◄─ watch ─┘ pictures; its findings go back by another watch
 //! ```
 //!
-//! [`Pipeline::build`] wires everything and starts nothing; [`Pipeline::spawn`] starts the two long-lived tasks.
+//! [`Pipeline::build`] wires everything and starts nothing; [`Pipeline::spawn`] starts the long-lived tasks.
 
+mod diagnosis;
 mod handle;
 mod mesh;
 mod metrics;
@@ -17,11 +20,12 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use meshprobe_core::diagnosis::DiagnosisConfig;
 use meshprobe_daemon::shutdown::Shutdown;
 use meshprobe_daemon::tasks::Tasks;
 use meshprobe_proto::v1::prober_service_server::ProberServiceServer;
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::incident::IncidentChange;
 use crate::ingest::event::EVENT_QUEUE;
@@ -29,9 +33,11 @@ use crate::ingest::{IngestConfig, ProberStreams, Shared, Supervisor};
 use crate::judge::JudgeConfig;
 use crate::membership::{JoinError, MembershipConfig, Remembered};
 use crate::plan::PlanConfig;
+use diagnosis::DiagnosisTask;
 use mesh::Mesh;
 use task::MeshTask;
 
+pub use diagnosis::{Diagnosed, Shot};
 #[cfg(test)]
 pub(crate) use handle::MeshRequest;
 pub use handle::{
@@ -83,6 +89,7 @@ pub struct Outputs {
 #[derive(Debug)]
 pub struct Pipeline {
     task: MeshTask,
+    diagnosis: DiagnosisTask,
     supervisor: Supervisor,
     service: ProberStreams,
     handle: MeshHandle,
@@ -120,9 +127,18 @@ impl Pipeline {
             clock,
         };
         let (service, supervisor) = Supervisor::new(shared);
+        let (diagnosed_tx, diagnosed) = watch::channel(None);
         let handle = MeshHandle {
             requests: requests_tx,
             snapshots: mesh.snapshots(),
+            shots: mesh.shots(),
+            diagnosed: diagnosed.clone(),
+            metrics: metrics.clone(),
+        };
+        let diagnosis = DiagnosisTask {
+            config: DiagnosisConfig::default(),
+            shots: mesh.shots(),
+            diagnosed: diagnosed_tx,
             metrics,
         };
         let Outputs { store, incidents } = outputs;
@@ -131,11 +147,13 @@ impl Pipeline {
             clock,
             events,
             requests,
+            diagnosed,
             store,
             incidents,
         };
         Ok(Self {
             task,
+            diagnosis,
             supervisor,
             service,
             handle,
@@ -158,6 +176,7 @@ impl Pipeline {
     pub fn spawn(self, tasks: &mut Tasks, shutdown: &Shutdown) {
         let Self {
             task,
+            diagnosis,
             supervisor,
             service,
             handle,
@@ -165,6 +184,7 @@ impl Pipeline {
         } = self;
         drop((service, handle));
         tasks.spawn("mesh", task.run(shutdown.clone()));
+        tasks.spawn("diagnosis", diagnosis.run(shutdown.clone()));
         tasks.spawn("prober-streams", supervisor.run(shutdown.clone()));
     }
 }

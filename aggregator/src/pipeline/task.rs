@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use meshprobe_core::time::Moment;
 use meshprobe_daemon::shutdown::Shutdown;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::diagnosis::Diagnosed;
 use super::handle::MeshRequest;
 use super::mesh::{Batch, Mesh};
 use super::{Clock, StoreBatch, StoreUnavailable};
@@ -33,6 +34,7 @@ pub(super) struct MeshTask {
     pub(super) clock: Clock,
     pub(super) events: mpsc::Receiver<StreamEvent>,
     pub(super) requests: mpsc::Receiver<MeshRequest>,
+    pub(super) diagnosed: watch::Receiver<Option<Diagnosed>>,
     pub(super) store: mpsc::Sender<StoreBatch>,
     pub(super) incidents: mpsc::Sender<IncidentChange>,
 }
@@ -75,6 +77,12 @@ impl MeshTask {
                     }
                 }
                 Some(request) = self.requests.recv() => self.answer(request),
+                Ok(()) = self.diagnosed.changed() => {
+                    let newest = self.diagnosed.borrow_and_update().clone();
+                    if let Some(diagnosed) = newest {
+                        self.mesh.handle_diagnosed(&diagnosed, self.clock.now());
+                    }
+                }
                 stored = written(&mut in_flight) => {
                     if !self.finish(stored) {
                         batch_at = self.clock.moment() + BATCH_RETRY;

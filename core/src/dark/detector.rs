@@ -275,6 +275,18 @@ impl Detector {
         now + if waiting { SUSPICION_TICK } else { QUIET_TICK }
     }
 
+    /// What is declared and not over.
+    pub fn declarations(&self) -> impl Iterator<Item = &Declaration> {
+        self.opened.iter().map(|opened| &opened.declaration)
+    }
+
+    /// Did the node join too lately to have a vote, or to be declared?
+    pub fn is_warming_up(&self, node: NodeIndex, now: Moment) -> bool {
+        self.nodes
+            .get(&node)
+            .is_some_and(|entry| now < entry.warm_at)
+    }
+
     /// The node's state as judged now.
     pub fn state(&self, node: NodeIndex) -> NodeState {
         let Some(entry) = self.nodes.get(&node) else {

@@ -63,7 +63,7 @@ pub struct TraceHop {
 }
 
 /// Who is there; changes rarely.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
     /// By [`NodeIndex`]; `None`: nobody has this number.
     pub nodes: Vec<Option<TopologyNode>>,
@@ -72,7 +72,7 @@ pub struct Topology {
 }
 
 /// One node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopologyNode {
     /// Its name.
     pub name: NodeName,

@@ -1,5 +1,6 @@
 //! The aggregator: the real mesh (membership, plan, sessions, matrix, judge, incidents), driven by hand.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meshprobe_aggregator::incident::{IncidentChange, Transition};
@@ -7,6 +8,7 @@ use meshprobe_aggregator::membership::Announcement;
 use meshprobe_aggregator::pipeline::{MeshByHand, Now, PipelineConfig, now_by_hand};
 use meshprobe_aggregator::plan::Pace;
 use meshprobe_core::finding::Pattern;
+use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::ProbeKind;
 use meshprobe_core::time::Moment;
 
@@ -45,6 +47,8 @@ pub(crate) struct Aggregator {
     pub(crate) mesh: MeshByHand,
     origin: jiff::Timestamp,
     announced: Vec<Announced>,
+    /// What the detector says of nodes beside incidents, as it was told last.
+    states: BTreeSet<(Pattern, Vec<usize>)>,
 }
 
 impl Aggregator {
@@ -71,6 +75,7 @@ impl Aggregator {
             mesh,
             origin,
             announced: Vec::new(),
+            states: BTreeSet::new(),
         }
     }
 
@@ -97,29 +102,52 @@ impl Aggregator {
     /// Remembers what people are told.
     pub(crate) fn tell(&mut self, change: &IncidentChange, at: Moment) -> Announced {
         let incident = &change.incident;
-        let number = |name: &str| {
-            name.strip_prefix("sim-")?
-                .parse::<usize>()
-                .ok()?
-                .checked_sub(1)
-        };
-        let mut nodes: Vec<usize> = incident
-            .nodes
-            .iter()
-            .filter_map(|name| number(name.as_str()))
-            .collect();
-        nodes.sort_unstable();
         let announced = Announced {
             at,
             transition: change.transition,
             pattern: incident.pattern,
-            nodes,
+            nodes: numbers(&incident.nodes),
         };
         self.announced.push(announced.clone());
         announced
     }
 
+    /// What the detector says of nodes is an input of the diagnosis and no incident of its own. Here it is told like one.
+    pub(crate) fn tell_states(&mut self, at: Moment) -> Vec<Announced> {
+        let states = self.mesh.states().into_iter();
+        let now: BTreeSet<(Pattern, Vec<usize>)> = states
+            .map(|(pattern, nodes)| (pattern, numbers(&nodes)))
+            .collect();
+        let opened = now.difference(&self.states);
+        let opened = opened.map(|state| (Transition::Opened, state));
+        let resolved = self.states.difference(&now);
+        let resolved = resolved.map(|state| (Transition::Resolved, state));
+        let told: Vec<Announced> = opened
+            .chain(resolved)
+            .map(|(transition, (pattern, nodes))| Announced {
+                at,
+                transition,
+                pattern: *pattern,
+                nodes: nodes.clone(),
+            })
+            .collect();
+        self.announced.extend(told.iter().cloned());
+        self.states = now;
+        told
+    }
+
     pub(crate) fn take_announced(&mut self) -> Vec<Announced> {
         std::mem::take(&mut self.announced)
     }
+}
+
+/// The numbers of these nodes, ascending.
+fn numbers(names: &[NodeName]) -> Vec<usize> {
+    let number = |name: &NodeName| {
+        let number = name.as_str().strip_prefix("sim-")?;
+        number.parse::<usize>().ok()?.checked_sub(1)
+    };
+    let mut numbers: Vec<usize> = names.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
 }

@@ -17,6 +17,7 @@ struct World {
     topology: Topology,
     declared: BTreeSet<NodeName>,
     quiet: BTreeSet<NodeName>,
+    is_blind: bool,
     second: i64,
 }
 
@@ -42,6 +43,7 @@ impl World {
             },
             declared: BTreeSet::new(),
             quiet: BTreeSet::new(),
+            is_blind: false,
             second: 0,
         }
     }
@@ -62,6 +64,7 @@ impl World {
             topology: &self.topology,
             declared: &self.declared,
             quiet: &self.quiet,
+            is_blind: self.is_blind,
         };
         let mut changes = self.book.handle_findings(&look, now);
         changes.extend(self.book.poll(now.wall));
@@ -271,6 +274,16 @@ fn nothing_is_opened_about_nodes_that_are_dark_or_leave() {
     // It stood all the time, and is told as soon as it may be.
     world.quiet.clear();
     assert_eq!(world.looks(5, &findings).len(), 1);
+}
+
+#[test]
+fn what_is_not_found_while_most_probers_are_silent_is_not_over() {
+    let mut world = World::new();
+    world.looks(40, &[ingress("x1")]);
+    world.is_blind = true;
+    assert!(world.looks(60, &[]).is_empty());
+    world.is_blind = false;
+    assert_eq!(world.looks(16, &[]).len(), 1);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The mesh without its task: for the simulator and the benches, which bring their own clock and their own streams.
 //!
-//! What decides is the same code; what is left out is what only readers want (snapshots, the census), and the store,
+//! What decides is the same code; what is left out is what only readers want (snapshots, the census), the diagnosis, and the store,
 //! which always succeeds.
 
 use jiff::Timestamp;
 use meshprobe_core::dark::Accusation;
+use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::{NodeIndex, NodeName};
 use meshprobe_core::time::Moment;
 use meshprobe_proto::v1;
@@ -12,7 +13,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 
 use super::Mesh;
-use crate::incident::IncidentChange;
+use crate::incident::{IncidentChange, is_found};
 use crate::ingest::Refusal;
 use crate::ingest::event::StreamEvent;
 use crate::ingest::session::{Admitted, ProberKey, StreamId};
@@ -157,6 +158,20 @@ impl MeshByHand {
     pub fn poll(&mut self, now: Now) -> Vec<IncidentChange> {
         self.mesh.publish_due_roster(now);
         self.mesh.poll_decisions(now)
+    }
+
+    /// What the detector has declared of nodes and leaves to the diagnosis to explain: isolated, ingress dead, egress dead.
+    pub fn states(&self) -> Vec<(Pattern, Vec<NodeName>)> {
+        let declared = self.mesh.judge.declarations();
+        declared
+            .filter(|declaration| is_found(declaration.pattern))
+            .map(|declaration| {
+                let nodes = declaration.nodes.iter();
+                let members = nodes.filter_map(|node| self.mesh.membership.get(*node));
+                let names = members.map(|member| member.profile.name.clone());
+                (declaration.pattern, names.collect())
+            })
+            .collect()
     }
 
     /// How much of its observers accused each node under suspicion when [`Self::poll`] judged last.

@@ -6,6 +6,7 @@
 mod by_hand;
 mod hosts;
 mod on_demand;
+mod pictures;
 mod publish;
 mod reconfigure;
 mod reports;
@@ -26,6 +27,7 @@ use meshprobe_proto::v1;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::diagnosis::{Diagnosed, Shot};
 use super::metrics::PipelineMetrics;
 use super::{Now, PathError, PipelineConfig};
 use crate::incident::{IncidentChange, Transition};
@@ -43,6 +45,7 @@ use crate::snapshot::{NodeDetail, PathCells, ProberDetail, Snapshot};
 pub use by_hand::{MeshByHand, StreamByHand, now_by_hand};
 use hosts::Hosts;
 use on_demand::OnDemand;
+use pictures::Pictures;
 use publish::Published;
 pub(super) use storing::Batch;
 use storing::Storing;
@@ -73,6 +76,9 @@ pub(super) struct Mesh {
     storing: Storing,
     census: Census,
     published: Published,
+    pictures: Pictures,
+    /// Changes of incidents that the next poll hands out.
+    changes: Vec<IncidentChange>,
     metrics: PipelineMetrics,
 }
 
@@ -102,6 +108,8 @@ impl Mesh {
             storing: Storing::new(progress),
             census: Census::default(),
             published: Published::new(now),
+            pictures: Pictures::new(now.moment),
+            changes: Vec::new(),
             membership,
             metrics,
         };
@@ -120,8 +128,25 @@ impl Mesh {
         self.published.rosters.subscribe()
     }
 
+    pub(super) fn shots(&self) -> watch::Receiver<Option<Shot>> {
+        self.pictures.shots.subscribe()
+    }
+
+    /// The diagnosis has looked at a picture. What it changes comes out of the next poll.
+    pub(super) fn handle_diagnosed(&mut self, diagnosed: &Diagnosed, now: Now) {
+        let changes = self
+            .judge
+            .handle_diagnosed(diagnosed, &self.membership, now);
+        Self::log_changes(&changes);
+        if !changes.is_empty() {
+            self.published.hurry_snapshot(now.moment);
+        }
+        self.changes.extend(changes);
+    }
+
     /// Something happened on a stream.
     pub(super) fn handle(&mut self, event: StreamEvent, now: Now) {
+        self.pictures.note_news();
         match event {
             StreamEvent::Open {
                 stream,
@@ -178,6 +203,7 @@ impl Mesh {
         [
             Some(self.judge.next_deadline()),
             self.published.next_deadline(&self.census),
+            self.pictures.next_deadline(),
             membership,
         ]
         .into_iter()
@@ -199,7 +225,7 @@ impl Mesh {
         if self.membership.next_deadline().is_some_and(is_due) {
             self.expire(now);
         }
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut self.changes);
         if self.judge.next_deadline() <= now.moment {
             let judgement = self.judge.evaluate(&self.membership, now);
             if judgement.began_judging {
@@ -208,11 +234,12 @@ impl Mesh {
             for question in &judgement.questions {
                 self.ask(question);
             }
-            changes = judgement.changes;
-            Self::log_changes(&changes);
-            if judgement.began_judging || !changes.is_empty() {
+            Self::log_changes(&judgement.changes);
+            if judgement.began_judging || !judgement.changes.is_empty() {
+                self.pictures.note_news();
                 self.published.hurry_snapshot(now.moment);
             }
+            changes.extend(judgement.changes);
         }
         changes
     }
@@ -414,6 +441,7 @@ impl Mesh {
         self.matrix.clear_node(node);
         self.last_reports.remove(&node);
         self.hosts.forget_node(node);
+        self.pictures.forget_node();
         self.metrics.forget_node(name.as_str());
         self.sessions.retain(|prober, _| prober.node != node);
         for (prober, session) in &mut self.sessions {

@@ -144,6 +144,7 @@ impl Mesh {
     pub(super) fn publish(&mut self, now: Now) {
         self.publish_due_roster(now);
         self.step_reading(now);
+        self.step_picture(now);
         if self.published.snapshot_at <= now.moment {
             if !self.census.is_walking() {
                 self.census.start(&self.matrix, &self.membership);
@@ -210,7 +211,6 @@ impl Mesh {
 
     /// One node as it is now.
     pub(super) fn node_row(&self, node: NodeIndex, member: &Member, now: Now) -> NodeRow {
-        let fresh = self.plan.report_interval * 5 / 2;
         let last = self.last_reports.get(&node);
         let (state, state_reason) = self.judge.state(node, &member.profile.name);
         NodeRow {
@@ -220,11 +220,18 @@ impl Mesh {
             state_reason,
             last_report_at: last.map(|last| now.wall_at(last.at)),
             last_report_way: last.and_then(|last| last.way),
-            is_reporting: last.is_some_and(|last| now.moment.saturating_since(last.at) <= fresh),
+            is_reporting: self.is_reporting(node, now.moment),
             local_health: self.hosts.local_health(node),
             failing_in: self.published.census.failing_in(node),
             failing_out: self.published.census.failing_out(node),
         }
+    }
+
+    /// Is the newest report of the node's probers younger than 2.5 report intervals?
+    pub(super) fn is_reporting(&self, node: NodeIndex, now: Moment) -> bool {
+        let fresh = self.plan.report_interval * 5 / 2;
+        let last = self.last_reports.get(&node);
+        last.is_some_and(|last| now.saturating_since(last.at) <= fresh)
     }
 
     fn step_census(&mut self, now: Now) {

@@ -15,7 +15,7 @@ use tracing::info;
 use super::{LastReport, Mesh};
 use crate::ingest::session::{ProberKey, Session, StreamId};
 use crate::matrix::{
-    DictionaryError, FAST_WINDOW, Keeping, Matrix, TraceError, WrongTarget, check_route,
+    DictionaryError, FAST_WINDOW, Keeping, Matrix, Span, TraceError, WrongTarget, check_route,
 };
 use crate::membership::WayHome;
 use crate::pipeline::Now;
@@ -170,11 +170,12 @@ impl Mesh {
         }
         session.newest_end = Some(end);
         let columns = session.dictionary.columns();
+        let span = Span { window, end };
         for (layer, rows) in report.blocks() {
             let on_row = |target: NodeIndex, row: &report::Row| {
                 judge.handle_row(prober.node, target, layer, row, end, now);
             };
-            let applied = matrix.apply(prober.node, layer, rows, columns, end, on_row);
+            let applied = matrix.apply(prober.node, layer, rows, columns, span, on_row);
             metrics.path_updates.inc_by(applied.paths);
             metrics.rows_skipped.inc_by(applied.skipped);
         }

@@ -489,6 +489,9 @@ impl Mesh {
             let told = self.aggregator.tell(change, self.now);
             self.note(Happening::Told(told));
         }
+        for told in self.aggregator.tell_states(self.now) {
+            self.note(Happening::Told(told));
+        }
         for node in 0..self.streams.len() {
             for way in Way::ALL {
                 let take = |mesh: &mut Self| {

@@ -1,6 +1,7 @@
 //! A mesh in virtual time: probers that say what a failure would make them say.
 
 use meshprobe_core::dark::NodeState;
+use meshprobe_core::diagnosis::{DiagnosisConfig, diagnose};
 use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::{Incarnation, TargetNumber};
 use meshprobe_core::outcome::OutcomeClass;
@@ -30,6 +31,9 @@ pub(super) struct World {
     pub(super) probers: Vec<Prober>,
     pub(super) changes: Vec<IncidentChange>,
     pub(super) confirms: u32,
+    pub(super) shots: watch::Receiver<Option<Shot>>,
+    /// The newest run of the diagnosis.
+    pub(super) diagnosed: Option<Diagnosed>,
     /// The incidents that it started with.
     remembered: Vec<Incident>,
     /// Who was dead in the run before, and since when they are not.
@@ -101,6 +105,8 @@ impl World {
             is_alive: true,
         });
         Self {
+            shots: mesh.shots(),
+            diagnosed: None,
             mesh,
             now,
             probers: probers.collect(),
@@ -254,9 +260,25 @@ impl World {
 
     fn poll(&mut self) {
         self.changes.extend(self.mesh.poll(self.now));
+        self.diagnose();
         if let Some(batch) = self.mesh.take_batch() {
             self.mesh.handle_stored(batch);
         }
+    }
+
+    /// What the diagnosis task does, in no time.
+    fn diagnose(&mut self) {
+        if !self.shots.has_changed().unwrap() {
+            return;
+        }
+        let shot = self.shots.borrow_and_update().clone().unwrap();
+        let diagnosis = diagnose(&shot.picture, &DiagnosisConfig::default());
+        self.diagnosed = Some(Diagnosed {
+            shot,
+            diagnosis: Arc::new(diagnosis),
+        });
+        self.mesh
+            .handle_diagnosed(self.diagnosed.as_ref().unwrap(), self.now);
     }
 
     /// A report out of a spool: so long ago this node lost every probe.
@@ -311,7 +333,7 @@ impl World {
         let mut block = BlockBuilder::new(UDP);
         for target in (0..self.probers.len()).filter(|t| *t != node) {
             let lost_since = dead
-                .filter(|(d, _)| d.contains(&target))
+                .filter(|(d, _)| d.contains(&target) || d.contains(&node))
                 .map(|(_, since)| since);
             let lost_for = lost_since.map(|since| now.saturating_since(since));
             let count = u32::try_from(window.as_millis() / 1_000).unwrap().max(1);
@@ -345,7 +367,7 @@ impl World {
                         ..Summary::default()
                     };
                     Failing {
-                        consecutive_losses: 4,
+                        consecutive_losses: 4 + lost_for.as_millis() as u32 / 60,
                         first_loss_age: lost_for,
                         last_reply_age: Some(lost_for + Duration::from_millis(700)),
                         last_heard_age: Some(lost_for + Duration::from_millis(300)),

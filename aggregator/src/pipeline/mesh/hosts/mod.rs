@@ -3,9 +3,14 @@
 //! Shown to people and used by the diagnosis; nothing is judged by it here. Facts are large (a thousand routes), so all of
 //! them together are bounded; a prober whose facts do not fit keeps none rather than old ones.
 
+mod changes;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use changes::Changes;
+use meshprobe_core::diagnosis::{HostFacts, ProberPicture, SelfHealth};
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::Plane;
 use meshprobe_core::time::Moment;
@@ -74,6 +79,35 @@ pub(super) struct Host {
     pub(super) self_health: Option<v1::SelfHealth>,
     /// The facts and when they arrived.
     pub(super) facts: Option<(Arc<v1::HostFacts>, Moment)>,
+    /// The same in the words of the diagnosis.
+    facts_picture: Option<Arc<HostFacts>>,
+    changes: Changes,
+}
+
+impl Host {
+    /// As the diagnosis sees it.
+    pub(super) fn picture(&self, plane: Plane) -> ProberPicture {
+        let health = self.self_health.as_ref();
+        ProberPicture {
+            plane,
+            health: health.map_or_else(SelfHealth::default, health_picture),
+            facts: self.facts_picture.clone(),
+            changes: self.changes.list(),
+        }
+    }
+}
+
+fn health_picture(health: &v1::SelfHealth) -> SelfHealth {
+    let millis = |millis: u32| Duration::from_millis(millis.into());
+    SelfHealth {
+        local_health: health.local_health.min(7) as u8,
+        invalid_probes: health.invalid_probes,
+        throttled: millis(health.throttled_millis),
+        longest_stall: millis(health.longest_stall_millis),
+        socket_overflows: health.socket_overflows,
+        send_buffer_full: health.send_buffer_full,
+        loopback_lost: health.loopback_lost,
+    }
 }
 
 /// What every prober said.
@@ -111,9 +145,15 @@ impl Hosts {
         let host = self.hosts.entry(prober).or_default();
         if after > MAX_ALL_FACTS {
             host.facts = None;
+            host.facts_picture = None;
             self.octets -= before;
             return Err(FactsError::Full);
         }
+        let picture = changes::facts(&facts);
+        if let Some(known) = &host.facts_picture {
+            host.changes.note(known, &picture, now);
+        }
+        host.facts_picture = Some(Arc::new(picture));
         host.facts = Some((Arc::new(facts), now));
         self.octets = after;
         Ok(())
@@ -222,8 +262,12 @@ mod tests {
         };
         hosts.handle_report(prober(1), Some(&health), at(5));
         hosts.handle_facts(prober(1), facts(2, 10), at(6)).unwrap();
-        hosts.handle_facts(prober(1), facts(1, 10), at(7)).unwrap();
+        hosts.handle_facts(prober(1), facts(1, 12), at(7)).unwrap();
         let host = hosts.get(prober(1)).unwrap();
+        let picture = host.picture(Plane::Pod);
+        assert_eq!(picture.health.invalid_probes, 3);
+        assert_eq!(picture.facts.unwrap().routes, ["r".repeat(12)]);
+        assert_eq!(picture.changes.len(), 2, "{:?}", picture.changes);
         assert_eq!(host.last_report_at, Some(at(5)));
         assert_eq!(host.self_health.as_ref().unwrap().invalid_probes, 3);
         let (facts, when) = host.facts.as_ref().unwrap();
