@@ -74,7 +74,7 @@ pub(super) fn places(
     if !any {
         return Vec::new();
     }
-    let mut marks = Marks::new(DEAD_BY_CHANCE, LEAST_RATIO, false);
+    let mut marks = Marks::new(ground, DEAD_BY_CHANCE, LEAST_RATIO);
     each_path(layer, ground, |from, to, cell| {
         if !is_told(cell) || dead_row(cell) > 0 {
             return;

@@ -8,7 +8,6 @@ use super::cause::{Cause, What, Word};
 use super::flows::{self, FlowCount};
 use super::ground::Ground;
 use super::loss::{LossOf, dead_row, is_one_way};
-use super::measure::sum_of;
 use super::new_flows;
 use super::search::{Found, Standing, search};
 use super::shape::Shape;
@@ -100,7 +99,7 @@ impl<'a> Localiser<'a> {
     }
 
     fn cause(&self, layer: &LayerPicture, evidence: &LossOf<'_>, found: Found) -> Cause {
-        let is_total = found.is_total && self.is_total(evidence, found.shape);
+        let is_total = found.is_total && is_total(evidence, found.shape);
         let mut cause = Cause {
             layer: layer.layer,
             shape: found.shape,
@@ -150,7 +149,7 @@ impl<'a> Localiser<'a> {
     }
 
     fn flow_cause(&self, layer: &LayerPicture, shape: Shape, what: What, ratio: f64) -> Cause {
-        let sum = sum_of(&self.evidence(layer, &[]), self.ground, shape);
+        let sum = self.evidence(layer, &[]).sum(shape);
         Cause {
             layer: layer.layer,
             shape,
@@ -174,7 +173,7 @@ impl<'a> Localiser<'a> {
             shape => return shape,
         };
         let evidence = self.evidence(layer, &[]);
-        let lost = |shape| sum_of(&evidence, self.ground, shape).lost as f64;
+        let lost = |shape| evidence.sum(shape).lost as f64;
         let (one, other) = (lost(there), lost(back));
         if other <= OTHER_WAY * (one + other) {
             there
@@ -201,26 +200,8 @@ impl<'a> Localiser<'a> {
         } else {
             (cause.shape.both_ways(), cause.of_round_trips())
         };
-        let measured = sum_of(&self.evidence(layer, &[]), self.ground, shape).ratio();
+        let measured = self.evidence(layer, &[]).sum(shape).ratio();
         Some(Found::given(shape, measured.max(expected)))
-    }
-
-    /// Has nothing got through since it began? Rows of losses of one length say so; of a fault that lets something through
-    /// now and then, they are of any length.
-    fn is_total(&self, evidence: &LossOf<'_>, shape: Shape) -> bool {
-        let mut rows = Vec::new();
-        evidence.visit(|from, to, leg| {
-            if leg.lost > 0 && shape.covers(self.ground, from, to) {
-                rows.push(leg.dead);
-            }
-        });
-        let longest = rows.iter().copied().max().unwrap_or(0);
-        let least = (f32::from(longest) * SAME_ROW) as u8;
-        let alike = rows
-            .iter()
-            .filter(|row| row.saturating_add(2 * BURST) >= least);
-        let alike = alike.filter(|row| **row > 0).count();
-        alike as f32 >= MOSTLY * rows.len() as f32
     }
 
     /// Fills in what every other layer says of a cause.
@@ -281,7 +262,7 @@ impl<'a> Localiser<'a> {
             .find(|layer| layer.layer.plane == plane)
             .or_else(|| vital.next())?;
         let evidence = self.evidence(layer, &[]);
-        let sum = |shape| sum_of(&evidence, self.ground, shape);
+        let sum = |shape| evidence.sum(shape);
         let (to, from) = (sum(Shape::Ingress(node)), sum(Shape::Egress(node)));
         if to.dead + from.dead == 0 {
             // It is over, and the detector is about to say so.
@@ -352,6 +333,24 @@ impl<'a> Localiser<'a> {
         });
         own > 0 || others == 0
     }
+}
+
+/// Has nothing got through since it began? Rows of losses of one length say so; of a fault that lets something through
+/// now and then, they are of any length.
+fn is_total(evidence: &LossOf<'_>, shape: Shape) -> bool {
+    let mut rows = Vec::new();
+    evidence.visit_in(shape, |leg| {
+        if leg.lost > 0 {
+            rows.push(leg.dead);
+        }
+    });
+    let longest = rows.iter().copied().max().unwrap_or(0);
+    let least = (f32::from(longest) * SAME_ROW) as u8;
+    let alike = rows
+        .iter()
+        .filter(|row| row.saturating_add(2 * BURST) >= least);
+    let alike = alike.filter(|row| **row > 0).count();
+    alike as f32 >= MOSTLY * rows.len() as f32
 }
 
 /// Is a place inside of another one?

@@ -1,8 +1,9 @@
 //! Loss of one layer, as legs.
 
+use super::across::each_touched;
 use super::ground::Ground;
 use super::shape::Shape;
-use super::tally::{Evidence, Leg, Sum, UNIT};
+use super::tally::{Clean, Evidence, Leg, Sum, UNIT, Visitor};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::path::ProbeKind;
 use crate::verdict::Verdict;
@@ -39,8 +40,8 @@ impl LossOf<'_> {
 }
 
 impl Evidence for LossOf<'_> {
-    fn visit(&self, mut take: impl FnMut(usize, usize, Leg)) {
-        let one_way = self.is_one_way();
+    fn visit(&self, visitor: &mut impl Visitor) {
+        let one_way = is_one_way(self.layer.layer.kind);
         for from in 0..self.ground.len() {
             let row = self.layer.rows.get(self.ground.node(from).index());
             let Some(Some(row)) = row else { continue };
@@ -51,27 +52,36 @@ impl Evidence for LossOf<'_> {
                 let Some(to) = self.ground.place(column) else {
                     continue;
                 };
-                if to == from || self.is_left_out(from, to, cell) {
+                if to == from || (!self.left_out.is_empty() && self.is_left_out(from, to, cell)) {
                     continue;
                 }
-                if one_way {
-                    let (out, back) = legs(cell);
-                    if out.sent > 0 {
-                        take(from, to, out);
-                    }
-                    if back.sent > 0 {
-                        take(to, from, back);
-                    }
-                } else {
-                    take(from, to, round_trip(cell));
+                if let Some(clean) = clean(cell, one_way) {
+                    visitor.clean(from, to, clean);
+                    continue;
                 }
+                each_leg(cell, one_way, (from, to), |from, to, leg| {
+                    visitor.leg(from, to, leg);
+                });
             }
         }
     }
 
+    fn visit_in(&self, shape: Shape, mut take: impl FnMut(Leg)) {
+        let one_way = is_one_way(self.layer.layer.kind);
+        each_touched(self.layer, self.ground, shape, |from, to, cell| {
+            if !self.is_left_out(from, to, cell) {
+                each_leg(cell, one_way, (from, to), |from, to, leg| {
+                    if shape.covers(self.ground, from, to) {
+                        take(leg);
+                    }
+                });
+            }
+        });
+    }
+
     fn leg(&self, from: usize, to: usize) -> Sum {
         let mut sum = Sum::EMPTY;
-        if !self.is_one_way() {
+        if !is_one_way(self.layer.layer.kind) {
             if let Some(cell) = self.cell(from, to) {
                 sum.add(round_trip(cell));
             }
@@ -93,10 +103,6 @@ impl Evidence for LossOf<'_> {
 
     fn notable(&self) -> u32 {
         3 * UNIT
-    }
-
-    fn is_one_way(&self) -> bool {
-        is_one_way(self.layer.layer.kind)
     }
 }
 
@@ -127,6 +133,40 @@ pub(super) fn dead_row(cell: &CellPicture) -> u8 {
         row
     } else {
         0
+    }
+}
+
+/// Of a path that lost nothing, which nearly all are, there is not much to say.
+#[inline]
+fn clean(cell: &CellPicture, one_way: bool) -> Option<Clean> {
+    let is_clean = cell.lost == 0
+        && cell.consecutive_losses == 0
+        && cell.long_lost * (2 * UNIT) as f32 <= 1.0
+        && cell.long_sent >= f32::from(cell.sent);
+    is_clean.then(|| Clean {
+        sent: (cell.long_sent * UNIT as f32 + 0.5) as u32,
+        fast_sent: u32::from(cell.sent),
+        both_ways: one_way,
+    })
+}
+
+/// The legs that a path tells of.
+fn each_leg(
+    cell: &CellPicture,
+    one_way: bool,
+    (from, to): (usize, usize),
+    mut take: impl FnMut(usize, usize, Leg),
+) {
+    if !one_way {
+        take(from, to, round_trip(cell));
+        return;
+    }
+    let (out, back) = legs(cell);
+    if out.sent > 0 {
+        take(from, to, out);
+    }
+    if back.sent > 0 {
+        take(to, from, back);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::shape::Shape;
-use super::tally::{Evidence, Leg, Sum, UNIT};
+use super::tally::{Evidence, Leg, Sum, UNIT, Visitor};
 use crate::diagnosis::{CellPicture, Columns, LayerPicture, Picture};
 use crate::path::ProbeKind;
 
@@ -11,24 +11,23 @@ type Mark = (u32, u32, u8);
 
 /// Legs, good ones and bad ones.
 #[derive(Clone, Debug)]
-pub(super) struct Marks {
+pub(super) struct Marks<'a> {
+    ground: &'a Ground<'a>,
     legs: Vec<Mark>,
     /// Share of bad ones where all is well.
     pub(super) healthy: f64,
     /// Least share of bad ones among the legs of a cause.
     pub(super) least_ratio: f64,
-    /// Are the two ways between two nodes known apart?
-    pub(super) is_one_way: bool,
 }
 
-impl Marks {
+impl<'a> Marks<'a> {
     /// Nothing is known yet.
-    pub(super) const fn new(healthy: f64, least_ratio: f64, is_one_way: bool) -> Self {
+    pub(super) const fn new(ground: &'a Ground<'a>, healthy: f64, least_ratio: f64) -> Self {
         Self {
+            ground,
             legs: Vec::new(),
             healthy,
             least_ratio,
-            is_one_way,
         }
     }
 
@@ -40,27 +39,6 @@ impl Marks {
     /// All legs are in.
     pub(super) fn sort(&mut self) {
         self.legs.sort_unstable();
-    }
-
-    /// How often in a row the oldest bad leg of a shape was seen to be bad.
-    pub(super) fn longest(&self, ground: &Ground<'_>, shape: Shape) -> u8 {
-        let covered = self
-            .legs
-            .iter()
-            .filter(|(from, to, _)| shape.covers(ground, *from as usize, *to as usize));
-        covered.map(|(_, _, seen)| *seen).max().unwrap_or(0)
-    }
-
-    /// Bad legs, and all legs, of a shape.
-    pub(super) fn count(&self, ground: &Ground<'_>, shape: Shape) -> (u32, u32) {
-        let mut count = (0, 0);
-        for &(from, to, seen) in &self.legs {
-            if shape.covers(ground, from as usize, to as usize) {
-                count.0 += u32::from(seen > 0);
-                count.1 += 1;
-            }
-        }
-        count
     }
 }
 
@@ -76,10 +54,18 @@ fn leg(seen: u8) -> Leg {
     }
 }
 
-impl Evidence for Marks {
-    fn visit(&self, mut take: impl FnMut(usize, usize, Leg)) {
+impl Evidence for Marks<'_> {
+    fn visit(&self, visitor: &mut impl Visitor) {
         for &(from, to, seen) in &self.legs {
-            take(from as usize, to as usize, leg(seen));
+            visitor.leg(from as usize, to as usize, leg(seen));
+        }
+    }
+
+    fn visit_in(&self, shape: Shape, mut take: impl FnMut(Leg)) {
+        for &(from, to, seen) in &self.legs {
+            if shape.covers(self.ground, from as usize, to as usize) {
+                take(leg(seen));
+            }
         }
     }
 
@@ -102,10 +88,6 @@ impl Evidence for Marks {
 
     fn notable(&self) -> u32 {
         UNIT
-    }
-
-    fn is_one_way(&self) -> bool {
-        self.is_one_way
     }
 
     fn least_ratio(&self) -> f64 {

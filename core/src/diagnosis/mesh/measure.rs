@@ -2,9 +2,9 @@
 
 use super::across::each_touched;
 use super::ground::Ground;
-use super::loss::{LossOf, dead_row};
+use super::loss::dead_row;
 use super::shape::Shape;
-use super::tally::{Evidence, Sum, UNIT};
+use super::tally::{Sum, UNIT};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::finding::{Estimate, Finding, NamedPath};
 use crate::outcome::OutcomeClass;
@@ -74,29 +74,9 @@ fn fails(cell: &CellPicture, is_total: bool) -> bool {
     }
 }
 
-/// Everything on the legs of a shape.
-pub(super) fn sum_of(evidence: &impl Evidence, ground: &Ground<'_>, shape: Shape) -> Sum {
-    if let Shape::Path(from, to) | Shape::Pair(from, to) = shape {
-        let (from, to) = (from as usize, to as usize);
-        let mut sum = evidence.leg(from, to);
-        if matches!(shape, Shape::Pair(..)) {
-            sum.merge(&evidence.leg(to, from));
-        }
-        return sum;
-    }
-    let mut sum = Sum::EMPTY;
-    evidence.visit(|from, to, leg| {
-        if shape.covers(ground, from, to) {
-            sum.add(leg);
-        }
-    });
-    sum
-}
-
 /// The share that a cause takes, with its interval: out of the long counts, unless the fast window says otherwise, as it
 /// does when the loss is younger than they are.
-pub(super) fn estimate(evidence: &LossOf<'_>, ground: &Ground<'_>, shape: Shape) -> Estimate {
-    let sum = sum_of(evidence, ground, shape);
+pub(super) fn estimate(sum: &Sum) -> Estimate {
     let unit = u64::from(UNIT);
     let long = Estimate::of(sum.lost / unit, sum.sent / unit);
     let fast = Estimate::of(sum.fast_lost, sum.fast_sent);

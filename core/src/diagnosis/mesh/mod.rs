@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ground` | who is judged |
 //! | `shape` | the shapes of causes, and what they cover |
-//! | `tally`, `loss` | counts of legs, and how a layer's paths become legs |
+//! | `tally`, `look`, `loss` | counts of legs, and how a layer's paths become legs |
 //! | `search`, `localiser` | the fewest shapes that explain the counts; layer after layer |
 //! | `flows`, `new_flows` | what takes some flows and spares others |
 //! | `across`, `cause` | what every layer says of a cause |
@@ -23,6 +23,7 @@ mod explained;
 mod flows;
 mod ground;
 mod localiser;
+mod look;
 mod loss;
 mod marks;
 mod measure;

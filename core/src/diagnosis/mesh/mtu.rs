@@ -10,6 +10,7 @@ use super::naming::place;
 use super::search::{Standing, search};
 use super::sentence;
 use super::shape::Shape;
+use super::tally::{Evidence, Sum};
 use crate::detail::{Detail, MtuDetail, MtuLimit};
 use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::{Confidence, Estimate, Finding, NamedPath, Pattern, Scope};
@@ -46,11 +47,11 @@ pub(super) fn findings(
         for found in found.iter().filter(|f| f.standing == Standing::Found) {
             let scope = Scope::of(place(found.shape, ground));
             let is_known = findings.iter().any(|known| known.scope == scope);
-            let is_settled = marks.longest(ground, found.shape) >= SETTLED;
+            let is_settled = found.sum.longest >= SETTLED;
             if is_known || !is_settled || sizes.is_healing(found.shape) {
                 continue;
             }
-            let mut finding = sizes.finding(&marks, found.shape, scope);
+            let mut finding = sizes.finding(&marks.sum(found.shape), found.shape, scope);
             if layer.layer.plane == Plane::Pod && is_clean_on_host(picture, ground, found.shape) {
                 finding.plane = Some(Plane::Pod);
             }
@@ -67,13 +68,13 @@ struct SizesOf<'a> {
 
 impl SizesOf<'_> {
     /// `None`: nothing is limited.
-    fn marks(&self) -> Option<Marks> {
+    fn marks(&self) -> Option<Marks<'_>> {
         let mut any = false;
         each_path(self.layer, self.ground, |_, _, cell| any |= fails(cell));
         if !any {
             return None;
         }
-        let mut marks = Marks::new(WRONG_BY_CHANCE, LEAST_RATIO, true);
+        let mut marks = Marks::new(self.ground, WRONG_BY_CHANCE, LEAST_RATIO);
         each_path(self.layer, self.ground, |from, to, cell| {
             let (out, back) = self.ways(from, to, cell);
             let row = cell.consecutive_losses.max(1);
@@ -136,7 +137,7 @@ impl SizesOf<'_> {
         healed
     }
 
-    fn finding(&self, marks: &Marks, shape: Shape, scope: Scope) -> Finding {
+    fn finding(&self, sum: &Sum, shape: Shape, scope: Scope) -> Finding {
         let ground = self.ground;
         let mut sizes = BTreeSet::new();
         let mut interfaces = BTreeSet::new();
@@ -190,7 +191,7 @@ impl SizesOf<'_> {
             "Packets of more than {size} octets {} {fate}; the interface says {interface}",
             sentence::between(shape, ground)
         );
-        let (bad, all) = marks.count(ground, shape);
+        let (bad, all) = (sum.lossy, sum.legs);
         let mut finding = Finding::new(Pattern::Mtu, scope, summary);
         finding.loss = Some(Estimate::of(u64::from(bad), u64::from(all)));
         finding.confidence = if all >= 4 {

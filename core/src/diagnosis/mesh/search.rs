@@ -2,8 +2,9 @@
 //! it costs to name it.
 
 use super::ground::Ground;
+use super::look::Look;
 use super::shape::Shape;
-use super::tally::{Evidence, Look, Sum, UNIT};
+use super::tally::{Evidence, Sum, UNIT};
 
 /// A loss is a fault from this many times the healthy loss on.
 const NEWS_FACTOR: f64 = 5.0;
@@ -81,32 +82,49 @@ pub(super) fn search(
     let mut found = given;
     let known = found.len();
     let candidates = Shape::candidates(ground);
-    loop {
-        let shapes: Vec<Shape> = found.iter().map(|f| f.shape).collect();
-        let look = Look::at(evidence, ground, &shapes);
-        refine(&mut found, &look, known);
-        let told = found[known..].iter().filter(|f| !f.shape.is_path()).count();
-        if found.len() >= known + MOST || found.len() >= MASK_BITS {
-            break;
-        }
+    let mut look = look_at(evidence, ground, &mut found, known);
+    while found.len() < known + MOST && found.len() < MASK_BITS {
+        let told = found[known..].iter().filter(|f| !f.shape.is_path());
         let step = Step {
             evidence,
             ground,
             look: &look,
             found: &found,
         };
-        let Some(best) = step.best(&candidates, told < most) else {
+        let Some(best) = step.best(&candidates, told.count() < most) else {
             break;
         };
+        let shape = best.shape;
         found.push(best);
+        if shape.is_path() {
+            look.take_out(evidence, shape);
+        } else {
+            look = look_at(evidence, ground, &mut found, known);
+        }
     }
     found.split_off(known)
+}
+
+/// Sums up everything with the causes that are known, and measures these anew.
+fn look_at<'a>(
+    evidence: &impl Evidence,
+    ground: &'a Ground<'a>,
+    found: &mut [Found],
+    known: usize,
+) -> Look<'a> {
+    let shapes: Vec<Shape> = found.iter().map(|f| f.shape).collect();
+    let mut look = Look::at(evidence, ground, &shapes);
+    for path in shapes.into_iter().filter(|shape| shape.is_path()) {
+        look.take_out(evidence, path);
+    }
+    refine(found, &look, known);
+    look
 }
 
 struct Step<'a, E> {
     evidence: &'a E,
     ground: &'a Ground<'a>,
-    look: &'a Look,
+    look: &'a Look<'a>,
     found: &'a [Found],
 }
 
@@ -162,7 +180,12 @@ impl<E: Evidence> Step<'_, E> {
     }
 
     fn is_taken(&self, shape: Shape) -> bool {
-        self.found.iter().any(|found| found.shape == shape)
+        self.found.iter().any(|found| match (found.shape, shape) {
+            (Shape::Pair(a, b), Shape::Path(x, y)) | (Shape::Path(x, y), Shape::Pair(a, b)) => {
+                (x, y) == (a, b) || (x, y) == (b, a)
+            }
+            (one, other) => one == other,
+        })
     }
 
     /// What a candidate is worth; `None`: nothing, or it does not look like its legs.
@@ -208,7 +231,7 @@ impl<E: Evidence> Step<'_, E> {
         if let Shape::Path(from, to) | Shape::Pair(from, to) = shape {
             let leg = |from: u32, to: u32| {
                 let sum = self.evidence.leg(from as usize, to as usize);
-                (self.mask(from as usize, to as usize), sum)
+                (self.look.mask(from as usize, to as usize), sum)
             };
             return match shape {
                 Shape::Pair(..) => vec![leg(from, to), leg(to, from)],
@@ -219,14 +242,6 @@ impl<E: Evidence> Step<'_, E> {
         tallies
             .map(|tally| (tally.causes, tally.sum(shape)))
             .collect()
-    }
-
-    fn mask(&self, from: usize, to: usize) -> u32 {
-        let mut mask = 0;
-        for (k, found) in self.found.iter().enumerate() {
-            mask |= u32::from(found.shape.covers(self.ground, from, to)) << k;
-        }
-        mask
     }
 
     /// The loss that causes explain together.
@@ -333,7 +348,7 @@ fn at_most(events: u64, expected: f64) -> f64 {
 
 /// The severity of causes whose legs overlap, by coordinate descent over the shares that get through (`NetBouncer`'s model: a
 /// leg lets through the product of what its causes let through).
-fn refine(found: &mut [Found], look: &Look, known: usize) {
+fn refine(found: &mut [Found], look: &Look<'_>, known: usize) {
     for _ in 0..8 {
         let mut moved: f64 = 0.0;
         for k in known..found.len() {

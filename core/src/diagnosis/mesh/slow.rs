@@ -10,6 +10,7 @@ use super::naming::place;
 use super::search::{Standing, search};
 use super::sentence;
 use super::shape::Shape;
+use super::tally::{Evidence, Sum};
 use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::{Confidence, Estimate, Finding, NamedPath, Pattern, Scope};
 use crate::path::{Plane, ProbeKind};
@@ -37,7 +38,14 @@ pub(super) fn findings(
             let scope = Scope::of(place(found.shape.both_ways(), ground));
             let is_known = findings.iter().any(|known| known.scope == scope);
             if !is_known {
-                findings.push(finding(picture, layer, ground, &marks, found.shape, scope));
+                findings.push(finding(
+                    picture,
+                    layer,
+                    ground,
+                    &marks.sum(found.shape),
+                    found.shape,
+                    scope,
+                ));
             }
         }
     }
@@ -45,13 +53,17 @@ pub(super) fn findings(
 }
 
 /// `None`: nothing is slow.
-fn marks(layer: &LayerPicture, ground: &Ground<'_>, explained: &[Shape]) -> Option<Marks> {
+fn marks<'a>(
+    layer: &LayerPicture,
+    ground: &'a Ground<'a>,
+    explained: &[Shape],
+) -> Option<Marks<'a>> {
     let mut any = false;
     each_path(layer, ground, |_, _, cell| any |= is_slow(cell));
     if !any {
         return None;
     }
-    let mut marks = Marks::new(SLOW_BY_CHANCE, LEAST_RATIO, false);
+    let mut marks = Marks::new(ground, SLOW_BY_CHANCE, LEAST_RATIO);
     each_path(layer, ground, |from, to, cell| {
         let is_broken = explained
             .iter()
@@ -78,7 +90,7 @@ fn finding(
     picture: &Picture,
     layer: &LayerPicture,
     ground: &Ground<'_>,
-    marks: &Marks,
+    sum: &Sum,
     shape: Shape,
     scope: Scope,
 ) -> Finding {
@@ -102,7 +114,7 @@ fn finding(
             });
         }
     });
-    let (bad, all) = marks.count(ground, shape);
+    let (bad, all) = (sum.lossy, sum.legs);
     slow.sort_unstable();
     let times = slow.get(slow.len() / 2).map(|(rtt, _)| *rtt);
     slow.sort_unstable_by_key(|(_, normal)| *normal);

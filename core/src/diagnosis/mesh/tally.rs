@@ -65,6 +65,27 @@ impl Sum {
         longest: 0,
     };
 
+    /// A leg that lost nothing.
+    fn add_clean(&mut self, clean: &CleanSum) {
+        self.sent += clean.sent;
+        self.fast_sent += clean.fast_sent;
+        self.legs += clean.legs;
+    }
+
+    /// The same without legs that are in it.
+    fn subtract(&mut self, other: &Self) {
+        self.sent = self.sent.saturating_sub(other.sent);
+        self.lost = self.lost.saturating_sub(other.lost);
+        self.fast_sent = self.fast_sent.saturating_sub(other.fast_sent);
+        self.fast_lost = self.fast_lost.saturating_sub(other.fast_lost);
+        self.slots[0] = self.slots[0].saturating_sub(other.slots[0]);
+        self.slots[1] = self.slots[1].saturating_sub(other.slots[1]);
+        self.legs = self.legs.saturating_sub(other.legs);
+        self.lossy = self.lossy.saturating_sub(other.lossy);
+        self.dead = self.dead.saturating_sub(other.dead);
+        self.ambiguous = self.ambiguous.saturating_sub(other.ambiguous);
+    }
+
     #[inline]
     pub(super) fn add(&mut self, leg: Leg) {
         self.sent += u64::from(leg.sent);
@@ -118,11 +139,51 @@ impl Sum {
     }
 }
 
+/// Legs that lost nothing, which nearly all are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CleanSum {
+    sent: u64,
+    fast_sent: u64,
+    legs: u32,
+}
+
+impl CleanSum {
+    #[inline]
+    fn add(&mut self, leg: Clean) {
+        self.sent += u64::from(leg.sent);
+        self.fast_sent += u64::from(leg.fast_sent);
+        self.legs += 1;
+    }
+}
+
+/// A leg that lost nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clean {
+    /// Packets, in [`UNIT`]s.
+    pub(super) sent: u32,
+    /// Packets of the fast window.
+    pub(super) fast_sent: u32,
+    /// The way back is as clean.
+    pub(super) both_ways: bool,
+}
+
+/// Who is shown legs.
+pub(super) trait Visitor {
+    /// A leg that lost nothing.
+    fn clean(&mut self, from: usize, to: usize, leg: Clean);
+
+    /// A leg that lost something.
+    fn leg(&mut self, from: usize, to: usize, leg: Leg);
+}
+
 /// Something that knows legs.
 pub(super) trait Evidence {
     /// Every leg that something is known of. A leg may come twice: as the way out of its source's probes, and as the way
     /// back of its target's.
-    fn visit(&self, take: impl FnMut(usize, usize, Leg));
+    fn visit(&self, visitor: &mut impl Visitor);
+
+    /// The legs that a shape covers.
+    fn visit_in(&self, shape: Shape, take: impl FnMut(Leg));
 
     /// Everything that is known of one leg.
     fn leg(&self, from: usize, to: usize) -> Sum;
@@ -133,12 +194,16 @@ pub(super) trait Evidence {
     /// Losses of one leg, in [`UNIT`]s, that may be a cause of their own.
     fn notable(&self) -> u32;
 
-    /// Does it know the two ways between two nodes apart?
-    fn is_one_way(&self) -> bool;
-
     /// Least share that a cause of many legs takes.
     fn least_ratio(&self) -> f64 {
         0.0
+    }
+
+    /// Everything on the legs that a shape covers.
+    fn sum(&self, shape: Shape) -> Sum {
+        let mut sum = Sum::EMPTY;
+        self.visit_in(shape, |leg| sum.add(leg));
+        sum
     }
 }
 
@@ -152,19 +217,59 @@ pub(super) struct Tally {
     zones: Vec<Sum>,
     all: Sum,
     zone_count: usize,
+    clean_from: Vec<CleanSum>,
+    clean_to: Vec<CleanSum>,
+    clean_zones: Vec<CleanSum>,
 }
 
 impl Tally {
-    fn new(causes: u32, ground: &Ground<'_>) -> Self {
-        let zone_count = ground.zone_count();
+    pub(super) fn new(causes: u32, ground: &Ground<'_>) -> Self {
+        let (nodes, zone_count) = (ground.len(), ground.zone_count());
         Self {
             causes,
-            from: vec![Sum::EMPTY; ground.len()],
-            to: vec![Sum::EMPTY; ground.len()],
+            from: vec![Sum::EMPTY; nodes],
+            to: vec![Sum::EMPTY; nodes],
             zones: vec![Sum::EMPTY; zone_count * zone_count],
             all: Sum::EMPTY,
             zone_count,
+            clean_from: vec![CleanSum::default(); nodes],
+            clean_to: vec![CleanSum::default(); nodes],
+            clean_zones: vec![CleanSum::default(); zone_count * zone_count],
         }
+    }
+
+    #[inline]
+    pub(super) fn add_clean(&mut self, from: usize, to: usize, zones: usize, leg: Clean) {
+        self.clean_from[from].add(leg);
+        self.clean_to[to].add(leg);
+        self.clean_zones[zones].add(leg);
+    }
+
+    pub(super) fn add(&mut self, from: usize, to: usize, zones: usize, leg: Leg) {
+        self.from[from].add(leg);
+        self.to[to].add(leg);
+        self.zones[zones].add(leg);
+    }
+
+    /// All legs are in.
+    pub(super) fn close(&mut self) {
+        let clean = [&self.clean_from, &self.clean_to, &self.clean_zones];
+        let sums = [&mut self.from, &mut self.to, &mut self.zones];
+        for (sums, clean) in sums.into_iter().zip(clean) {
+            for (sum, clean) in sums.iter_mut().zip(clean) {
+                sum.add_clean(clean);
+            }
+        }
+        for sum in &self.from {
+            self.all.merge(sum);
+        }
+    }
+
+    pub(super) fn subtract(&mut self, from: usize, to: usize, zones: usize, sum: &Sum) {
+        self.from[from].subtract(sum);
+        self.to[to].subtract(sum);
+        self.zones[zones].subtract(sum);
+        self.all.subtract(sum);
     }
 
     fn zone_pair(&self, x: usize, y: usize) -> &Sum {
@@ -197,58 +302,5 @@ impl Tally {
             Shape::Pair(..) | Shape::Path(..) => {}
         }
         sum
-    }
-}
-
-/// Everything that one look at the evidence gives.
-#[derive(Clone, Debug)]
-pub(super) struct Look {
-    /// One for each set of causes that covers any leg.
-    pub(super) tallies: Vec<Tally>,
-    /// Legs that may be causes of their own, ascending.
-    pub(super) notable: Vec<(u32, u32)>,
-}
-
-impl Look {
-    /// Sums up all legs, apart by the causes that cover them.
-    pub(super) fn at(evidence: &impl Evidence, ground: &Ground<'_>, causes: &[Shape]) -> Self {
-        let mut look = Self {
-            tallies: vec![Tally::new(0, ground)],
-            notable: Vec::new(),
-        };
-        let (tallies, notable) = (&mut look.tallies, &mut look.notable);
-        let threshold = evidence.notable();
-        let zone_count = ground.zone_count();
-        evidence.visit(|from, to, leg| {
-            if leg.lost >= threshold || leg.dead > 0 {
-                notable.push((from as u32, to as u32));
-            }
-            let mut mask = 0;
-            for (k, cause) in causes.iter().enumerate() {
-                mask |= u32::from(cause.covers(ground, from, to)) << k;
-            }
-            let number = if mask == 0 {
-                0
-            } else {
-                let known = tallies.iter().position(|tally| tally.causes == mask);
-                known.unwrap_or_else(|| {
-                    tallies.push(Tally::new(mask, ground));
-                    tallies.len() - 1
-                })
-            };
-            let tally = &mut tallies[number];
-            tally.from[from].add(leg);
-            tally.to[to].add(leg);
-            tally.zones[ground.zone(from) * zone_count + ground.zone(to)].add(leg);
-        });
-        for tally in tallies.iter_mut() {
-            tally.all = tally.from.iter().fold(Sum::EMPTY, |mut all, sum| {
-                all.merge(sum);
-                all
-            });
-        }
-        notable.sort_unstable();
-        notable.dedup();
-        look
     }
 }

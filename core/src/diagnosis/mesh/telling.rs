@@ -7,6 +7,7 @@ use super::measure::{Paths, estimate};
 use super::naming::{self, Extent};
 use super::sentence;
 use super::shape::Shape;
+use super::tally::Evidence;
 use crate::finding::{Alternative, Confidence, Estimate, Finding, Pattern, Scope};
 
 /// What is said of a cause.
@@ -20,7 +21,7 @@ pub(super) fn finding(
     let ground = localiser.ground;
     let (loss, paths) = match localiser.layer_of(cause) {
         Some(layer) => (
-            estimate(&localiser.evidence(layer, &[]), ground, cause.shape),
+            estimate(&localiser.evidence(layer, &[]).sum(cause.shape)),
             Paths::of(layer, ground, cause.shape, cause.is_total),
         ),
         None => (Estimate::of(0, 0), Paths::default()),
