@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::shape::Shape;
-use super::tally::{Clean, Evidence, Leg, Tally, Visitor};
+use super::tally::{Clean, Evidence, Leg, Tally, UNIT, Visitor};
 
 /// Which causes cover a leg, as bits, put together of what its ends and their zones say.
 #[derive(Clone, Debug)]
@@ -60,7 +60,15 @@ pub(super) struct Look<'a> {
     pub(super) tallies: Vec<Tally>,
     /// Legs that may be causes of their own, ascending.
     pub(super) notable: Vec<(u32, u32)>,
-    threshold: u32,
+    /// Loss that is explained, by tally.
+    explained: Vec<f64>,
+    /// What one loss explains at most, by tally.
+    worth_of_loss: Vec<f64>,
+    /// The share that each cause takes.
+    ratios: Vec<f64>,
+    healthy: f64,
+    /// What a path has to explain to be worth its name.
+    price: f64,
     masks: Masks,
     is_plain: bool,
     /// The tally that was used last.
@@ -68,14 +76,26 @@ pub(super) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    /// Sums up all legs, apart by the causes that cover them.
-    pub(super) fn at(evidence: &impl Evidence, ground: &'a Ground<'a>, causes: &[Shape]) -> Self {
+    /// Sums up all legs, apart by the causes that cover them, which take these shares. A path is notable if it may explain
+    /// `price` by itself.
+    pub(super) fn at(
+        evidence: &impl Evidence,
+        ground: &'a Ground<'a>,
+        causes: &[(Shape, f64)],
+        price: f64,
+    ) -> Self {
+        let shapes: Vec<Shape> = causes.iter().map(|(shape, _)| *shape).collect();
+        let healthy = evidence.healthy();
         let mut look = Self {
             ground,
             tallies: vec![Tally::new(0, ground)],
             notable: Vec::new(),
-            threshold: evidence.notable(),
-            masks: Masks::of(causes, ground),
+            explained: vec![healthy],
+            worth_of_loss: vec![-healthy.ln()],
+            ratios: causes.iter().map(|(_, ratio)| *ratio).collect(),
+            healthy,
+            price,
+            masks: Masks::of(&shapes, ground),
             is_plain: causes.is_empty(),
             last: 0,
         };
@@ -83,6 +103,9 @@ impl<'a> Look<'a> {
         look.tallies.iter_mut().for_each(Tally::close);
         look.notable.sort_unstable();
         look.notable.dedup();
+        for path in shapes.into_iter().filter(|shape| shape.is_path()) {
+            look.take_out(evidence, path);
+        }
         look
     }
 
@@ -119,6 +142,12 @@ impl<'a> Look<'a> {
             let known = self.tallies.iter().position(|tally| tally.causes == mask);
             self.last = known.unwrap_or_else(|| {
                 self.tallies.push(Tally::new(mask, self.ground));
+                let passing = self.ratios.iter().enumerate();
+                let passing = passing.filter(|(k, _)| mask >> k & 1 == 1);
+                let passing: f64 = passing.map(|(_, ratio)| 1.0 - ratio).product();
+                let explained = 1.0 - passing * (1.0 - self.healthy);
+                self.explained.push(explained);
+                self.worth_of_loss.push(-explained.ln());
                 self.tallies.len() - 1
             });
         }
@@ -147,11 +176,34 @@ impl Visitor for Look<'_> {
     }
 
     fn leg(&mut self, from: usize, to: usize, leg: Leg) {
-        if leg.lost >= self.threshold || leg.dead > 0 {
-            self.notable.push((from as u32, to as u32));
-        }
         let zones = self.zones(from, to);
         let mask = self.masks.at(from, to, zones);
         self.tally(mask).add(from, to, zones, leg);
+        if leg.lost > 0 && self.is_notable(leg) {
+            self.notable.push((from as u32, to as u32));
+        }
     }
+}
+
+impl Look<'_> {
+    /// May the leg be worth the name of its path? It has been added just now. Of the two looks at a leg, one has to explain half of
+    /// the price.
+    fn is_notable(&self, leg: Leg) -> bool {
+        let base = self.explained[self.last];
+        let unit = f64::from(UNIT);
+        let (sent, lost) = (f64::from(leg.sent) / unit, f64::from(leg.lost) / unit);
+        // Even if all of it were lost.
+        if lost * 2.0 * self.worth_of_loss[self.last] < self.price {
+            return false;
+        }
+        let ratio = lost / sent;
+        let gain = likelihood(sent, lost, ratio) - likelihood(sent, lost, base);
+        ratio > base && 2.0 * gain >= self.price
+    }
+}
+
+/// ln of the probability of so many losses at a ratio.
+pub(super) fn likelihood(sent: f64, lost: f64, ratio: f64) -> f64 {
+    let ratio = ratio.clamp(1e-9, 1.0 - 1e-9);
+    lost * ratio.ln() + (sent - lost) * (1.0 - ratio).ln()
 }

@@ -100,10 +100,6 @@ impl Evidence for LossOf<'_> {
     fn healthy(&self) -> f64 {
         self.healthy
     }
-
-    fn notable(&self) -> u32 {
-        3 * UNIT
-    }
 }
 
 /// Do the targets of this kind count what they receive?

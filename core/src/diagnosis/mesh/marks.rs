@@ -86,10 +86,6 @@ impl Evidence for Marks<'_> {
         self.healthy
     }
 
-    fn notable(&self) -> u32 {
-        UNIT
-    }
-
     fn least_ratio(&self) -> f64 {
         self.least_ratio
     }

@@ -2,7 +2,7 @@
 //! it costs to name it.
 
 use super::ground::Ground;
-use super::look::Look;
+use super::look::{Look, likelihood};
 use super::shape::Shape;
 use super::tally::{Evidence, Sum, UNIT};
 
@@ -83,6 +83,7 @@ pub(super) fn search(
     let known = found.len();
     let candidates = Shape::candidates(ground);
     let mut look = look_at(evidence, ground, &mut found, known);
+    let mut paths: Option<Vec<Worth>> = None;
     while found.len() < known + MOST && found.len() < MASK_BITS {
         let told = found[known..].iter().filter(|f| !f.shape.is_path());
         let step = Step {
@@ -91,13 +92,16 @@ pub(super) fn search(
             look: &look,
             found: &found,
         };
-        let Some(best) = step.best(&candidates, told.count() < most) else {
+        let paths_now = paths.take().unwrap_or_else(|| step.paths());
+        let Some(best) = step.best(&candidates, told.count() < most, &paths_now) else {
             break;
         };
         let shape = best.shape;
         found.push(best);
         if shape.is_path() {
             look.take_out(evidence, shape);
+            // What a path explains does not depend on other paths.
+            paths = Some(paths_now);
         } else {
             look = look_at(evidence, ground, &mut found, known);
         }
@@ -112,11 +116,9 @@ fn look_at<'a>(
     found: &mut [Found],
     known: usize,
 ) -> Look<'a> {
-    let shapes: Vec<Shape> = found.iter().map(|f| f.shape).collect();
-    let mut look = Look::at(evidence, ground, &shapes);
-    for path in shapes.into_iter().filter(|shape| shape.is_path()) {
-        look.take_out(evidence, path);
-    }
+    let causes: Vec<(Shape, f64)> = found.iter().map(|f| (f.shape, f.ratio)).collect();
+    let pairs = Shape::Pair(0, 1).family_size(ground);
+    let look = Look::at(evidence, ground, &causes, pairs.ln() + CERTAINTY + LOOKS);
     refine(found, &look, known);
     look
 }
@@ -139,28 +141,33 @@ struct Worth {
 }
 
 impl<E: Evidence> Step<'_, E> {
-    /// The candidate that explains most for its price, if any is worth it.
-    fn best(&self, candidates: &[Shape], with_large: bool) -> Option<Found> {
-        let mut worths: Vec<Worth> = Vec::new();
-        if with_large {
-            let large = candidates.iter().filter(|shape| !self.is_taken(**shape));
-            worths.extend(large.filter_map(|shape| self.worth(*shape)));
-        }
+    /// The single paths that are worth their name.
+    fn paths(&self) -> Vec<Worth> {
+        let mut worths = Vec::new();
         for &(from, to) in &self.look.notable {
-            let path = Shape::Path(from, to);
-            let pair = Shape::Pair(from.min(to), from.max(to));
             let is_second = from > to && self.look.notable.binary_search(&(to, from)).is_ok();
-            if !self.is_taken(path) {
-                worths.extend(self.worth(path));
-            }
-            if !is_second && !self.is_taken(pair) {
-                worths.extend(self.worth(pair));
+            worths.extend(self.worth(Shape::Path(from, to)));
+            if !is_second {
+                worths.extend(self.worth(Shape::Pair(from.min(to), from.max(to))));
             }
         }
+        worths
+    }
+
+    /// The candidate that explains most for its price, if any is worth it.
+    fn best(&self, candidates: &[Shape], with_large: bool, paths: &[Worth]) -> Option<Found> {
+        let large: Vec<Worth> = if with_large {
+            let free = candidates.iter().filter(|shape| !self.is_taken(**shape));
+            free.filter_map(|shape| self.worth(*shape)).collect()
+        } else {
+            Vec::new()
+        };
+        let free = paths.iter().filter(|path| !self.is_taken(path.shape));
+        let worths: Vec<&Worth> = large.iter().chain(free).collect();
         let best = worths
             .iter()
             .max_by(|a, b| a.net.total_cmp(&b.net).then_with(|| b.shape.cmp(&a.shape)))?;
-        let same = |worth: &&Worth| {
+        let same = |worth: &&&Worth| {
             worth.shape != best.shape
                 && (worth.gain - best.gain).abs() < SAME_GAIN
                 && worth.sum.legs == best.sum.legs
@@ -281,12 +288,6 @@ fn explained(found: &[Found], mask: u32, healthy: f64) -> f64 {
         }
     }
     1.0 - through
-}
-
-/// ln of the probability of so many losses at a ratio.
-fn likelihood(sent: f64, lost: f64, ratio: f64) -> f64 {
-    let ratio = ratio.clamp(1e-9, 1.0 - 1e-9);
-    lost * ratio.ln() + (sent - lost) * (1.0 - ratio).ln()
 }
 
 /// Is a partial fault over, or was it but one burst?

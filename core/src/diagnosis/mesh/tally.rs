@@ -191,9 +191,6 @@ pub(super) trait Evidence {
     /// The share that is lost where all is well.
     fn healthy(&self) -> f64;
 
-    /// Losses of one leg, in [`UNIT`]s, that may be a cause of their own.
-    fn notable(&self) -> u32;
-
     /// Least share that a cause of many legs takes.
     fn least_ratio(&self) -> f64 {
         0.0
