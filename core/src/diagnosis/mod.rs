@@ -10,6 +10,7 @@
 //!
 //! How long a finding has to stand before people are told is the incident's business, not ours.
 
+mod diagnoser;
 mod mesh;
 mod nodes;
 mod picture;
@@ -17,6 +18,7 @@ mod picture;
 mod sketch;
 mod targets;
 
+pub use diagnoser::Diagnoser;
 pub use mesh::{Explained, ExplainedCause};
 pub use picture::{
     CellPicture, ClusterEvent, Columns, FactChange, HostFacts, LayerPicture, NodePicture, Picture,
