@@ -11,7 +11,7 @@
 //! | a stream's ([`ingest`]) | its prober's two directions | the prober; acks and rosters (`watch`), confirms (16) | with its stream; at shutdown after a last ack |
 //! | `prober-streams` | the streams' tasks | new streams (64) | after the last of them |
 //! | `mesh` ([`pipeline`]) | members, sessions, matrix, judge: all that is decided | events of all streams (256), questions (64), the store's answers | at shutdown, when the last batch is stored |
-//! | `notifier` ([`notify`]) | the list of incidents, damping | incident changes (1,024) | when `mesh` has ended and all is told |
+//! | `notifier` ([`notify`]) | the list of incidents, what people know of them, damping | incident changes (1,024) | when `mesh` has ended and all is told |
 //! | `outbox` ([`outbox`]) | a queue for each receiver | messages (256) | after the notifier, and the attempts in flight |
 //! | `pipeline-store` | nothing: hands batches on | batches of `mesh` (4; one in flight) | after `mesh` |
 //! | `store`, a thread ([`store`]) | the database | batches (1,024) | when nobody is left who could write |
@@ -45,8 +45,8 @@ pub mod notify;
 pub mod outbox;
 pub mod pipeline;
 pub mod plan;
+pub mod receiver;
 pub mod silence;
 pub mod snapshot;
 pub mod store;
 mod wall;
-pub mod webhook;

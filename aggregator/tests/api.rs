@@ -10,7 +10,7 @@ use meshprobe_proto::v1::{
     self, aggregator_message::Message as Down, prober_message::Message as Up,
 };
 use support::{
-    Folder, PATIENCE,
+    Folder, Inbox, PATIENCE, any_port,
     process::{Aggregator, http_client, two_probers},
 };
 use tokio::time::timeout;
@@ -436,4 +436,83 @@ async fn watchers_see_changes_are_limited_and_end_with_a_word_at_shutdown() {
             .await,
         Some(0)
     );
+}
+
+#[tokio::test]
+async fn a_test_goes_to_every_receiver_and_what_was_given_up_is_listed_and_tried_again() {
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let (listener, closed) = any_port().await;
+    drop(listener);
+    let receivers = format!(
+        "receivers:\n  - {{name: good, webhook: {{url: \"http://{address}/\"}}}}\n  - {{name: gone, slack: {{url: \"http://{closed}/\"}}}}\n"
+    );
+    let aggregator = Aggregator::start(&folder, &receivers);
+    let mut mesh = aggregator.mesh().await;
+    let everybody = v1::SendTestNotificationRequest::default();
+    let tests = mesh
+        .send_test_notification(everybody)
+        .await
+        .unwrap()
+        .into_inner()
+        .tests;
+    let gist: Vec<(&str, bool)> = tests
+        .iter()
+        .map(|test| (test.receiver.as_str(), test.delivered))
+        .collect();
+    assert_eq!(gist, [("good", true), ("gone", false)]);
+    assert_eq!(tests[0].answer, "200 OK: thank you");
+    assert_eq!(inbox.wait_for(1).await[0].json()["meshprobe"]["test"], true);
+
+    let (code, json) = aggregator
+        .post(
+            "/api/v1/notifications/test",
+            "application/json",
+            "{\"receiver\": \"good\"}",
+        )
+        .await;
+    assert_eq!((code, &json["tests"][0]["delivered"]), (200, &true.into()));
+    let (code, json) = aggregator
+        .post(
+            "/api/v1/notifications/test",
+            "application/json",
+            "{\"receiver\": \"nobody\"}",
+        )
+        .await;
+    assert_eq!(code, 404);
+    let message = json["error"]["message"].as_str().unwrap();
+    assert!(message.contains("good, gone"), "{message}");
+
+    let (_, json) = aggregator.get("/api/v1/notifications?state=dead").await;
+    let dead = &json["notifications"];
+    assert_eq!(dead.as_array().unwrap().len(), 1);
+    assert_eq!(dead[0]["receiver"], "gone");
+    assert_eq!(dead[0]["state"], "NOTIFICATION_STATE_DEAD");
+    assert_eq!(dead[0]["kind"], "test");
+    let (code, _) = aggregator.get("/api/v1/notifications?state=lost").await;
+    assert_eq!(code, 400);
+    let (_, json) = aggregator.get("/api/v1/notifications?pageSize=2").await;
+    let token = json["nextPageToken"].as_str().unwrap();
+    assert_eq!(json["notifications"].as_array().unwrap().len(), 2);
+    let (_, json) = aggregator
+        .get(&format!(
+            "/api/v1/notifications?pageSize=2&pageToken={token}"
+        ))
+        .await;
+    assert_eq!(json["notifications"].as_array().unwrap().len(), 1);
+
+    let once_more = v1::RetryNotificationRequest {
+        receiver: "gone".to_owned(),
+        id: tests[1].id.clone(),
+    };
+    let answer = mesh.retry_notification(once_more.clone()).await.unwrap();
+    assert_eq!(answer.into_inner().notification.unwrap().receiver, "gone");
+    let delivered = v1::RetryNotificationRequest {
+        receiver: "good".to_owned(),
+        id: tests[0].id.clone(),
+    };
+    let refused = mesh.retry_notification(delivered).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
 }

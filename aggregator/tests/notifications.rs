@@ -19,7 +19,9 @@ use meshprobe_aggregator::{
     store::Store,
 };
 use ring::hmac;
-use support::{Folder, Inbox, Way, any_port, dark, eventually, resolved, settings, webhook};
+use support::{
+    Folder, Inbox, Way, any_port, dark, eventually, receiver, resolved, settings, webhook,
+};
 
 const OPEN: Transition = Transition::Opened;
 
@@ -39,7 +41,9 @@ async fn an_incident_reaches_every_receiver_signed_and_in_alertmanagers_form() {
     let (listener, plain_address) = any_port().await;
     let _plain = plain.serve(listener);
     let hooks = [
-        webhook("signed", signed_address, &secrets),
+        receiver(&format!(
+            "{{name: signed, webhook: {{url: \"http://{signed_address}/\"{secrets}}}}}"
+        )),
         webhook("plain", plain_address, ""),
     ];
     let way = Way::start(folder.file("a.db"), &hooks).unwrap();
@@ -148,16 +152,29 @@ async fn what_a_receiver_missed_while_it_was_down_is_delivered_once_when_it_is_b
     drop(listener);
     let way = Way::start(folder.file("a.db"), &[webhook("pager", address, "")]).unwrap();
     for node in 0..NODES {
-        way.tell(OPEN, dark(&format!("mesh-{node}"))).await;
+        let incident = dark(&format!("mesh-{node}"));
+        way.tell(OPEN, incident.clone()).await;
+        way.tell(Transition::Resolved, resolved(incident)).await;
     }
-    eventually("everything waits", || way.pending.count() == NODES as u64).await;
+    eventually("everything waits", || {
+        way.pending.count() == 2 * NODES as u64
+    })
+    .await;
 
     let inbox = Inbox::default();
     let _serving = inbox.serve(tokio::net::TcpListener::bind(address).await.unwrap());
     eventually("an empty outbox", || way.pending.count() == 0).await;
     let ids: BTreeSet<String> = inbox.all().iter().map(|one| one.id().to_owned()).collect();
-    assert_eq!(ids.len(), NODES);
-    assert_eq!(inbox.all().len(), NODES);
+    assert_eq!(ids.len(), 2 * NODES);
+    assert_eq!(inbox.all().len(), 2 * NODES);
+    let gists = inbox.gists();
+    for node in 0..NODES {
+        let place = |status: &str| {
+            let gist = format!("mesh-{node} {status}");
+            gists.iter().position(|one| *one == gist).unwrap()
+        };
+        assert!(place("firing") < place("resolved"), "{gists:?}");
+    }
     way.stop().await;
 }
 
@@ -308,8 +325,9 @@ async fn a_receiver_behind_tls_is_trusted_by_its_own_authority_and_not_without()
     serving.spawn(server.serve(inbox.router(), Shutdown::new()));
 
     let hook = |name: &str, more: &str| {
-        let text = format!("{{name: {name}, url: \"https://localhost:{port}/\"{more}}}");
-        meshprobe_daemon::config::parse(&text, std::path::Path::new("test")).unwrap()
+        receiver(&format!(
+            "{{name: {name}, webhook: {{url: \"https://localhost:{port}/\"}}{more}}}"
+        ))
     };
     let trusted = format!(", ca_file: {}", folder.file("cert.pem").display());
     let hooks = [hook("trusting", &trusted), hook("doubting", "")];
@@ -378,11 +396,226 @@ async fn an_incident_that_flaps_is_told_as_flapping_once_and_then_not() {
     let flapping = of_first.last().unwrap();
     assert!(flapping["meshprobe"]["suppressedChanges"].as_u64().unwrap() >= 6);
     let summary = flapping["commonAnnotations"]["summary"].as_str().unwrap();
-    assert!(summary.starts_with("Flapping: "), "{summary}");
+    assert!(summary.starts_with("Flapping, "), "{summary}");
     assert_eq!(
         way.incidents.one(&incident.id).unwrap().reopened,
         20,
         "the API stays truthful"
     );
     way.stop().await;
+}
+
+/// An incident of a pattern that has no reserve of its own.
+fn slow(node: &str) -> meshprobe_aggregator::incident::Incident {
+    use meshprobe_core::finding::{Pattern, Scope};
+    let scope = Scope::node(meshprobe_core::ids::NodeName::try_from(node).unwrap());
+    let mut incident =
+        meshprobe_aggregator::incident::Incident::new(Pattern::Slow, scope, support::now());
+    incident.summary = format!("{node} is slow");
+    incident
+}
+
+#[tokio::test]
+async fn what_a_limit_does_not_let_through_is_summed_up_and_a_dark_node_does_not_wait() {
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let hooks = [webhook(
+        "pager",
+        address,
+        ", rate_limit: {per_minute: 30, burst: 3}",
+    )];
+    let way = Way::start(folder.file("a.db"), &hooks).unwrap();
+    for node in 0..20 {
+        way.tell(OPEN, slow(&format!("mesh-{node}"))).await;
+    }
+    eventually("the burst is used up", || inbox.all().len() >= 3).await;
+    way.tell(OPEN, dark("mesh-77")).await;
+    eventually("the dark node", || {
+        inbox
+            .all()
+            .iter()
+            .any(|one| one.json()["commonLabels"]["node"] == "mesh-77")
+    })
+    .await;
+    // One more about an incident of the digest does not overtake it.
+    way.tell(Transition::Resolved, resolved(slow("mesh-19")))
+        .await;
+    let digests = || -> Vec<u64> {
+        let all = inbox.all();
+        let counts = all
+            .iter()
+            .map(|one| one.json()["meshprobe"]["digest"]["messages"].as_u64());
+        counts.flatten().collect()
+    };
+    eventually("every message, alone or in a sum", || {
+        let sums = digests();
+        let alone = inbox.all().len() - sums.len();
+        alone as u64 + sums.iter().sum::<u64>() == 22
+    })
+    .await;
+    eventually("an empty outbox", || way.pending.count() == 0).await;
+    let digests = digests().len();
+    assert!(digests >= 1 && inbox.all().len() < 22 - 10, "{digests}");
+    let digested = |record: &meshprobe_aggregator::outbox::Record| {
+        record.state == meshprobe_aggregator::store::NotificationState::Digested
+    };
+    assert!(way.ledger.page(None, digested, 100).len() >= 10);
+    way.stop().await;
+    let (_, loaded) = Store::open(settings(folder.file("a.db"))).unwrap();
+    assert_eq!(loaded.outbox.len(), 0);
+}
+
+#[tokio::test]
+async fn a_test_tells_the_receivers_answer_and_what_was_given_up_is_tried_again_by_hand() {
+    use meshprobe_aggregator::{outbox::Retried, store::NotificationState};
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let way = Way::start(
+        folder.file("a.db"),
+        &[webhook("pager", address, ", give_up_after: 1s")],
+    )
+    .unwrap();
+
+    let tested = way.outbox.test("pager".to_owned()).await.unwrap();
+    assert!(tested.delivered);
+    assert_eq!(tested.answer, "200 OK: thank you");
+    let received = inbox.wait_for(1).await.remove(0).json();
+    assert_eq!(received["meshprobe"]["test"], true);
+    assert!(
+        received["commonAnnotations"]["summary"]
+            .as_str()
+            .unwrap()
+            .starts_with("TEST")
+    );
+    inbox.answer_next([(StatusCode::NOT_FOUND, None)]);
+    let tested = way.outbox.test("pager".to_owned()).await.unwrap();
+    assert_eq!(
+        (tested.delivered, tested.answer.as_str()),
+        (false, "404 Not Found: thank you")
+    );
+    assert!(way.outbox.test("nobody".to_owned()).await.is_none());
+    assert_eq!(way.pending.count(), 0, "a test is tried once");
+
+    inbox.answer_next([(StatusCode::BAD_GATEWAY, None)]);
+    way.tell(OPEN, dark("mesh-1")).await;
+    let dead = |record: &meshprobe_aggregator::outbox::Record| {
+        record.state == NotificationState::Dead && record.notification.message.incident().is_some()
+    };
+    eventually("it is given up", || {
+        way.ledger.page(None, dead, 1).len() == 1
+    })
+    .await;
+    let record = way.ledger.page(None, dead, 1).remove(0);
+    assert!(record.notification.last_answer.unwrap().contains("502"));
+    let id = record.notification.id;
+    assert_eq!(
+        way.outbox.retry("pager".to_owned(), id.clone()).await,
+        Retried::Now
+    );
+    eventually("it arrives", || {
+        let of_incident = |one: &support::Received| one.json()["commonLabels"]["node"] == "mesh-1";
+        inbox.all().iter().filter(|one| of_incident(one)).count() == 2
+    })
+    .await;
+    eventually("it is delivered", || {
+        way.ledger.one("pager", &id).unwrap().state == NotificationState::Delivered
+    })
+    .await;
+    assert_eq!(
+        way.outbox.retry("pager".to_owned(), id).await,
+        Retried::Done
+    );
+    assert_eq!(
+        way.outbox
+            .retry("pager".to_owned(), "none".to_owned())
+            .await,
+        Retried::Unknown
+    );
+    way.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_that_was_kept_back_survives_a_restart_and_a_return_in_time_is_not_told() {
+    let folder = Folder::new();
+    let inbox = Inbox::default();
+    let (listener, address) = any_port().await;
+    let _serving = inbox.serve(listener);
+    let start = || {
+        Way::start_with(
+            folder.file("a.db"),
+            &[webhook("pager", address, "")],
+            "{resolve_hold: 2s}",
+        )
+        .unwrap()
+    };
+    let way = start();
+    let mut incident = dark("mesh-1");
+    way.tell(OPEN, incident.clone()).await;
+    way.tell(Transition::Resolved, resolved(incident.clone()))
+        .await;
+    incident.reopened = 1;
+    incident.updated_at = support::now();
+    way.tell(Transition::Reopened, incident.clone()).await;
+    way.tell(Transition::Resolved, resolved(incident.clone()))
+        .await;
+    inbox.wait_for(1).await;
+    way.stop().await;
+    assert_eq!(
+        inbox.gists(),
+        ["mesh-1 firing"],
+        "nobody heard that it was over"
+    );
+    let way = start();
+    inbox.wait_for(2).await;
+    assert_eq!(inbox.gists(), ["mesh-1 firing", "mesh-1 resolved"]);
+    way.stop().await;
+}
+
+#[tokio::test]
+async fn slack_and_templates_get_their_own_words_over_the_wire() {
+    let folder = Folder::new();
+    let (chat, tickets) = (Inbox::default(), Inbox::default());
+    let (listener, chat_address) = any_port().await;
+    let _chat = chat.serve(listener);
+    let (listener, tickets_address) = any_port().await;
+    let _tickets = tickets.serve(listener);
+    fs::write(
+        folder.file("chat.url"),
+        format!("http://{chat_address}/services/secret\n"),
+    )
+    .unwrap();
+    fs::write(folder.file("key"), "0123456789abcdef\n").unwrap();
+    let receivers = [
+        receiver(&format!(
+            "{{name: chat, slack: {{url_file: {}}}}}",
+            folder.file("chat.url").display()
+        )),
+        receiver(&format!(
+            "{{name: tickets, template: {{url: 'http://{tickets_address}/', method: PUT, header_files: {{X-Api-Key: {}}}, \
+             body: '{{\"what\": {{{{ title | json }}}}, \"nodes\": {{{{ labels.node | default(\"\") | json }}}}}}'}}}}",
+            folder.file("key").display()
+        )),
+    ];
+    let routes = "{resolve_hold: 0s, routes: [{match: {node: ['mesh-2']}, receivers: [tickets]}], default_receivers: [chat]}";
+    let way = Way::start_with(folder.file("a.db"), &receivers, routes).unwrap();
+    way.tell(OPEN, dark("mesh-1")).await;
+    way.tell(OPEN, dark("mesh-2")).await;
+    let message = chat.wait_for(1).await.remove(0);
+    assert_eq!(
+        message.json()["text"],
+        ":rotating_light: FIRING *node-dark mesh-1*"
+    );
+    assert!(message.id().contains(".opened."));
+    let ticket = tickets.wait_for(1).await.remove(0);
+    assert_eq!(
+        ticket.json(),
+        serde_json::json!({"what": "node-dark mesh-2", "nodes": "mesh-2"})
+    );
+    assert_eq!(ticket.header("x-api-key"), "0123456789abcdef");
+    way.stop().await;
+    assert_eq!((chat.all().len(), tickets.all().len()), (1, 1));
 }

@@ -62,7 +62,7 @@ async fn the_admin_port_shows_metrics_and_reloads() {
     let folder = Folder::new();
     let aggregator = Aggregator::start(
         &folder,
-        "webhooks: [{name: pager, url: \"http://127.0.0.1:9/\"}]\n",
+        "receivers: [{name: pager, webhook: {url: \"http://127.0.0.1:9/\"}}]\n",
     );
     let _probers = two_probers(&aggregator).await;
     assert_eq!(aggregator.admin(Method::GET, "/readyz").await.0, 200);
@@ -94,7 +94,7 @@ async fn the_admin_port_shows_metrics_and_reloads() {
     )
     .unwrap();
     let (code, answer) = aggregator.admin(Method::POST, "/-/reload").await;
-    assert_eq!((code, answer.trim()), (200, "changed: webhooks"));
+    assert_eq!((code, answer.trim()), (200, "changed: receivers"));
     fs::write(&aggregator.config, format!("{text}nonsense: 1\n")).unwrap();
     let (code, answer) = aggregator.admin(Method::POST, "/-/reload").await;
     assert_eq!(code, 400);

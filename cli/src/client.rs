@@ -13,6 +13,8 @@ use crate::args::Global;
 
 /// A matrix of 5,000 nodes is 75 MB.
 const MAX_MESSAGE: usize = 256 << 20;
+/// A test waits for the receiver, whose timeout is at most a minute.
+const LONGEST_TEST: Duration = Duration::from_secs(65);
 /// A probe on demand ends by itself within this time: its longest timeout, its trace, and the ways to and fro.
 const LONGEST_PROBE: Duration = Duration::from_secs(60);
 /// How often a silent stream is checked for a live aggregator.
@@ -178,6 +180,55 @@ impl Client {
             ..self.clone()
         };
         patient.answer(mesh.run_probe(request)).await
+    }
+
+    /// Notifications, newest first, all pages.
+    pub async fn notifications(
+        &self,
+        states: Vec<i32>,
+        receiver: String,
+    ) -> Result<Vec<v1::Notification>, ClientError> {
+        let mut notifications = Vec::new();
+        let mut page_token = String::new();
+        for _ in 0..MAX_PAGES {
+            let mut mesh = self.mesh.clone();
+            let request = v1::ListNotificationsRequest {
+                states: states.clone(),
+                receiver: receiver.clone(),
+                page_size: PAGE,
+                page_token,
+            };
+            let page = self.answer(mesh.list_notifications(request)).await?;
+            notifications.extend(page.notifications);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        Ok(notifications)
+    }
+
+    /// Sends a test to a receiver, or to all, and waits for the answers.
+    pub async fn test_notification(
+        &self,
+        receiver: String,
+    ) -> Result<v1::SendTestNotificationResponse, ClientError> {
+        let mut mesh = self.mesh.clone();
+        let patient = Self {
+            timeout: self.timeout.max(LONGEST_TEST),
+            ..self.clone()
+        };
+        let request = v1::SendTestNotificationRequest { receiver };
+        patient.answer(mesh.send_test_notification(request)).await
+    }
+
+    /// Tries a notification once more.
+    pub async fn retry_notification(
+        &self,
+        request: v1::RetryNotificationRequest,
+    ) -> Result<v1::RetryNotificationResponse, ClientError> {
+        let mut mesh = self.mesh.clone();
+        self.answer(mesh.retry_notification(request)).await
     }
 
     /// Incidents, newest first, all pages.

@@ -366,3 +366,33 @@ fn the_completion_script_of_every_shell_knows_the_commands() {
         assert!(stdout(&output).contains("incidents"), "{shell}");
     }
 }
+
+#[test]
+fn a_test_of_receivers_tells_each_answer_and_fails_if_one_did() {
+    let aggregator = FakeAggregator::start(healthy());
+    let output = run(&aggregator, "notify test pager");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "delivered pager: 200 OK: thank you\n");
+    let output = run(&aggregator, "notify test all");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stdout(&output).contains("failed chat: 404 Not Found: no_service"));
+}
+
+#[test]
+fn notifications_that_were_given_up_are_listed_and_tried_again() {
+    let aggregator = FakeAggregator::start(healthy());
+    let output = run(&aggregator, "notify list");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.starts_with("1 notification given up, 1 waiting."),
+        "{text}"
+    );
+    assert!(text.contains("401: who are you"), "{text}");
+    let output = run(&aggregator, "notify list --state pending");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).starts_with("1 notification waits."));
+    let output = run(&aggregator, "notify retry n.1");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "node-dark mesh-3 to pager is tried now.\n");
+}

@@ -117,6 +117,31 @@ impl MeshService for MeshApiService {
         ))
     }
 
+    async fn list_notifications(
+        &self,
+        request: Request<v1::ListNotificationsRequest>,
+    ) -> Result<Response<v1::ListNotificationsResponse>, Status> {
+        Ok(Response::new(self.0.list_notifications(request.get_ref())?))
+    }
+
+    async fn retry_notification(
+        &self,
+        request: Request<v1::RetryNotificationRequest>,
+    ) -> Result<Response<v1::RetryNotificationResponse>, Status> {
+        Ok(Response::new(
+            self.0.retry_notification(request.into_inner()).await?,
+        ))
+    }
+
+    async fn send_test_notification(
+        &self,
+        request: Request<v1::SendTestNotificationRequest>,
+    ) -> Result<Response<v1::SendTestNotificationResponse>, Status> {
+        Ok(Response::new(
+            self.0.send_test_notification(request.into_inner()).await?,
+        ))
+    }
+
     type WatchIncidentsStream = Answers<v1::Incident>;
 
     async fn watch_incidents(

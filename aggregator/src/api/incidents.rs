@@ -6,10 +6,10 @@ use super::{Api, ApiError, page, views};
 use crate::{
     incident::{Incident, IncidentId, IncidentState, Transition},
     notify::Place,
+    receiver::Links,
     silence::{Mute, MutedBy},
-    store::{NotificationState, StoreError, Timeline, TimelineEvent, Told},
+    store::{StoreError, Timeline, TimelineEvent, Told},
     wall,
-    webhook::Links,
 };
 
 impl Api {
@@ -103,12 +103,7 @@ fn incident_detail(
     let told = |told: &Told| v1::IncidentNotification {
         receiver: told.receiver.clone(),
         transition: transition(told.transition).into(),
-        state: match told.state {
-            NotificationState::Pending => v1::NotificationState::Pending,
-            NotificationState::Delivered => v1::NotificationState::Delivered,
-            NotificationState::Dead => v1::NotificationState::Dead,
-        }
-        .into(),
+        state: views::notification_state(told.state).into(),
         created_at: Some(views::timestamp(told.created_at)),
         finished_at: told.finished_at.map(views::timestamp),
         attempts: told.attempts,

@@ -6,6 +6,7 @@
 mod error;
 mod grpc;
 mod incidents;
+mod notifications;
 mod page;
 mod silences;
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub use watchers::{Watchers, Watching};
 
 use crate::{
     notify::{Audience, Incidents},
-    outbox::Pending,
+    outbox::{Ledger, Pending, WeakOutbox},
     pipeline::{Demand, MeshHandle},
     silence::Silences,
     store::{StoreHandle, StoreReader, StoreState},
@@ -51,6 +52,10 @@ pub struct Api {
     pub store: tokio_watch::Receiver<StoreState>,
     /// Messages that wait for delivery.
     pub pending: Pending,
+    /// Sends tests, tries again.
+    pub outbox: WeakOutbox,
+    /// What became of notifications.
+    pub ledger: Ledger,
     /// Where links lead.
     pub audience: tokio_watch::Receiver<Arc<Audience>>,
     /// Streams to clients.

@@ -37,6 +37,28 @@ pub(super) fn silence(token: &str) -> Result<Option<(Timestamp, SilenceId)>, Api
     parse(token, |id| SilenceId::try_from(id).ok())
 }
 
+/// The last place of a page that is ordered by number.
+pub(super) fn number_token(number: u64) -> String {
+    URL_SAFE_NO_PAD.encode(format!("#{number}"))
+}
+
+pub(super) fn number(token: &str) -> Result<Option<u64>, ApiError> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let parsed = || {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+        text.strip_prefix('#')?.parse().ok()
+    };
+    parsed().map(Some).ok_or_else(not_ours)
+}
+
+fn not_ours() -> ApiError {
+    ApiError::Invalid(
+        "page_token is not one that this API gave; leave it empty for the first page".to_owned(),
+    )
+}
+
 fn parse<T>(
     token: &str,
     identity: impl FnOnce(String) -> Option<T>,
@@ -50,12 +72,7 @@ fn parse<T>(
         let at = Timestamp::from_nanosecond(nanos.parse().ok()?).ok()?;
         Some((at, identity(id.to_owned())?))
     };
-    parsed().map(Some).ok_or_else(|| {
-        ApiError::Invalid(
-            "page_token is not one that this API gave; leave it empty for the first page"
-                .to_owned(),
-        )
-    })
+    parsed().map(Some).ok_or_else(not_ours)
 }
 
 #[cfg(test)]

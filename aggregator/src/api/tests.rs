@@ -84,6 +84,8 @@ fn play() -> Played {
         reader: StoreReader::new("/nonexistent/a.db".into()),
         store: tokio_watch::channel(StoreState::default()).1,
         pending: Pending::default(),
+        outbox: WeakOutbox::gone(),
+        ledger: Ledger::default(),
         audience: tokio_watch::channel(Arc::default()).1,
         watchers: Watchers::new(1),
         started_at: Timestamp::UNIX_EPOCH,

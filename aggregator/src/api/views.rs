@@ -9,12 +9,22 @@ use meshprobe_proto::v1;
 use crate::{
     incident::{Incident, IncidentState, Severity},
     membership::WayHome,
+    receiver::Links,
     snapshot::{
         CellDetail, LayerSnapshot, NodeDetail, NodeRow, PathCells, PathEnd, ProberDetail, Traced,
         VerdictCounts,
     },
-    webhook::Links,
+    store::NotificationState,
 };
+
+pub(super) fn notification_state(state: NotificationState) -> v1::NotificationState {
+    match state {
+        NotificationState::Pending => v1::NotificationState::Pending,
+        NotificationState::Delivered => v1::NotificationState::Delivered,
+        NotificationState::Digested => v1::NotificationState::Digested,
+        NotificationState::Dead => v1::NotificationState::Dead,
+    }
+}
 
 pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     let (mut seconds, mut nanos) = (at.as_second(), at.subsec_nanosecond());

@@ -29,10 +29,10 @@ use crate::{
     api::{Api, Watchers},
     config::Config,
     metrics::{NotificationMetrics, ReloadMetrics, SilenceMetrics, StateCollector},
-    notify::{Notifier, Quiet},
-    outbox::Outbox,
+    notify::{Connections, Notifier, Quiet, Standings},
+    outbox::{Built, LeftBehind, Outbox},
     pipeline::{Outputs, Pipeline, StoreBatch},
-    silence::{Gate, Silences},
+    silence::Silences,
     store::{Store, StoreHandle, StoreReader, StoreSettings},
     wall,
 };
@@ -121,23 +121,38 @@ impl App {
 
         let shutdown = Shutdown::new();
         let (audience_tx, audience_rx) = watch::channel(Arc::new(routes::audience(&config)));
-        let (outbox, outbox_handle, pending) =
-            Outbox::new(routes, loaded.outbox, store.clone(), notification_metrics);
         let silences = Silences::new(loaded.silences);
         let quiet = Quiet {
             silences: silences.clone(),
-            gate: Gate::new(loaded.held),
             mesh: pipeline.handle().watch(),
             metrics: SilenceMetrics::register(own),
         };
-        let (notifier, incidents) = Notifier::new(
-            loaded.incidents,
-            quiet,
-            incidents_rx,
-            audience_rx.clone(),
+        let (standings_tx, standings_rx) = watch::channel(Standings::default());
+        let left_behind = LeftBehind {
+            pending: loaded.outbox,
+            finished: loaded.finished,
+        };
+        let Built {
+            outbox,
+            handle: outbox_handle,
+            pending,
+            ledger,
+        } = Outbox::build(
+            routes,
+            left_behind,
             store.clone(),
-            outbox_handle.clone(),
+            standings_rx,
+            notification_metrics,
         );
+        let connections = Connections {
+            changes_rx: incidents_rx,
+            audience_rx: audience_rx.clone(),
+            quiet,
+            store: store.clone(),
+            outbox: outbox_handle.clone(),
+            standings_tx,
+        };
+        let (notifier, incidents) = Notifier::new(loaded.incidents, loaded.told, connections);
         let api = Api {
             mesh: pipeline.handle(),
             incidents,
@@ -146,6 +161,8 @@ impl App {
             reader: StoreReader::new(config.store.path.clone()),
             store: store.watch_state(),
             pending,
+            outbox: outbox_handle.downgrade(),
+            ledger,
             audience: audience_rx,
             watchers: Watchers::new(config.limits.watchers),
             started_at,

@@ -4,22 +4,24 @@ use anyhow::Context as _;
 
 use crate::{
     config::Config,
-    notify::{Audience, Listener},
+    notify::{Audience, Routing},
     outbox::Route,
-    webhook::{Links, Receiver},
+    receiver::{Links, Receiver},
 };
 
 /// Reads the receivers' files and prepares their clients.
 pub(super) fn routes(config: &Config) -> anyhow::Result<Vec<Route>> {
+    let links = links(config);
     config
-        .webhooks
+        .receivers
         .iter()
-        .map(|hook| {
-            let receiver =
-                Receiver::new(hook).with_context(|| format!("webhook {}", hook.name.value))?;
+        .map(|receiver| {
+            let made = Receiver::new(receiver, &links)
+                .with_context(|| format!("receiver {}", receiver.name.value))?;
             Ok(Route {
-                receiver,
-                give_up_after: hook.give_up_after.duration(),
+                receiver: made,
+                give_up_after: receiver.give_up_after.duration(),
+                rate_limit: receiver.rate_limit,
             })
         })
         .collect()
@@ -27,17 +29,18 @@ pub(super) fn routes(config: &Config) -> anyhow::Result<Vec<Route>> {
 
 /// Who is told.
 pub(super) fn audience(config: &Config) -> Audience {
-    let receivers = config
-        .webhooks
-        .iter()
-        .map(|hook| Listener {
-            name: hook.name.value.clone(),
-            send_resolved: hook.send_resolved,
-        })
-        .collect();
-    let links = Links {
+    let names = config.receivers.iter();
+    Audience {
+        receivers: names.map(|one| one.name.value.clone()).collect(),
+        routing: Routing::of(config),
+        resolve_hold: config.notifications.resolve_hold.duration(),
+        links: links(config),
+    }
+}
+
+fn links(config: &Config) -> Links {
+    Links {
         external_url: config.external_url.clone(),
         runbook_url: config.runbook_url.clone(),
-    };
-    Audience { receivers, links }
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Config;
 
 /// Sections that a running aggregator takes over.
-pub(super) const RELOADABLE: [&str; 14] = [
+pub(super) const RELOADABLE: [&str; 15] = [
     "aggregators",
     "detection",
     "dns",
@@ -14,11 +14,12 @@ pub(super) const RELOADABLE: [&str; 14] = [
     "external_url",
     "membership",
     "nodes",
+    "notifications",
     "probing",
+    "receivers",
     "runbook_url",
     "services",
     "stamp",
-    "webhooks",
     "zones",
 ];
 

@@ -14,6 +14,8 @@ mod external;
 mod intervals;
 mod mesh;
 mod network;
+mod receivers;
+mod routing;
 mod secret;
 mod stamp;
 mod targets;
@@ -23,7 +25,7 @@ mod tests;
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use meshprobe_daemon::{
-    config::{ConfigError, HumanDuration, Spanned},
+    config::{ConfigError, HumanDuration},
     logging::LogConfig,
 };
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,11 @@ pub use mesh::{
     StaticNode, Way, ZoneConfig,
 };
 pub use network::{Endpoint, IpLiteral, Limits, Listen, ListenAddress, TlsListeners};
+pub use receivers::{
+    AlertmanagerConfig, RateLimit, ReceiverConfig, ReceiverKind, SlackConfig, SlackLayout,
+    TemplateConfig, TemplateMethod, WebhookConfig,
+};
+pub use routing::{Glob, MatchConfig, Notifications, RouteConfig};
 pub use secret::{InlineSecret, Secret, SecretError};
 pub use stamp::{Stamp, StampKey, rotation_gap};
 pub use targets::{DnsSearch, ServiceConfig};
@@ -84,8 +91,10 @@ pub struct Config {
     pub aggregators: Vec<AggregatorAddressConfig>,
     /// Where nodes, incidents and undelivered notifications are kept.
     pub store: StoreConfig,
-    /// Who is told.
-    pub webhooks: Vec<WebhookConfig>,
+    /// Who can be told.
+    pub receivers: Vec<ReceiverConfig>,
+    /// What is told to whom.
+    pub notifications: Notifications,
     /// TLS of the gRPC and the HTTP port; without it they speak plain text.
     pub tls: TlsListeners,
     /// How much the aggregator accepts from outside.
@@ -132,48 +141,6 @@ impl Default for StoreConfig {
             keep_resolved: HumanDuration::from_secs(90 * 86_400),
         }
     }
-}
-
-/// One receiver of notifications.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookConfig {
-    /// Its name: Alertmanager's `receiver`, the label of metrics, the owner of undelivered notifications.
-    pub name: Spanned<String>,
-    /// Where to POST.
-    pub url: Spanned<Url>,
-    /// Files with the secrets that sign each request (Standard Webhooks); at most two, the newer one first. Empty:
-    /// unsigned.
-    #[serde(default)]
-    pub secret_files: Vec<PathBuf>,
-    /// Certificate authorities to trust beside the public ones, PEM.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// The HTTP proxy to go through. Variables such as `HTTPS_PROXY` are not looked at: what one receiver needs may be
-    /// wrong for another.
-    #[serde(default)]
-    pub proxy: Option<Url>,
-    /// How long one attempt may take, connecting included.
-    #[serde(default = "default_webhook_timeout")]
-    pub timeout: HumanDuration,
-    /// Whether the end of an incident is told as well.
-    #[serde(default = "default_true")]
-    pub send_resolved: bool,
-    /// Give a notification up after this time without success.
-    #[serde(default = "default_give_up_after")]
-    pub give_up_after: HumanDuration,
-}
-
-fn default_webhook_timeout() -> HumanDuration {
-    HumanDuration::from_secs(10)
-}
-
-fn default_give_up_after() -> HumanDuration {
-    HumanDuration::from_secs(3 * 86_400)
-}
-
-fn default_true() -> bool {
-    true
 }
 
 impl Config {

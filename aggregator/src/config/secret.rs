@@ -75,6 +75,21 @@ impl Secret {
         Self::decode(&fs::read(path).map_err(read)?, &path.display().to_string())
     }
 
+    /// Reads a text that is secret and has no least length: an address with a token in it, a password somebody else chose.
+    pub fn read_text(path: &Path) -> Result<String, SecretError> {
+        let read = |source| SecretError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        if fs::metadata(path).map_err(read)?.len() > MAX_FILE_BYTES {
+            return Err(SecretError::TooLarge {
+                path: path.to_owned(),
+            });
+        }
+        let text = fs::read_to_string(path).map_err(read)?;
+        Ok(text.trim().to_owned())
+    }
+
     fn decode(raw: &[u8], place: &str) -> Result<Self, SecretError> {
         let trimmed = raw.trim_ascii();
         let bytes = match trimmed.strip_prefix(BASE64_PREFIX.as_bytes()) {

@@ -4,6 +4,7 @@
 //! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read with GET; what makes a probe or a
 //! silence is a POST with a JSON body, which a page of another origin cannot send, nor can it DELETE.
 
+mod notifications;
 mod page;
 mod probe;
 mod query;
@@ -59,6 +60,9 @@ pub fn router(api: Api, json: JsonWriter) -> Router {
             get(silences::list).post(silences::create),
         )
         .route("/api/v1/silences/{id}", delete(silences::end))
+        .route("/api/v1/notifications", get(notifications::list))
+        .route("/api/v1/notifications/test", post(notifications::test))
+        .route("/api/v1/notifications/retry", post(notifications::retry))
         .route("/runbook/{pattern}", get(runbook_page))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -169,8 +173,8 @@ async fn unknown(request: Request) -> Response {
 
 async fn wrong_method(method: Method, request: Request) -> Response {
     refuse(&ApiError::MethodNotAllowed(format!(
-        "{method} {} does not exist; the API is read with GET, /api/v1/probe and /api/v1/silences take a POST, \
-         /api/v1/silences/ID a DELETE",
+        "{method} {} does not exist; the API is read with GET, /api/v1/probe, /api/v1/silences, /api/v1/notifications/test and \
+         /api/v1/notifications/retry take a POST, /api/v1/silences/ID a DELETE",
         request.uri().path()
     )))
 }

@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::webhook::Attempt;
+use crate::receiver::Attempt;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReceiver {
@@ -28,6 +28,8 @@ const DELIVERY_SECONDS: [f64; 12] = [
 #[derive(Clone, Debug)]
 pub struct NotificationMetrics {
     attempts: Family<ByResult, Counter>,
+    refreshes: Family<ByResult, Counter>,
+    digested: Family<ByReceiver, Counter>,
     pending: Family<ByReceiver, Gauge>,
     dead_letters: Gauge,
     delivery: Histogram,
@@ -38,12 +40,16 @@ impl NotificationMetrics {
     pub fn register(registry: &mut Registry, dead_letters: u64) -> Self {
         let metrics = Self {
             attempts: Family::default(),
+            refreshes: Family::default(),
+            digested: Family::default(),
             pending: Family::default(),
             dead_letters: Gauge::default(),
             delivery: Histogram::new(DELIVERY_SECONDS),
         };
         let Self {
             attempts,
+            refreshes,
+            digested,
             pending,
             dead_letters: dead,
             delivery,
@@ -52,6 +58,16 @@ impl NotificationMetrics {
             "notification_attempts",
             "Attempts to deliver a notification; result is delivered, failed or refused",
             attempts,
+        );
+        registry.register(
+            "notification_refreshes",
+            "Times that a receiver that forgets was told again what stands; result is delivered, failed or refused",
+            refreshes,
+        );
+        registry.register(
+            "notifications_digested",
+            "Notifications that became part of a digest because the receiver's limit was used up",
+            digested,
         );
         registry.register(
             "notifications_pending",
@@ -92,17 +108,24 @@ impl NotificationMetrics {
     }
 
     pub(crate) fn attempt(&self, receiver: &str, attempt: &Attempt) {
-        let result = match attempt {
-            Attempt::Delivered => "delivered",
-            Attempt::Later { .. } => "failed",
-            Attempt::Refused { .. } => "refused",
-        };
         self.attempts
-            .get_or_create(&ByResult {
-                receiver: receiver.to_owned(),
-                result,
-            })
+            .get_or_create(&by_result(receiver, attempt))
             .inc();
+    }
+
+    /// What stands was said again.
+    pub(crate) fn refreshed(&self, receiver: &str, attempt: &Attempt) {
+        self.refreshes
+            .get_or_create(&by_result(receiver, attempt))
+            .inc();
+    }
+
+    /// A notification became part of a digest.
+    pub(crate) fn digested(&self, receiver: &str) {
+        let digested = self.digested.get_or_create(&ByReceiver {
+            receiver: receiver.to_owned(),
+        });
+        digested.inc();
     }
 
     pub(crate) fn delivered(&self, after_millis: i64) {
@@ -118,5 +141,22 @@ impl NotificationMetrics {
 
     pub(crate) fn dead(&self) {
         self.dead_letters.inc();
+    }
+
+    /// One that was given up is tried again.
+    pub(crate) fn revived(&self) {
+        self.dead_letters.dec();
+    }
+}
+
+fn by_result(receiver: &str, attempt: &Attempt) -> ByResult {
+    let result = match attempt {
+        Attempt::Delivered { .. } => "delivered",
+        Attempt::Later { .. } => "failed",
+        Attempt::Refused { .. } => "refused",
+    };
+    ByResult {
+        receiver: receiver.to_owned(),
+        result,
     }
 }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::incident::{IncidentId, Transition};
+use serde::{Deserialize, Serialize};
+
+use crate::incident::IncidentId;
 
 /// Added for each reopening.
 const PENALTY: f64 = 1000.0;
@@ -21,20 +23,21 @@ const MAX_SUPPRESSED: Duration = Duration::from_secs(3600);
 /// A penalty this small is forgotten.
 const NEGLIGIBLE: f64 = 1.0;
 
-/// What to do with a change.
+/// What a reopening means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tell {
-    /// As usual.
-    Yes,
-    /// Once more, marked as flapping; the changes after it are not told one by one.
-    AsFlapping {
+pub(super) enum Flap {
+    /// Nothing yet.
+    Calm,
+    /// It flaps from now on.
+    Begins {
         /// How often it was opened again until now.
-        changes: u32,
+        times: u32,
     },
-    /// Not now.
-    No,
+    /// It flaps, as was said before.
+    GoesOn,
 }
 
+/// The penalties of all incidents.
 #[derive(Debug, Default)]
 pub(super) struct Damping {
     incidents: HashMap<IncidentId, Entry>,
@@ -46,6 +49,17 @@ struct Entry {
     at: Instant,
     reopenings: u32,
     suppressed_since: Option<Instant>,
+}
+
+/// An entry as it is stored: ages instead of instants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct FlapRecord {
+    penalty: f64,
+    /// When the penalty was that, milliseconds since the Unix epoch.
+    at_millis: i64,
+    reopenings: u32,
+    /// Since when it is not told, milliseconds since the Unix epoch.
+    suppressed_since_millis: Option<i64>,
 }
 
 impl Entry {
@@ -63,20 +77,8 @@ impl Entry {
 }
 
 impl Damping {
-    /// Judges a change.
-    pub(super) fn on_change(
-        &mut self,
-        id: &IncidentId,
-        transition: Transition,
-        now: Instant,
-    ) -> Tell {
-        if transition != Transition::Reopened {
-            let suppressed = self
-                .incidents
-                .get(id)
-                .is_some_and(|entry| entry.suppressed_since.is_some());
-            return if suppressed { Tell::No } else { Tell::Yes };
-        }
+    /// An incident was opened again.
+    pub(super) fn on_reopened(&mut self, id: &IncidentId, now: Instant) -> Flap {
         let entry = self.incidents.entry(id.clone()).or_insert(Entry {
             penalty: 0.0,
             at: now,
@@ -87,15 +89,27 @@ impl Damping {
         entry.at = now;
         entry.reopenings += 1;
         if entry.suppressed_since.is_some() {
-            Tell::No
+            Flap::GoesOn
         } else if entry.penalty >= SUPPRESS {
             entry.suppressed_since = Some(now);
-            Tell::AsFlapping {
-                changes: entry.reopenings,
+            Flap::Begins {
+                times: entry.reopenings,
             }
         } else {
-            Tell::Yes
+            Flap::Calm
         }
+    }
+
+    /// Is it not told because it flaps?
+    pub(super) fn is_suppressed(&self, id: &IncidentId) -> bool {
+        let entry = self.incidents.get(id);
+        entry.is_some_and(|entry| entry.suppressed_since.is_some())
+    }
+
+    /// How many reopenings its penalty is worth now.
+    pub(super) fn recent_reopenings(&self, id: &IncidentId, now: Instant) -> u32 {
+        let entry = self.incidents.get(id);
+        entry.map_or(0, |entry| (entry.penalty(now) / PENALTY).round() as u32)
     }
 
     /// Incidents that have calmed down: their present state is to be told.
@@ -108,6 +122,7 @@ impl Damping {
             }
             entry.suppressed_since.is_some() || entry.penalty(now) >= NEGLIGIBLE
         });
+        released.sort_unstable();
         released
     }
 
@@ -115,11 +130,54 @@ impl Damping {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.incidents.values().filter_map(Entry::released_at).min()
     }
+
+    /// What to remember of an incident.
+    pub(super) fn record(
+        &self,
+        id: &IncidentId,
+        now: Instant,
+        now_millis: i64,
+    ) -> Option<FlapRecord> {
+        let entry = self.incidents.get(id)?;
+        let millis = |at: Instant| {
+            let age = now.saturating_duration_since(at).as_millis();
+            now_millis.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
+        };
+        Some(FlapRecord {
+            penalty: entry.penalty,
+            at_millis: millis(entry.at),
+            reopenings: entry.reopenings,
+            suppressed_since_millis: entry.suppressed_since.map(millis),
+        })
+    }
+
+    /// Takes over what was remembered.
+    pub(super) fn restore(
+        &mut self,
+        id: &IncidentId,
+        record: FlapRecord,
+        now: Instant,
+        now_millis: i64,
+    ) {
+        // A clock that was set back makes it younger than it is, never older.
+        let instant = |millis: i64| {
+            let age = u64::try_from(now_millis.saturating_sub(millis)).unwrap_or(0);
+            now.checked_sub(Duration::from_millis(age)).unwrap_or(now)
+        };
+        let entry = Entry {
+            penalty: record.penalty,
+            at: instant(record.at_millis),
+            reopenings: record.reopenings,
+            suppressed_since: record.suppressed_since_millis.map(instant),
+        };
+        self.incidents.insert(id.clone(), entry);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use meshprobe_core::finding::Pattern;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -129,44 +187,35 @@ mod tests {
         IncidentId::of_mesh(Pattern::NodeDark)
     }
 
-    /// Opens again every `every`, `times` times, and says what was told.
-    fn flap(damping: &mut Damping, start: Instant, every: Duration, times: u32) -> Vec<Tell> {
+    /// Opens again every `every`, `times` times, and says what each meant.
+    fn flap(damping: &mut Damping, start: Instant, every: Duration, times: u32) -> Vec<Flap> {
         (0..times)
-            .map(|i| damping.on_change(&incident(), Transition::Reopened, start + every * i))
+            .map(|i| damping.on_reopened(&incident(), start + every * i))
             .collect()
     }
 
     #[test]
-    fn a_flapping_incident_is_told_as_flapping_once_and_then_not() {
+    fn the_seventh_reopening_in_a_row_begins_it_and_then_it_goes_on() {
         let (mut damping, start) = (Damping::default(), meshprobe_daemon::clock::now());
-        let told = flap(&mut damping, start, MINUTE, 20);
-        let flapping: Vec<usize> = told
-            .iter()
-            .enumerate()
-            .filter(|(_, t)| matches!(t, Tell::AsFlapping { .. }))
-            .map(|(i, _)| i)
-            .collect();
-        assert_eq!(flapping.len(), 1, "{told:?}");
-        assert!(told[..flapping[0]].iter().all(|t| *t == Tell::Yes));
-        assert!(told[flapping[0] + 1..].iter().all(|t| *t == Tell::No));
-        assert_eq!(
-            damping.on_change(&incident(), Transition::Resolved, start + 20 * MINUTE),
-            Tell::No
+        let meant = flap(&mut damping, start, Duration::from_secs(40), 20);
+        assert!(
+            meant[..6].iter().all(|flap| *flap == Flap::Calm),
+            "{meant:?}"
         );
+        assert_eq!(meant[6], Flap::Begins { times: 7 });
+        assert!(meant[7..].iter().all(|flap| *flap == Flap::GoesOn));
+        assert!(damping.is_suppressed(&incident()));
     }
 
     #[test]
     fn an_incident_that_reopens_twice_an_hour_is_never_damped() {
         let (mut damping, start) = (Damping::default(), meshprobe_daemon::clock::now());
-        assert!(
-            flap(&mut damping, start, 30 * MINUTE, 100)
-                .iter()
-                .all(|t| *t == Tell::Yes)
-        );
+        let meant = flap(&mut damping, start, 30 * MINUTE, 100);
+        assert!(meant.iter().all(|flap| *flap == Flap::Calm));
     }
 
     #[test]
-    fn it_is_told_again_when_it_has_calmed_down_and_after_an_hour_at_the_latest() {
+    fn it_is_released_when_it_has_calmed_down_and_after_an_hour_at_the_latest() {
         let (mut damping, start) = (Damping::default(), meshprobe_daemon::clock::now());
         flap(&mut damping, start, Duration::from_secs(10), 7);
         let release = damping.next_deadline().unwrap();
@@ -174,14 +223,54 @@ mod tests {
         assert!(quiet > 30 * MINUTE && quiet <= 61 * MINUTE, "{quiet:?}");
         assert!(damping.released(start + 30 * MINUTE).is_empty());
         assert_eq!(damping.released(release), [incident()]);
-        assert_eq!(
-            damping.on_change(&incident(), Transition::Reopened, release),
-            Tell::Yes
-        );
+        assert_eq!(damping.on_reopened(&incident(), release), Flap::Calm);
 
         let mut damping = Damping::default();
         flap(&mut damping, start, Duration::from_secs(10), 7);
         flap(&mut damping, start + MINUTE, MINUTE, 50);
         assert!(damping.next_deadline().unwrap() <= start + 62 * MINUTE);
+    }
+
+    proptest! {
+        /// Whatever the times between reopenings: it begins once, and ends within an hour of that.
+        #[test]
+        fn it_begins_once_between_two_releases(gaps in prop::collection::vec(1_u64..1800, 1..200)) {
+            let (mut damping, start) = (Damping::default(), meshprobe_daemon::clock::now());
+            let mut now = start;
+            let mut begun: Option<Instant> = None;
+            for gap in gaps {
+                now += Duration::from_secs(gap);
+                if !damping.released(now).is_empty() {
+                    let began = begun.take();
+                    prop_assert!(began.is_some(), "released what never began");
+                }
+                prop_assert!(begun.is_none_or(|at| now < at + MAX_SUPPRESSED));
+                match damping.on_reopened(&incident(), now) {
+                    Flap::Begins { times } => {
+                        prop_assert!(begun.is_none() && times >= 6);
+                        begun = Some(now);
+                    }
+                    Flap::GoesOn => prop_assert!(begun.is_some()),
+                    Flap::Calm => prop_assert!(begun.is_none()),
+                }
+            }
+        }
+
+        /// A restart in the middle changes nothing, but for the milliseconds that are rounded off.
+        #[test]
+        fn what_is_stored_goes_on_as_it_was(gaps in prop::collection::vec(1_u64..600, 1..40), cut in 0_usize..40) {
+            let start = meshprobe_daemon::clock::now() + Duration::from_secs(100_000);
+            let (mut whole, mut cut_in_two) = (Damping::default(), Damping::default());
+            let mut now = start;
+            for (index, gap) in gaps.into_iter().enumerate() {
+                now += Duration::from_secs(gap);
+                if index == cut && let Some(record) = cut_in_two.record(&incident(), now, 5_000_000) {
+                    cut_in_two = Damping::default();
+                    cut_in_two.restore(&incident(), record, now, 5_000_000);
+                }
+                prop_assert_eq!(whole.released(now), cut_in_two.released(now));
+                prop_assert_eq!(whole.on_reopened(&incident(), now), cut_in_two.on_reopened(&incident(), now));
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! From a change of an incident to messages: what is told, to whom, and in which order things happen.
 //!
 //! 1. Memory: the API shows the change at once.
-//! 2. Policy: is it told? Openings, reopenings and ends are; an update only if it names other nodes or matters more or
-//!    less; what flaps is damped (`damping`); what is silenced is held back until it no longer is ([`crate::silence`]).
+//! 2. Policy (`policy`): is it told, and to whom (`routing`)? Ends are kept back for a while, what flaps is damped
+//!    (`damping`), what is silenced ([`crate::silence`]) is told when it no longer is.
 //! 3. Store: the incident and its messages in one transaction.
 //! 4. Outbox: the messages leave.
 //!
@@ -14,12 +14,18 @@
 mod damping;
 mod incidents;
 mod index;
+mod policy;
+mod routing;
 mod self_watch;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use meshprobe_core::ids::NodeName;
 use meshprobe_daemon::clock;
@@ -31,63 +37,59 @@ use tracing::{info, warn};
 
 pub use incidents::Incidents;
 pub use index::Place;
+pub use policy::ToldRecord;
+pub use routing::Routing;
 
 use self::{
-    damping::{Damping, Tell},
+    policy::{Believed, Policy, Say},
+    routing::Routed,
     self_watch::SelfWatch,
 };
 use crate::{
     deadline::until,
-    incident::{Incident, IncidentChange, IncidentId, IncidentState, Severity, Transition},
+    incident::{Incident, IncidentChange, IncidentId, IncidentState, Transition},
     metrics::SilenceMetrics,
     outbox::OutboxHandle,
-    silence::{Gate, Passage, Silences},
+    receiver::{Links, Message, News, notification_id},
+    silence::Silences,
     snapshot::Snapshot,
     store::{Notification, Operation, StoreHandle, StoreState, Written},
     wall,
-    webhook::{Links, notification_id, render},
 };
 
 /// Longest wait for the disk before a message leaves from memory. A healthy disk needs 5 to 30 ms.
 const STORE_PATIENCE: Duration = Duration::from_millis(250);
 /// Changes that share a transaction at most.
 const GROUP: usize = 64;
+/// For how long an end is said again to receivers that forget. As Prometheus has it.
+const SAY_ENDED_FOR: Duration = Duration::from_secs(15 * 60);
+/// Ends that are said again at most.
+const MAX_ENDED: usize = 1_000;
 
 /// Who is told, and where links lead. Replaced as a whole on a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Audience {
-    /// The receivers.
-    pub receivers: Vec<Listener>,
+    /// Every receiver, by name.
+    pub receivers: Vec<String>,
+    /// Which of them an incident is for.
+    pub routing: Routing,
+    /// How long ends are kept back.
+    pub resolve_hold: Duration,
     /// For links.
     pub links: Links,
 }
 
-/// A receiver as the notifier sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Its name.
-    pub name: String,
-    /// Does it want to hear the end of an incident?
-    pub send_resolved: bool,
+/// An incident as receivers believe it to be: what is said again to those that forget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The incident under the labels that were told, open or just ended.
+    pub news: News,
+    /// Who was told.
+    pub receivers: Vec<String>,
 }
 
-/// What was last told of an incident.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
-    state: IncidentState,
-    severity: Severity,
-    nodes: Vec<NodeName>,
-}
-
-impl Told {
-    fn of(incident: &Incident) -> Self {
-        Self {
-            state: incident.state,
-            severity: incident.severity,
-            nodes: incident.nodes.clone(),
-        }
-    }
-}
+/// Everything that stands, and what ended lately.
+pub type Standings = Arc<Vec<Standing>>;
 
 /// The task between the judge and the outbox.
 #[derive(Debug)]
@@ -98,10 +100,12 @@ pub struct Notifier {
     store: StoreHandle,
     outbox: OutboxHandle,
     store_rx: watch::Receiver<StoreState>,
-    self_watch: SelfWatch,
-    damping: Damping,
     quiet: Quiet,
-    told: HashMap<IncidentId, Told>,
+    standings_tx: watch::Sender<Standings>,
+    self_watch: SelfWatch,
+    policy: Policy,
+    /// Ends that are still said to receivers that forget.
+    ended: VecDeque<(Instant, Standing)>,
 }
 
 /// What keeps changes from being told, and what is needed to know.
@@ -109,68 +113,84 @@ pub struct Notifier {
 pub struct Quiet {
     /// The silences.
     pub silences: Silences,
-    /// What they hold back.
-    pub gate: Gate,
     /// Zones, labels and lifecycles of nodes.
     pub mesh: watch::Receiver<Arc<Snapshot>>,
     /// How often they were heeded.
     pub metrics: SilenceMetrics,
 }
 
-impl Quiet {
-    /// May people be told of this? `was_told`: they know that it is open.
-    fn pass(&mut self, incident: &Incident, was_told: bool) -> Passage {
-        let mute = self
-            .silences
-            .mute(incident, &self.mesh.borrow(), wall::now());
-        let was_held = self.gate.is_held(&incident.id);
-        let passage = self.gate.pass(incident, mute.as_ref(), was_told);
-        if let (Passage::Held, false, Some(mute)) = (passage, was_held, &mute) {
-            info!(incident = %incident.id, by = ?mute.by, until = %mute.until, "Incident is silenced; nobody is told");
-            self.metrics.held(mute);
-        }
-        passage
-    }
-
-    /// When something may be let go without anybody doing anything; `None`: nothing is held.
-    fn next_deadline(&self) -> Option<std::time::Instant> {
-        self.gate.held().next()?;
-        let now = wall::now();
-        let wait = self.silences.next_change(now)?.duration_since(now);
-        Some(clock::now() + Duration::try_from(wait).unwrap_or_default())
-    }
+/// What the notifier is connected with.
+#[derive(Debug)]
+pub struct Connections {
+    /// Changes of incidents.
+    pub changes_rx: mpsc::Receiver<IncidentChange>,
+    /// Who is told.
+    pub audience_rx: watch::Receiver<Arc<Audience>>,
+    /// What is silenced, and the nodes with their labels.
+    pub quiet: Quiet,
+    /// Where it is written.
+    pub store: StoreHandle,
+    /// Where messages leave.
+    pub outbox: OutboxHandle,
+    /// What receivers believe, for those that have to hear it again.
+    pub standings_tx: watch::Sender<Standings>,
 }
 
 impl Notifier {
     /// A notifier that knows what was told before.
     pub fn new(
         known: Vec<Incident>,
-        quiet: Quiet,
-        changes_rx: mpsc::Receiver<IncidentChange>,
-        audience_rx: watch::Receiver<Arc<Audience>>,
-        store: StoreHandle,
-        outbox: OutboxHandle,
+        told: Vec<ToldRecord>,
+        connections: Connections,
     ) -> (Self, Incidents) {
-        let told = known
+        let Connections {
+            changes_rx,
+            audience_rx,
+            quiet,
+            store,
+            outbox,
+            standings_tx,
+        } = connections;
+        let wall = wall::now();
+        let mut policy = Policy::new(audience_rx.borrow().resolve_hold);
+        let ended: HashMap<&IncidentId, Duration> = known
             .iter()
-            .filter(|incident| incident.state == IncidentState::Open)
-            .filter(|incident| !quiet.gate.is_held(&incident.id))
-            .map(|incident| (incident.id.clone(), Told::of(incident)))
+            .filter_map(|incident| {
+                let ago = wall.duration_since(incident.resolved_at?);
+                Some((&incident.id, Duration::try_from(ago).unwrap_or_default()))
+            })
             .collect();
+        let is_known: HashSet<&IncidentId> = known.iter().map(|incident| &incident.id).collect();
+        // An incident that was deleted meanwhile has nothing left to tell.
+        let told = told
+            .into_iter()
+            .filter(|record| is_known.contains(record.incident()));
+        policy.restore(
+            told,
+            |id| ended.get(id).copied(),
+            clock::now(),
+            wall::millis(),
+        );
+        let open = known
+            .iter()
+            .filter(|incident| incident.state == IncidentState::Open);
+        policy.reconsider(open.map(|incident| incident.id.clone()));
         let self_watch = SelfWatch::new(known.iter().find(|one| SelfWatch::owns(one)).cloned());
         let incidents = Incidents::new(known);
-        let notifier = Self {
+        let mut notifier = Self {
             changes_rx,
             audience_rx,
             incidents: incidents.clone(),
             store_rx: store.watch_state(),
             store,
             outbox,
-            self_watch,
-            damping: Damping::default(),
             quiet,
-            told,
+            standings_tx,
+            self_watch,
+            policy,
+            ended: VecDeque::new(),
         };
+        notifier.publish_standings();
         (notifier, incidents)
     }
 
@@ -183,9 +203,9 @@ impl Notifier {
         let mut mesh_rx = self.quiet.mesh.clone();
         loop {
             let deadline = [
-                self.damping.next_deadline(),
+                self.policy.next_deadline(),
                 self.self_watch.next_deadline(),
-                self.quiet.next_deadline(),
+                self.next_silence_change(),
             ];
             let deadline = deadline.into_iter().flatten().min();
             tokio::select! {
@@ -200,7 +220,7 @@ impl Notifier {
                     None => return,
                 },
                 Ok(()) = self.store_rx.changed() => self.look_at_store().await,
-                Ok(()) = silences_rx.changed() => self.tell_held().await,
+                Ok(()) = silences_rx.changed() => self.tell_silenced().await,
                 Ok(()) = mesh_rx.changed() => {
                     let snapshot = mesh_rx.borrow_and_update().clone();
                     self.quiet.silences.follow(&snapshot, wall::now());
@@ -208,8 +228,8 @@ impl Notifier {
                 () = until(deadline) => {
                     let own = self.self_watch.poll(clock::now(), wall::now());
                     self.handle_own(own).await;
-                    self.tell_released().await;
-                    self.tell_held().await;
+                    self.tell_due().await;
+                    self.tell_silenced().await;
                 }
             }
         }
@@ -241,108 +261,106 @@ impl Notifier {
 
     async fn handle(&mut self, changes: Vec<IncidentChange>) {
         let now = clock::now();
+        self.policy.set_hold(self.audience_rx.borrow().resolve_hold);
         let mut operations = Vec::new();
         let mut notifications = Vec::new();
         for change in changes {
-            self.incidents.put(change.incident.clone());
-            match self
-                .damping
-                .on_change(&change.incident.id, change.transition, now)
-            {
-                Tell::Yes if self.is_news(&change) => {
-                    notifications.extend(self.let_through(&change, None, &mut operations));
+            let incident = &change.incident;
+            self.incidents.put(incident.clone());
+            let (routed, silenced) = (self.routed(incident), self.is_silenced(incident));
+            if let Some(say) = self.policy.on_change(&change, &routed, silenced, now) {
+                if let Some(times) = say.news.flapping {
+                    warn!(incident = %incident.id, times, "Incident is flapping; its changes are not told until it calms down");
                 }
-                Tell::AsFlapping { changes } => {
-                    warn!(incident = %change.incident.id, changes, "Incident is flapping; its changes are not told until it calms down");
-                    notifications.extend(self.let_through(&change, Some(changes), &mut operations));
-                }
-                Tell::Yes | Tell::No => {}
+                notifications.extend(self.notifications(say));
             }
             operations.push(Operation::Incident(Box::new(change)));
         }
-        self.write_and_send(operations, notifications).await;
-    }
-
-    /// Incidents that have calmed down: their present state, if it is another one than was told.
-    async fn tell_released(&mut self) {
-        let (mut operations, mut notifications) = (Vec::new(), Vec::new());
-        for id in self.damping.released(clock::now()) {
-            let Some(incident) = self.incidents.one(&id) else {
-                continue;
-            };
-            let transition = match incident.state {
-                IncidentState::Open => Transition::Updated,
-                IncidentState::Resolved => Transition::Resolved,
-            };
-            let change = IncidentChange {
-                transition,
-                incident,
-            };
-            if self.is_news(&change) {
-                notifications.extend(self.let_through(&change, None, &mut operations));
-            }
-        }
-        self.write_and_send(operations, notifications).await;
-    }
-
-    /// Incidents that were held back and are silenced no more: their present state.
-    async fn tell_held(&mut self) {
-        let (mut operations, mut notifications) = (Vec::new(), Vec::new());
-        let held: Vec<IncidentId> = self.quiet.gate.held().cloned().collect();
-        for id in held {
-            let change = self.incidents.one(&id).map(|incident| IncidentChange {
-                transition: match (incident.state, self.told.contains_key(&id)) {
-                    (IncidentState::Resolved, _) => Transition::Resolved,
-                    (IncidentState::Open, true) => Transition::Updated,
-                    (IncidentState::Open, false) if incident.reopened > 0 => Transition::Reopened,
-                    (IncidentState::Open, false) => Transition::Opened,
-                },
-                incident,
-            });
-            if let Some(change) = change.filter(|change| self.is_news(change)) {
-                notifications.extend(self.let_through(&change, None, &mut operations));
-            } else {
-                // It is as people were told before the silence.
-                self.quiet.gate.forget(&id);
-                operations.push(Operation::Release(id));
-            }
-        }
-        self.write_and_send(operations, notifications).await;
-    }
-
-    /// The messages about a change, unless it is silenced. What is to be remembered of that goes to `operations`.
-    fn let_through(
-        &mut self,
-        change: &IncidentChange,
-        flapping: Option<u32>,
-        operations: &mut Vec<Operation>,
-    ) -> Vec<Notification> {
-        let id = &change.incident.id;
-        let (was_told, was_held) = (self.told.contains_key(id), self.quiet.gate.is_held(id));
-        let passage = self.quiet.pass(&change.incident, was_told);
-        match (was_held, self.quiet.gate.is_held(id)) {
-            (false, true) => operations.push(Operation::Hold(id.clone())),
-            (true, false) => operations.push(Operation::Release(id.clone())),
-            _ => {}
-        }
-        match passage {
-            Passage::Open => self.messages(change, flapping),
-            Passage::Held | Passage::Unheard => Vec::new(),
-        }
-    }
-
-    async fn write_and_send(
-        &self,
-        mut operations: Vec<Operation>,
-        notifications: Vec<Notification>,
-    ) {
-        let notify = notifications.iter().cloned();
-        operations.extend(notify.map(|one| Operation::Notify(Box::new(one))));
         self.send(operations, notifications).await;
     }
 
-    /// Written, then sent.
-    async fn send(&self, operations: Vec<Operation>, notifications: Vec<Notification>) {
+    /// Ends that were kept back long enough, and incidents that have calmed down: their present state, if it is another
+    /// one than was told.
+    async fn tell_due(&mut self) {
+        let due = self.policy.due(clock::now());
+        self.settle(due).await;
+    }
+
+    /// Incidents that were silenced and may no longer be: their present state.
+    async fn tell_silenced(&mut self) {
+        let silenced = self.policy.silenced();
+        if !silenced.is_empty() {
+            self.settle(silenced).await;
+        }
+    }
+
+    /// When something may be told again without anybody doing anything; `None`: nothing is silenced.
+    fn next_silence_change(&self) -> Option<Instant> {
+        if self.policy.silenced().is_empty() {
+            return None;
+        }
+        let now = wall::now();
+        let wait = self.quiet.silences.next_change(now)?.duration_since(now);
+        Some(clock::now() + Duration::try_from(wait).unwrap_or_default())
+    }
+
+    /// Did somebody ask not to hear of this incident now?
+    fn is_silenced(&self, incident: &Incident) -> bool {
+        let snapshot = self.quiet.mesh.borrow().clone();
+        let Some(mute) = self.quiet.silences.mute(incident, &snapshot, wall::now()) else {
+            return false;
+        };
+        if incident.state == IncidentState::Open && !self.policy.is_silenced(&incident.id) {
+            info!(incident = %incident.id, by = ?mute.by, until = %mute.until, "Incident is silenced; nobody is told");
+            self.quiet.metrics.held(&mute);
+        }
+        true
+    }
+
+    async fn settle(&mut self, due: Vec<IncidentId>) {
+        let mut notifications = Vec::new();
+        for id in due {
+            let Some(incident) = self.incidents.one(&id) else {
+                continue;
+            };
+            let (routed, silenced) = (self.routed(&incident), self.is_silenced(&incident));
+            if let Some(say) = self.policy.settle(&incident, &routed, silenced) {
+                notifications.extend(self.notifications(say));
+            }
+        }
+        self.send(Vec::new(), notifications).await;
+    }
+
+    fn routed(&self, incident: &Incident) -> Routed {
+        let snapshot = self.quiet.mesh.borrow().clone();
+        let labels = |name: &NodeName| {
+            let row = snapshot.node(name);
+            row.map(|row| row.profile.labels.clone())
+                .unwrap_or_default()
+        };
+        self.audience_rx
+            .borrow()
+            .routing
+            .of_incident(incident, &labels)
+    }
+
+    /// Written, then sent: the changes, what people know after this, and the messages, in one transaction.
+    async fn send(&mut self, mut operations: Vec<Operation>, notifications: Vec<Notification>) {
+        let records = self.policy.take_records(clock::now(), wall::millis());
+        operations.extend(
+            records
+                .into_iter()
+                .map(|(incident, record)| Operation::Told {
+                    incident,
+                    record: record.map(Box::new),
+                }),
+        );
+        operations.extend(
+            notifications
+                .iter()
+                .cloned()
+                .map(|one| Operation::Notify(Box::new(one))),
+        );
         if operations.is_empty() {
             return;
         }
@@ -350,47 +368,79 @@ impl Notifier {
             Ok(Written::Durable | Written::Kept) => {}
             Err(_elapsed) => warn!("The store is slow; sending notifications from memory"),
         }
+        // Before the messages: what is said again must not contradict them.
+        self.publish_standings();
         if !notifications.is_empty() {
             self.outbox.deliver(notifications).await;
         }
     }
 
-    fn is_news(&self, change: &IncidentChange) -> bool {
-        let told = self.told.get(&change.incident.id);
-        match change.transition {
-            Transition::Opened | Transition::Reopened => true,
-            Transition::Updated => told != Some(&Told::of(&change.incident)),
-            Transition::Resolved => told.is_none_or(|told| told.state == IncidentState::Open),
+    /// One message for each receiver.
+    fn notifications(&mut self, say: Say) -> Vec<Notification> {
+        let Say { news, receivers } = say;
+        if !news.is_firing() {
+            let standing = Standing {
+                news: news.clone(),
+                receivers: receivers.clone(),
+            };
+            self.ended.push_back((clock::now(), standing));
+            if self.ended.len() > MAX_ENDED {
+                self.ended.pop_front();
+            }
         }
-    }
-
-    /// One message for each receiver that wants it.
-    fn messages(&mut self, change: &IncidentChange, flapping: Option<u32>) -> Vec<Notification> {
-        let IncidentChange {
-            transition,
-            incident,
-        } = change;
-        match incident.state {
-            IncidentState::Open => self.told.insert(incident.id.clone(), Told::of(incident)),
-            IncidentState::Resolved => self.told.remove(&incident.id),
-        };
-        let created_at_millis = wall::millis();
-        let audience = self.audience_rx.borrow();
-        audience
-            .receivers
-            .iter()
-            .filter(|listener| listener.send_resolved || *transition != Transition::Resolved)
-            .map(|listener| Notification {
-                id: notification_id(change),
-                receiver: listener.name.clone(),
-                incident: incident.id.clone(),
-                transition: *transition,
-                body: render(change, &listener.name, &audience.links, flapping),
-                created_at_millis,
+        let id = notification_id(&news.change);
+        let millis = wall::millis();
+        receivers
+            .into_iter()
+            .map(|receiver| Notification {
+                id: id.clone(),
+                receiver,
+                message: Message::Change(news.clone()),
+                created_at_millis: millis,
+                queued_at_millis: millis,
                 attempts: 0,
-                next_attempt_millis: created_at_millis,
-                last_error: None,
+                next_attempt_millis: millis,
+                last_answer: None,
             })
             .collect()
+    }
+
+    /// What receivers believe: an end that is kept back or damped still stands.
+    fn publish_standings(&mut self) {
+        let now = clock::now();
+        while self
+            .ended
+            .front()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) > SAY_ENDED_FOR)
+        {
+            self.ended.pop_front();
+        }
+        let mut standing = BTreeSet::new();
+        let mut standings: Vec<Standing> = Vec::new();
+        for (id, Believed { labels, receivers }) in self.policy.believed() {
+            let Some(mut incident) = self.incidents.one(id) else {
+                continue;
+            };
+            incident.state = IncidentState::Open;
+            incident.resolved_at = None;
+            standing.insert(labels.clone());
+            standings.push(Standing {
+                news: News {
+                    change: IncidentChange {
+                        transition: Transition::Updated,
+                        incident,
+                    },
+                    labels,
+                    flapping: None,
+                },
+                receivers,
+            });
+        }
+        let over = self.ended.iter().map(|(_, standing)| standing);
+        standings.extend(
+            over.filter(|over| !standing.contains(&over.news.labels))
+                .cloned(),
+        );
+        self.standings_tx.send_replace(Arc::new(standings));
     }
 }

@@ -11,7 +11,6 @@
 
 mod book;
 mod departures;
-mod gate;
 mod matcher;
 mod shared;
 mod subject;
@@ -24,7 +23,6 @@ use serde::{Deserialize, Serialize};
 
 pub use book::{Mute, MutedBy, SilenceBook};
 pub use departures::Departures;
-pub use gate::{Gate, Passage};
 pub use matcher::{Attribute, Matcher, MatcherError, Operator};
 pub use shared::Silences;
 

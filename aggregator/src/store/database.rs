@@ -4,14 +4,19 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::{Loaded, Notification, NotificationState, Operation, StoreError, schema};
+use super::{Finished, Loaded, Notification, NotificationState, Operation, StoreError, schema};
 use crate::{
-    incident::{Incident, IncidentChange},
+    incident::{Incident, IncidentChange, IncidentId},
     membership::{NodeRecord, Progress, StoreChange},
+    notify::ToldRecord,
 };
 
 /// Resolved incidents that are kept in memory for the API.
 const MAX_LOADED_RESOLVED: u32 = 10_000;
+/// Notifications that were given up and are shown.
+const MAX_LOADED_DEAD: u32 = 1_000;
+/// Notifications that arrived and are shown.
+const MAX_LOADED_DELIVERED: u32 = 200;
 /// A lock of somebody else (a person with sqlite3) is waited for; longer, and the batch goes to the backlog.
 const BUSY_MILLIS: u64 = 200;
 
@@ -132,7 +137,10 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, Store
              ORDER BY opened_at DESC"
         ),
     )?;
+    let told: Vec<ToldRecord> =
+        bodies(connection, path, "SELECT body FROM told ORDER BY incident")?;
     let outbox = load_outbox(connection, path)?;
+    let finished = load_finished(connection, path)?;
     let dead_letters: i64 = connection
         .query_row(
             "SELECT count(*) FROM outbox WHERE state = 'dead'",
@@ -141,21 +149,15 @@ pub(super) fn load(connection: &Connection, path: &Path) -> Result<Loaded, Store
         )
         .map_err(sqlite)?;
     let silences = bodies(connection, path, "SELECT body FROM silences ORDER BY id")?;
-    let held: Vec<String> = rows(connection, "SELECT incident FROM held", |row| row.get(0))
-        .map_err(|source| classify(path, source))?;
-    // An identity that is none holds nothing back.
-    let held = held
-        .into_iter()
-        .filter_map(|id| id.try_into().ok())
-        .collect();
     Ok(Loaded {
         nodes,
         progress,
         incidents: incidents.into_iter().map(Incident::completed).collect(),
+        told,
         outbox,
+        finished,
         dead_letters: dead_letters.unsigned_abs(),
         silences,
-        held,
     })
 }
 
@@ -177,42 +179,61 @@ fn bodies<T: serde::de::DeserializeOwned>(
         })
 }
 
+/// The columns of [`Notification`], in the order of [`read_notification`].
+const NOTIFICATION: &str =
+    "id, receiver, body, created_at, queued_at, attempts, next_attempt_at, last_answer";
+
 fn load_outbox(connection: &Connection, path: &Path) -> Result<Vec<Notification>, StoreError> {
-    let damaged = |reason: String| StoreError::Damaged {
-        path: path.to_owned(),
-        reason,
-    };
-    let raw = rows(
+    rows(
         connection,
-        "SELECT id, receiver, incident, transition, body, created_at, attempts, next_attempt_at, last_error
-         FROM outbox WHERE state = 'pending' ORDER BY number",
+        &format!("SELECT {NOTIFICATION} FROM outbox WHERE state = 'pending' ORDER BY number"),
+        read_notification,
+    )
+    .map_err(|source| classify(path, source))
+}
+
+/// The newest that are done with, oldest first: given up ones, and some of the others.
+fn load_finished(connection: &Connection, path: &Path) -> Result<Vec<Finished>, StoreError> {
+    let newest = |states: &str, most: u32| {
+        format!(
+            "SELECT * FROM (SELECT number, {NOTIFICATION}, state, finished_at FROM outbox
+                 WHERE state IN ({states}) ORDER BY number DESC LIMIT {most})"
+        )
+    };
+    rows(
+        connection,
+        &format!(
+            "SELECT {NOTIFICATION}, state, finished_at FROM ({} UNION ALL {}) ORDER BY number",
+            newest("'dead'", MAX_LOADED_DEAD),
+            newest("'delivered', 'digested'", MAX_LOADED_DELIVERED)
+        ),
         |row| {
-            let keys: (String, String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            let rest: (Vec<u8>, i64, u32, i64, Option<String>) =
-                (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
-            Ok((keys, rest))
+            let state: String = row.get(8)?;
+            Ok(Finished {
+                notification: read_notification(row)?,
+                state: NotificationState::from_name(&state).unwrap_or(NotificationState::Dead),
+                at_millis: row.get::<_, Option<i64>>(9)?.unwrap_or_default(),
+            })
         },
     )
-    .map_err(|source| classify(path, source))?;
-    raw.into_iter()
-        .map(|((id, receiver, incident, transition), rest)| {
-            let (body, created_at_millis, attempts, next_attempt_millis, last_error) = rest;
-            Ok(Notification {
-                incident: incident
-                    .try_into()
-                    .map_err(|error| damaged(format!("notification {id}: {error}")))?,
-                transition: serde_json::from_value(serde_json::Value::String(transition))
-                    .map_err(|error| damaged(format!("notification {id}: {error}")))?,
-                id,
-                receiver,
-                body,
-                created_at_millis,
-                attempts,
-                next_attempt_millis,
-                last_error,
-            })
-        })
-        .collect()
+    .map_err(|source| classify(path, source))
+}
+
+fn read_notification(row: &rusqlite::Row<'_>) -> rusqlite::Result<Notification> {
+    let body: String = row.get(2)?;
+    let message = serde_json::from_str(&body).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into())
+    })?;
+    Ok(Notification {
+        id: row.get(0)?,
+        receiver: row.get(1)?,
+        message,
+        created_at_millis: row.get(3)?,
+        queued_at_millis: row.get(4)?,
+        attempts: row.get(5)?,
+        next_attempt_millis: row.get(6)?,
+        last_answer: row.get(7)?,
+    })
 }
 
 fn rows<T>(
@@ -245,18 +266,30 @@ fn apply(transaction: &Transaction<'_>, operation: &Operation) -> rusqlite::Resu
             state,
             attempts,
             next_attempt_millis,
-            last_error,
+            queued_at_millis,
+            last_answer,
             at_millis,
         } => {
             let finished_at = (*state != NotificationState::Pending).then_some(*at_millis);
             transaction
                 .prepare_cached(
-                    "UPDATE outbox SET state = ?3, attempts = ?4, next_attempt_at = ?5, last_error = ?6, finished_at = ?7
+                    "UPDATE outbox SET state = ?3, attempts = ?4, next_attempt_at = ?5, last_answer = ?6, finished_at = ?7,
+                         queued_at = ?8
                      WHERE receiver = ?1 AND id = ?2",
                 )?
-                .execute(params![receiver, id, state.as_str(), attempts, next_attempt_millis, last_error, finished_at])?;
+                .execute(params![
+                    receiver,
+                    id,
+                    state.as_str(),
+                    attempts,
+                    next_attempt_millis,
+                    last_answer,
+                    finished_at,
+                    queued_at_millis
+                ])?;
             Ok(())
         }
+        Operation::Told { incident, record } => put_told(transaction, incident, record.as_deref()),
         Operation::Mesh(change) => apply_mesh(transaction, change),
         Operation::Silence(silence) => {
             transaction
@@ -269,18 +302,6 @@ fn apply(transaction: &Transaction<'_>, operation: &Operation) -> rusqlite::Resu
                     silence.ends_at.as_millisecond(),
                     json(silence)?
                 ])?;
-            Ok(())
-        }
-        Operation::Hold(id) => {
-            transaction
-                .prepare_cached("INSERT OR IGNORE INTO held (incident) VALUES (?1)")?
-                .execute(params![id.as_str()])?;
-            Ok(())
-        }
-        Operation::Release(id) => {
-            transaction
-                .prepare_cached("DELETE FROM held WHERE incident = ?1")?
-                .execute(params![id.as_str()])?;
             Ok(())
         }
     }
@@ -367,20 +388,40 @@ fn put_notification(
     // A message that is there already keeps its place and its progress.
     transaction
         .prepare_cached(
-            "INSERT INTO outbox (receiver, id, incident, transition, state, attempts, next_attempt_at, last_error, created_at, body)
-             VALUES (?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9) ON CONFLICT (receiver, id) DO NOTHING",
+            "INSERT INTO outbox
+                 (receiver, id, incident, kind, state, attempts, next_attempt_at, last_answer, created_at, queued_at, body)
+             VALUES (?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (receiver, id) DO NOTHING",
         )?
         .execute(params![
             notification.receiver,
             notification.id,
-            notification.incident.as_str(),
-            notification.transition.as_str(),
+            notification.message.incident().map(|incident| incident.id.as_str()),
+            notification.message.kind(),
             notification.attempts,
             notification.next_attempt_millis,
-            notification.last_error,
+            notification.last_answer,
             notification.created_at_millis,
-            notification.body,
+            notification.queued_at_millis,
+            json(&notification.message)?,
         ])?;
+    Ok(())
+}
+
+fn put_told(
+    transaction: &Transaction<'_>,
+    incident: &IncidentId,
+    record: Option<&ToldRecord>,
+) -> rusqlite::Result<()> {
+    match record {
+        Some(record) => transaction
+            .prepare_cached(
+                "INSERT INTO told (incident, body) VALUES (?1, ?2) ON CONFLICT (incident) DO UPDATE SET body = excluded.body",
+            )?
+            .execute(params![incident.as_str(), json(record)?])?,
+        None => transaction
+            .prepare_cached("DELETE FROM told WHERE incident = ?1")?
+            .execute(params![incident.as_str()])?,
+    };
     Ok(())
 }
 

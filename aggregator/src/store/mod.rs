@@ -32,12 +32,13 @@ use meshprobe_daemon::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::StoreError;
-pub use operation::{Notification, NotificationState, Operation};
+pub use operation::{Finished, Notification, NotificationState, Operation};
 pub use reader::{StoreReader, Timeline, TimelineEvent, Told};
 
 use crate::{
-    incident::{Incident, IncidentId, IncidentState},
+    incident::{Incident, IncidentState},
     membership::{NodeRecord, Progress, Remembered},
+    notify::ToldRecord,
     pipeline::{StoreBatch, StoreUnavailable},
     silence::Silence,
 };
@@ -55,14 +56,16 @@ pub struct Loaded {
     pub progress: Vec<Progress>,
     /// Open incidents, and resolved ones up to a limit, newest first.
     pub incidents: Vec<Incident>,
+    /// What people know of incidents.
+    pub told: Vec<ToldRecord>,
     /// Notifications that are neither delivered nor given up, oldest first.
     pub outbox: Vec<Notification>,
+    /// The newest that are done with, oldest first.
+    pub finished: Vec<Finished>,
     /// How many were given up, over all time that is kept.
     pub dead_letters: u64,
     /// Silences that are in force, will be, or were until lately.
     pub silences: Vec<Silence>,
-    /// Open incidents that nobody was told of, because they were silenced.
-    pub held: Vec<IncidentId>,
 }
 
 /// Resolved incidents that are younger than this may be opened again under their old number of reopenings.

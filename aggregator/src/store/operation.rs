@@ -3,8 +3,10 @@
 use meshprobe_core::path::Plane;
 
 use crate::{
-    incident::{IncidentChange, IncidentId, Transition},
+    incident::{IncidentChange, IncidentId},
     membership::StoreChange,
+    notify::ToldRecord,
+    receiver::Message,
     silence::{Silence, SilenceId},
 };
 
@@ -15,6 +17,8 @@ pub enum NotificationState {
     Pending,
     /// The receiver took it.
     Delivered,
+    /// Its receiver's limit was used up; what it says is part of another one.
+    Digested,
     /// Given up; kept for people.
     Dead,
 }
@@ -25,39 +29,48 @@ impl NotificationState {
         match self {
             Self::Pending => "pending",
             Self::Delivered => "delivered",
+            Self::Digested => "digested",
             Self::Dead => "dead",
         }
     }
 
-    /// The state with this name.
+    /// The state that stands in the table so.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Pending, Self::Delivered, Self::Dead]
-            .into_iter()
-            .find(|state| state.as_str() == name)
+        let all = [Self::Pending, Self::Delivered, Self::Digested, Self::Dead];
+        all.into_iter().find(|state| state.as_str() == name)
     }
 }
 
 /// One message to one receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Notification {
     /// The idempotency key: the same on every attempt and after every restart.
     pub id: String,
     /// The configured name of the receiver.
     pub receiver: String,
-    /// What it is about. Messages about one incident stay in order.
-    pub incident: IncidentId,
-    /// What happened to the incident.
-    pub transition: Transition,
-    /// The exact bytes to send.
-    pub body: Vec<u8>,
+    /// What is said. Messages about one incident stay in order.
+    pub message: Message,
     /// When it was made, milliseconds since the Unix epoch.
     pub created_at_millis: i64,
+    /// From when on its time without success counts: when it was made, or tried again by hand.
+    pub queued_at_millis: i64,
     /// Attempts so far.
     pub attempts: u32,
     /// Not to be tried before, milliseconds since the Unix epoch.
     pub next_attempt_millis: i64,
-    /// How the last attempt failed.
-    pub last_error: Option<String>,
+    /// How the last attempt failed; of a delivered one, what the receiver answered.
+    pub last_answer: Option<String>,
+}
+
+/// A notification that is done with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// The notification.
+    pub notification: Notification,
+    /// How it ended.
+    pub state: NotificationState,
+    /// When, milliseconds since the Unix epoch.
+    pub at_millis: i64,
 }
 
 /// One change of the store.
@@ -79,19 +92,24 @@ pub enum Operation {
         attempts: u32,
         /// Not to be tried before, milliseconds since the Unix epoch.
         next_attempt_millis: i64,
-        /// How the last attempt failed.
-        last_error: Option<String>,
+        /// From when on its time without success counts, milliseconds since the Unix epoch.
+        queued_at_millis: i64,
+        /// How the last attempt failed, or what the receiver answered.
+        last_answer: Option<String>,
         /// When this was, milliseconds since the Unix epoch.
         at_millis: i64,
+    },
+    /// What people know of an incident changed; `None`: they know nothing that has to be remembered.
+    Told {
+        /// Which incident.
+        incident: IncidentId,
+        /// What is remembered.
+        record: Option<Box<ToldRecord>>,
     },
     /// The mesh changed: a node, or how far its reports were taken.
     Mesh(StoreChange),
     /// A silence was made or ended.
     Silence(Box<Silence>),
-    /// Nobody is told of an open incident, because it is silenced.
-    Hold(IncidentId),
-    /// People were told of it, or it ended unheard.
-    Release(IncidentId),
 }
 
 /// What an operation replaces when both wait in memory.
@@ -105,8 +123,8 @@ pub(super) enum Key {
     Progress { receiver: String, id: String },
     /// The last word on a silence.
     Silence(SilenceId),
-    /// Whether an incident is held back.
-    Held(IncidentId),
+    /// The last word on what people know.
+    Told(IncidentId),
 }
 
 impl Operation {
@@ -124,7 +142,7 @@ impl Operation {
                 id: id.clone(),
             }),
             Self::Silence(silence) => Some(Key::Silence(silence.id.clone())),
-            Self::Hold(id) | Self::Release(id) => Some(Key::Held(id.clone())),
+            Self::Told { incident, .. } => Some(Key::Told(incident.clone())),
             Self::Incident(_) | Self::Notify(_) => None,
         }
     }

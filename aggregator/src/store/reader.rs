@@ -114,7 +114,8 @@ fn read(path: &std::path::Path, id: &IncidentId) -> rusqlite::Result<Timeline> {
     )?;
     let told = lines(
         &connection,
-        "SELECT receiver, transition, state, created_at, finished_at, attempts, last_error FROM
+        "SELECT receiver, kind, state, created_at, finished_at, attempts,
+             CASE WHEN state = 'delivered' THEN NULL ELSE last_answer END FROM
              (SELECT * FROM outbox WHERE incident = ?1 ORDER BY number DESC LIMIT ?2)
          ORDER BY number",
         id,

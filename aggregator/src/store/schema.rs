@@ -31,21 +31,22 @@ const MIGRATIONS: [&str; 1] = [
          number INTEGER PRIMARY KEY AUTOINCREMENT,
          receiver TEXT NOT NULL,
          id TEXT NOT NULL,
-         incident TEXT NOT NULL,
-         transition TEXT NOT NULL,
+         incident TEXT,
+         kind TEXT NOT NULL,
          state TEXT NOT NULL,
          attempts INTEGER NOT NULL,
          next_attempt_at INTEGER NOT NULL,
-         last_error TEXT,
+         last_answer TEXT,
          created_at INTEGER NOT NULL,
+         queued_at INTEGER NOT NULL,
          finished_at INTEGER,
-         body BLOB NOT NULL,
+         body TEXT NOT NULL,
          UNIQUE (receiver, id)
      ) STRICT;
      CREATE INDEX outbox_by_state ON outbox (state, number);
      CREATE INDEX outbox_by_incident ON outbox (incident, number);
-     CREATE TABLE silences (id TEXT PRIMARY KEY, ends_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
-     CREATE TABLE held (incident TEXT PRIMARY KEY) STRICT;",
+     CREATE TABLE told (incident TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+     CREATE TABLE silences (id TEXT PRIMARY KEY, ends_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;",
 ];
 
 /// The number of the newest schema.

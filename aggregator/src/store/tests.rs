@@ -17,6 +17,7 @@ use crate::{
     incident::{IncidentChange, Transition},
     membership::StoreChange,
     notify::tests::incident,
+    receiver::{Labels, Message, News},
 };
 
 struct Folder(PathBuf);
@@ -73,13 +74,19 @@ fn message(node: &str) -> Notification {
     Notification {
         id: format!("{node}.1"),
         receiver: "pager".to_owned(),
-        incident: incident(node, Timestamp::UNIX_EPOCH).id,
-        transition: Transition::Opened,
-        body: b"{}".to_vec(),
+        message: Message::Change(News {
+            change: IncidentChange {
+                transition: Transition::Opened,
+                incident: incident(node, Timestamp::UNIX_EPOCH),
+            },
+            labels: Labels::from([("node".to_owned(), node.to_owned())]),
+            flapping: None,
+        }),
         created_at_millis: 1,
+        queued_at_millis: 1,
         attempts: 0,
         next_attempt_millis: 1,
-        last_error: None,
+        last_answer: None,
     }
 }
 
@@ -102,7 +109,8 @@ async fn what_was_written_is_there_after_a_restart() {
         state: NotificationState::Delivered,
         attempts: 1,
         next_attempt_millis: 1,
-        last_error: None,
+        queued_at_millis: 1,
+        last_answer: Some("200 OK".to_owned()),
         at_millis: 2,
     };
     let ((), loaded) = with_store(folder.settings(), async |store| {

@@ -25,15 +25,15 @@ use axum::{
 };
 use jiff::Timestamp;
 use meshprobe_aggregator::{
-    config::WebhookConfig,
+    config::{Config, ReceiverConfig},
     incident::{Incident, IncidentChange, IncidentState, Transition},
     metrics::{NotificationMetrics, SilenceMetrics},
-    notify::{Audience, Incidents, Listener, Notifier, Quiet},
-    outbox::{Outbox, Pending, Route},
-    silence::{Gate, Silences},
+    notify::{Audience, Connections, Incidents, Notifier, Quiet, Routing, Standings},
+    outbox::{Built, Ledger, LeftBehind, Outbox, OutboxHandle, Pending, Route},
+    receiver::{Links, Receiver},
+    silence::Silences,
     snapshot::{Judging, Snapshot},
     store::{Loaded, Store, StoreError, StoreHandle, StoreSettings},
-    webhook::{Links, Receiver},
 };
 use meshprobe_core::{
     finding::{Pattern, Scope},
@@ -193,9 +193,15 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A webhook as the configuration file has it.
-pub(crate) fn webhook(name: &str, address: SocketAddr, more: &str) -> WebhookConfig {
-    let text = format!("{{name: {name}, url: \"http://{address}/hook\"{more}}}");
-    meshprobe_daemon::config::parse(&text, Path::new("test")).unwrap()
+pub(crate) fn webhook(name: &str, address: SocketAddr, more: &str) -> ReceiverConfig {
+    receiver(&format!(
+        "{{name: {name}, webhook: {{url: \"http://{address}/hook\"}}{more}}}"
+    ))
+}
+
+/// A receiver as the configuration file has it.
+pub(crate) fn receiver(text: &str) -> ReceiverConfig {
+    meshprobe_daemon::config::parse(text, Path::new("test")).unwrap()
 }
 
 pub(crate) fn settings(path: PathBuf) -> StoreSettings {
@@ -214,25 +220,32 @@ pub(crate) struct Way {
     pub(crate) incidents: Incidents,
     pub(crate) pending: Pending,
     pub(crate) silences: Silences,
+    pub(crate) ledger: Ledger,
+    pub(crate) outbox: OutboxHandle,
     running: JoinSet<()>,
-    _audience_tx: watch::Sender<Arc<Audience>>,
-    _mesh_tx: watch::Sender<Arc<Snapshot>>,
+    _others: (watch::Sender<Arc<Audience>>, watch::Sender<Arc<Snapshot>>),
 }
 
 impl Way {
-    pub(crate) fn start(path: PathBuf, webhooks: &[WebhookConfig]) -> Result<Self, StoreError> {
+    /// Every end is told at once.
+    pub(crate) fn start(path: PathBuf, receivers: &[ReceiverConfig]) -> Result<Self, StoreError> {
+        Self::start_with(path, receivers, "{resolve_hold: 0s}")
+    }
+
+    /// `notifications` is that section of the configuration file.
+    pub(crate) fn start_with(
+        path: PathBuf,
+        receivers: &[ReceiverConfig],
+        notifications: &str,
+    ) -> Result<Self, StoreError> {
         meshprobe_daemon::tls::install_crypto_provider();
-        let (
-            store,
-            Loaded {
-                incidents,
-                outbox,
-                dead_letters,
-                silences,
-                held,
-                ..
-            },
-        ) = Store::open(settings(path))?;
+        let config = Config {
+            receivers: receivers.to_vec(),
+            notifications: meshprobe_daemon::config::parse(notifications, Path::new("test"))
+                .unwrap(),
+            ..Config::default()
+        };
+        let (store, loaded) = Store::open(settings(path))?;
         let mut running = JoinSet::new();
         let mut tasks = Tasks::new();
         let store = store.spawn(&mut tasks);
@@ -240,44 +253,59 @@ impl Way {
         let ending = Shutdown::new();
         ending.trigger();
         running.spawn(async move { tasks.run(&ending, Duration::from_secs(3600)).await.unwrap() });
-        let routes = webhooks
+        let routes = receivers
             .iter()
-            .map(|hook| Route {
-                receiver: Receiver::new(hook).unwrap(),
-                give_up_after: hook.give_up_after.duration(),
+            .map(|receiver| Route {
+                receiver: Receiver::new(receiver, &Links::default()).unwrap(),
+                give_up_after: receiver.give_up_after.duration(),
+                rate_limit: receiver.rate_limit,
             })
             .collect();
-        let receivers = webhooks
-            .iter()
-            .map(|hook| Listener {
-                name: hook.name.value.clone(),
-                send_resolved: hook.send_resolved,
-            })
-            .collect();
+        let Loaded {
+            incidents,
+            told,
+            outbox,
+            finished,
+            dead_letters,
+            silences,
+            ..
+        } = loaded;
         let metrics = NotificationMetrics::register(&mut Registry::default(), dead_letters);
-        let (outbox, outbox_handle, pending) = Outbox::new(routes, outbox, store.clone(), metrics);
+        let (standings_tx, standings_rx) = watch::channel(Standings::default());
+        let left_behind = LeftBehind {
+            pending: outbox,
+            finished,
+        };
+        let Built {
+            outbox,
+            handle,
+            pending,
+            ledger,
+        } = Outbox::build(routes, left_behind, store.clone(), standings_rx, metrics);
         let (audience_tx, audience_rx) = watch::channel(Arc::new(Audience {
-            receivers,
+            receivers: Vec::new(),
+            routing: Routing::of(&config),
+            resolve_hold: config.notifications.resolve_hold.duration(),
             links: Links::default(),
         }));
+        let (snapshots_tx, snapshots_rx) =
+            watch::channel(Arc::new(Snapshot::empty(now(), Judging::Active)));
         let (changes_tx, changes_rx) = mpsc::channel(64);
         let silences = Silences::new(silences);
-        let mesh = Snapshot::empty(now(), Judging::Active);
-        let (mesh_tx, mesh) = watch::channel(Arc::new(mesh));
         let quiet = Quiet {
             silences: silences.clone(),
-            gate: Gate::new(held),
-            mesh,
+            mesh: snapshots_rx,
             metrics: SilenceMetrics::default(),
         };
-        let (notifier, incidents) = Notifier::new(
-            incidents,
-            quiet,
+        let connections = Connections {
             changes_rx,
             audience_rx,
-            store.clone(),
-            outbox_handle,
-        );
+            quiet,
+            store: store.clone(),
+            outbox: handle.clone(),
+            standings_tx,
+        };
+        let (notifier, incidents) = Notifier::new(incidents, told, connections);
         running.spawn(notifier.run());
         running.spawn(outbox.run());
         Ok(Self {
@@ -286,9 +314,10 @@ impl Way {
             incidents,
             pending,
             silences,
+            ledger,
+            outbox: handle,
             running,
-            _audience_tx: audience_tx,
-            _mesh_tx: mesh_tx,
+            _others: (audience_tx, snapshots_tx),
         })
     }
 
@@ -307,10 +336,11 @@ impl Way {
         let Self {
             changes_tx,
             store,
+            outbox,
             mut running,
             ..
         } = self;
-        drop((changes_tx, store));
+        drop((changes_tx, store, outbox));
         let end = async {
             while let Some(ended) = running.join_next().await {
                 ended.unwrap();

@@ -2,6 +2,7 @@
 
 mod demo;
 mod layer;
+mod notify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use demo::{DemoArgs, DemoCommand};
 pub use layer::{FamilyArg, KindArg, LayerArgs, PlaneArg};
+pub use notify::{NotificationStateArg, NotifyCommand};
 
 /// Does the network work, and if not, where and why not?
 ///
@@ -208,6 +210,18 @@ pub enum ApiCommand {
         /// One of them.
         #[command(subcommand)]
         command: Option<IncidentsCommand>,
+    },
+    /// Who was told of what: what waits, what was given up, and a test of the way.
+    #[command(after_long_help = "Examples:
+  meshprobe notify list                        what waits, what was given up
+  meshprobe notify list --state failed -o json
+  meshprobe notify test pager                  a message that says that it is a test
+  meshprobe notify test all
+  meshprobe notify retry 43c21ae5ddbb8461.0    once more")]
+    Notify {
+        /// What to do.
+        #[command(subcommand)]
+        command: NotifyCommand,
     },
     /// Follow incidents as they open and resolve, or the matrix as it changes. Ends with Ctrl-C.
     #[command(

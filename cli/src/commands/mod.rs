@@ -4,6 +4,7 @@ pub mod completion;
 mod incidents;
 mod matrix;
 mod nodes;
+mod notify;
 mod path;
 mod probe;
 mod status;
@@ -49,6 +50,7 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
             ApiCommand::Incidents { all, command: None } => {
                 incidents::list(&client().await?, all, console).await
             }
+            ApiCommand::Notify { command } => notify::run(&client().await?, command, console).await,
             ApiCommand::Watch {
                 command: None | Some(WatchCommand::Incidents),
             } => watch::incidents(global, console).await,

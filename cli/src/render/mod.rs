@@ -5,6 +5,7 @@ pub mod incident;
 pub mod matrix;
 pub mod node;
 pub mod node_detail;
+pub mod notification;
 pub mod order;
 pub mod outcome;
 pub mod path;

@@ -136,3 +136,22 @@ fn many_open_incidents_are_counted_and_not_all_named() {
     );
     assert!(text.ends_with("node-dark mesh-5 and 3 more"), "{text}");
 }
+
+#[test]
+fn notifications_begin_with_what_was_given_up() {
+    let now = Timestamp::UNIX_EPOCH;
+    let text = plain(&notification::render(&samples::notifications(), None, now));
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("1 notification given up, 1 waiting."));
+    let failed = lines.find(|line| line.contains("failed")).unwrap();
+    for words in [
+        "pager",
+        "opened node-dark mesh-3",
+        "401: who are you",
+        "n.1",
+    ] {
+        assert!(failed.contains(words), "{failed}");
+    }
+    let none = plain(&notification::render(&[], None, now));
+    assert_eq!(none, "No notification waits, none was given up.\n");
+}

@@ -80,6 +80,58 @@ impl Fake {
 #[tonic::async_trait]
 impl MeshService for Fake {
     type WatchMatrixStream = Messages<v1::Matrix>;
+    async fn list_notifications(
+        &self,
+        request: Request<v1::ListNotificationsRequest>,
+    ) -> Answer<v1::ListNotificationsResponse> {
+        let states = request.into_inner().states;
+        let wanted = |one: &v1::Notification| states.is_empty() || states.contains(&one.state);
+        let notifications = crate::samples::notifications().into_iter().filter(wanted);
+        self.answer(v1::ListNotificationsResponse {
+            notifications: notifications.collect(),
+            next_page_token: String::new(),
+        })
+        .await
+    }
+
+    async fn retry_notification(
+        &self,
+        request: Request<v1::RetryNotificationRequest>,
+    ) -> Answer<v1::RetryNotificationResponse> {
+        let v1::RetryNotificationRequest { receiver, id } = request.into_inner();
+        let notification = v1::Notification {
+            receiver,
+            id,
+            ..v1::Notification::default()
+        };
+        self.answer(v1::RetryNotificationResponse {
+            notification: Some(notification),
+        })
+        .await
+    }
+
+    async fn send_test_notification(
+        &self,
+        request: Request<v1::SendTestNotificationRequest>,
+    ) -> Answer<v1::SendTestNotificationResponse> {
+        let test = |receiver: &str, delivered: bool, answer: &str| v1::NotificationTest {
+            receiver: receiver.to_owned(),
+            id: "test.1".to_owned(),
+            delivered,
+            answer: answer.to_owned(),
+        };
+        let all = [
+            test("chat", false, "404 Not Found: no_service"),
+            test("pager", true, "200 OK: thank you"),
+        ];
+        let receiver = request.into_inner().receiver;
+        let wanted = |test: &v1::NotificationTest| receiver.is_empty() || test.receiver == receiver;
+        self.answer(v1::SendTestNotificationResponse {
+            tests: all.into_iter().filter(wanted).collect(),
+        })
+        .await
+    }
+
     type WatchIncidentsStream = Messages<v1::Incident>;
 
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::Status> {

@@ -328,3 +328,22 @@ pub fn expired() -> v1::Silence {
         ..silence()
     }
 }
+
+/// One that was given up and one that waits.
+pub fn notifications() -> Vec<v1::Notification> {
+    let notification = |id: &str, state: v1::NotificationState, answer: &str| v1::Notification {
+        id: id.to_owned(),
+        receiver: "pager".to_owned(),
+        incident_id: "43c21ae5ddbb8461".to_owned(),
+        kind: "opened".to_owned(),
+        title: "node-dark mesh-3".to_owned(),
+        state: state.into(),
+        attempts: 5,
+        last_answer: answer.to_owned(),
+        ..v1::Notification::default()
+    };
+    vec![
+        notification("n.2", v1::NotificationState::Pending, "503: later"),
+        notification("n.1", v1::NotificationState::Dead, "401: who are you"),
+    ]
+}

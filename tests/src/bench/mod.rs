@@ -15,6 +15,7 @@ pub mod footprint;
 pub mod ingest;
 mod machine;
 pub mod mtu;
+pub mod outbox;
 pub mod pacing;
 mod pair;
 pub mod probe_cost;
@@ -50,6 +51,7 @@ pub const ALL: &[Bench] = &[
     mtu::BENCH,
     pacing::BENCH,
     rtt_error::BENCH,
+    outbox::BENCH,
 ];
 
 /// The bench with this name.

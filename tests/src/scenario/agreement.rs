@@ -120,7 +120,8 @@ pub fn disagreements(
         let is_damped = coming_and_going.contains(&what);
         for (name, by_api, by_webhook) in pairs {
             let is_told = if is_damped {
-                by_webhook <= by_api && (by_webhook > 0 || by_api == 0)
+                // The end of what flaps is told when it has calmed down, which takes most of an hour.
+                by_webhook <= by_api && (by_webhook > 0 || by_api == 0 || name == "ends")
             } else {
                 by_api == by_webhook
             };

@@ -13,8 +13,10 @@ use anyhow::{Context as _, bail, ensure};
 pub(crate) enum Purpose {
     /// Compiling only.
     Build,
-    /// The virtual cluster: demo, scenarios and tests.
+    /// The virtual cluster: demo and scenarios.
     Lab,
+    /// Other programs that tests talk to.
+    Test,
     /// Comparisons with other programs.
     Bench,
 }
@@ -27,7 +29,7 @@ struct DebianPackage {
     reason: &'static str,
 }
 
-const PACKAGES: [DebianPackage; 7] = [
+const PACKAGES: [DebianPackage; 8] = [
     DebianPackage {
         name: "gcc",
         program: "cc",
@@ -63,6 +65,12 @@ const PACKAGES: [DebianPackage; 7] = [
         program: "tinyproxy",
         purpose: Purpose::Lab,
         reason: "the forward proxy on the virtual cluster's internet",
+    },
+    DebianPackage {
+        name: "prometheus-alertmanager",
+        program: "prometheus-alertmanager",
+        purpose: Purpose::Test,
+        reason: "the receiver that alerts are pushed to in the aggregator's tests",
     },
     DebianPackage {
         name: "fping",
@@ -219,7 +227,7 @@ mod tests {
                 Purpose::Bench,
                 &["cc", "ip", "nft", "unbound", "nginx", "tinyproxy"]
             ),
-            ["fping"]
+            ["prometheus-alertmanager", "fping"]
         );
     }
 

@@ -13,7 +13,7 @@ pub(crate) fn run(fast: bool) -> anyhow::Result<()> {
     let workspace = Metadata::of_workspace()?;
     let mut steps = Steps::default();
 
-    steps.run("needed packages", || packages::ensure(Purpose::Lab))?;
+    steps.run("needed packages", || packages::ensure(Purpose::Test))?;
     steps.run("format", || {
         command(cargo().args(["fmt", "--all", "--check"]))
     })?;

@@ -1,6 +1,7 @@
 //! What only several fields together, or the files that they name, can get wrong. Everything is said at once.
 
 mod external;
+mod receivers;
 mod stamp;
 
 use std::{
@@ -15,7 +16,7 @@ use meshprobe_daemon::{
     tls::ServerTls,
 };
 
-use super::{Config, KindInterval, Secret, read_bundle};
+use super::{Config, KindInterval, Secret};
 
 /// Faster probing is a load test.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
@@ -44,7 +45,7 @@ impl Config {
         self.check_services(&mut problems);
         external::check(&self.external, &mut problems);
         self.check_intervals(&mut problems);
-        self.check_webhooks(&mut problems);
+        receivers::check(self, &mut problems);
         stamp::check(&self.stamp, now, &mut problems);
         for (index, other) in self.aggregators.iter().enumerate() {
             if !is_host_and_port(&other.address.value) {
@@ -320,57 +321,6 @@ impl Config {
                 )
             },
         );
-    }
-
-    fn check_webhooks(&self, problems: &mut ConfigProblems) {
-        unique(
-            problems,
-            "webhooks",
-            "webhook",
-            self.webhooks.iter().map(|hook| &hook.name),
-        );
-        for (index, hook) in self.webhooks.iter().enumerate() {
-            let field = |name: &str| format!("webhooks[{index}].{name}");
-            if hook.name.value.is_empty() || hook.name.value.len() > 100 {
-                problems.add_at(
-                    &hook.name,
-                    field("name"),
-                    "write a name of 1 to 100 characters",
-                );
-            }
-            let url = &hook.url.value;
-            if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-                problems.add_at(
-                    &hook.url,
-                    field("url"),
-                    format!("{url} is no http or https address"),
-                );
-            }
-            problems.require(
-                !hook.timeout.duration().is_zero(),
-                &field("timeout"),
-                || "must not be 0".into(),
-            );
-            at_most(
-                problems,
-                &field("timeout"),
-                hook.timeout,
-                HumanDuration::from_secs(60),
-            );
-            secrets(problems, &field("secret_files"), &hook.secret_files);
-            if let Some(proxy) = &hook.proxy {
-                problems.require(
-                    matches!(proxy.scheme(), "http" | "https") && proxy.host().is_some(),
-                    &field("proxy"),
-                    || format!("{proxy} is no http or https address"),
-                );
-            }
-            if let Some(path) = &hook.ca_file
-                && let Err(error) = read_bundle(path)
-            {
-                problems.add(field("ca_file"), format!("{}: {error}", path.display()));
-            }
-        }
     }
 }
 

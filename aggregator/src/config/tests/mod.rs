@@ -1,5 +1,6 @@
 //! What a person who wrote something wrong reads.
 
+mod receivers;
 mod targets;
 
 use std::path::{Path, PathBuf};
@@ -54,10 +55,7 @@ fn the_example_is_a_good_configuration() {
     let mut config: Config =
         meshprobe_daemon::config::parse(EXAMPLE, Path::new("example")).unwrap();
     // Its secrets lie on the machine that it is written for.
-    config
-        .webhooks
-        .iter_mut()
-        .for_each(|hook| hook.secret_files.clear());
+    config.receivers.iter_mut().for_each(without_files);
     config.stamp.keys.clear();
     config.tls = TlsListeners::default();
     config
@@ -71,7 +69,28 @@ fn the_example_is_a_good_configuration() {
         ProbeKind::Http
     );
     assert_eq!(config.probing, Probing::default(), "it shows the defaults");
-    assert_eq!(config.webhooks[0].name.value, "pager");
+    assert_eq!(config.receivers[0].name.value, "pager");
+}
+
+/// The same receiver without the files that lie on the machine that it is written for.
+fn without_files(receiver: &mut ReceiverConfig) {
+    receiver.bearer_token_file = None;
+    let address = || {
+        use meshprobe_daemon::config::{Location, Spanned};
+        let url = "https://example.com/".parse().unwrap();
+        Some(Spanned::new(url, Location::UNKNOWN, Location::UNKNOWN))
+    };
+    if let Some(hook) = &mut receiver.webhook {
+        hook.secret_files.clear();
+    }
+    if let Some(slack) = &mut receiver.slack
+        && slack.url_file.take().is_some()
+    {
+        slack.url = address();
+    }
+    if let Some(template) = &mut receiver.template {
+        template.header_files.clear();
+    }
 }
 
 #[test]
@@ -102,7 +121,7 @@ fn what_is_dumped_is_read_back_as_the_same() {
                 {name: db, tcp: \"192.0.2.8:8001\"}]}\n\
                 probing: {icmp: {interval: 5s}, mtu: off, quic: {sample: 3}}\n\
                 dns: [{server: vip, address: \"10.96.0.10:53\", plane: service, names: [{name: a.b., expect: NXDOMAIN}]}]\n\
-                webhooks: [{name: pager, url: \"https://example.com/hook\"}]\n";
+                receivers: [{name: pager, webhook: {url: \"https://example.com/hook\"}}]\n";
     let config = parse(text).unwrap();
     let again = parse(&config.dump().unwrap()).unwrap();
     assert_eq!(
@@ -171,8 +190,8 @@ nodes:
   - {name: b, addresses: [{plane: pod, ip: 10.0.0.1}]}
 dns:
   - {server: vip, address: \"10.0.0.9:53\", plane: service, names: []}
-webhooks:
-  - {name: pager, url: \"ftp://example.com\"}
+receivers:
+  - {name: pager, webhook: {url: \"ftp://example.com\"}}
 listen:
   http: [\"0.0.0.0:4860\"]
 probing:
@@ -190,7 +209,7 @@ aggregator.yaml: 10 problems
   dns[0].names: write at least one name to ask for
   probing.udp.interval: must be off, or 50ms to 1h, is 10ms
   detection.silent_after: must not be shorter than limits.keepalive_interval + limits.keepalive_timeout (2s + 3s), which is how long a dead connection goes unnoticed; is 1s
-  line 9, column 24: webhooks[0].url: ftp://example.com/ is no http or https address
+  line 9, column 34: receivers[0].webhook.url: ftp://example.com/ is no http or https address
   line 15, column 25: aggregators[0].address: bad address \"somewhere\": write host:port, for example 192.0.2.10:30860";
     assert_eq!(refused(text), expected);
 }
@@ -221,11 +240,11 @@ fn secrets_are_read_checked_and_never_shown() {
         assert!(error.contains(word), "{error}");
     }
     let text = format!(
-        "webhooks: [{{name: p, url: \"http://a/\", secret_files: [{}]}}]",
+        "receivers: [{{name: p, webhook: {{url: \"http://a/\", secret_files: [{}]}}}}]",
         folder.join("absent").display()
     );
     assert!(
-        refused(&text).contains("webhooks[0].secret_files[0]: read the secret file"),
+        refused(&text).contains("receivers[0].webhook.secret_files[0]: read the secret file"),
         "{}",
         refused(&text)
     );
@@ -234,14 +253,14 @@ fn secrets_are_read_checked_and_never_shown() {
 
 #[test]
 fn a_reload_says_what_changes_now_and_what_waits_for_a_restart() {
-    let old = parse("webhooks: [{name: a, url: \"http://a/\"}]\n").unwrap();
+    let old = parse("receivers: [{name: a, webhook: {url: \"http://a/\"}}]\n").unwrap();
     let new =
-        parse("# a comment\nstore: {path: /tmp/x.db}\nwebhooks: [{name: b, url: \"http://a/\"}]\n")
+        parse("# a comment\nstore: {path: /tmp/x.db}\nreceivers: [{name: b, webhook: {url: \"http://a/\"}}]\n")
             .unwrap();
     let plan = ReloadPlan::between(&old, &new);
-    assert_eq!(plan.summary(), "changed: webhooks; needs a restart: store");
+    assert_eq!(plan.summary(), "changed: receivers; needs a restart: store");
     let merged = old.clone().reloaded(new);
-    assert_eq!(merged.webhooks[0].name.value, "b");
+    assert_eq!(merged.receivers[0].name.value, "b");
     assert_eq!(merged.store.path, old.store.path);
     let serde_json::Value::Object(sections) = serde_json::to_value(&old).unwrap() else {
         panic!("a configuration is an object")

@@ -39,7 +39,9 @@ pub(super) fn aggregator(lab: &Lab, log_level: &str, external_url: Option<&str>)
         "aggregators": ways_home(lab),
         "detection": {"warm_up": WARM_UP},
         "store": {"path": directory.join("aggregator.db")},
-        "webhooks": [{"name": "lab", "url": WEBHOOK_URL}],
+        "receivers": [{"name": "lab", "webhook": {"url": WEBHOOK_URL}}],
+        // Whoever breaks something in a lab wants to see its end when it comes.
+        "notifications": {"resolve_hold": "0s"},
         "log": {"level": log_level},
     });
     if let Some(url) = external_url {

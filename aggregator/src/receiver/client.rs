@@ -1,4 +1,4 @@
-//! One attempt to deliver one notification, and what its end means.
+//! One request to one receiver, and what its end means.
 
 use std::{
     fs, io,
@@ -8,8 +8,8 @@ use std::{
 };
 
 use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{AUTHORIZATION, RETRY_AFTER},
 };
 use jiff::Timestamp;
 use rustls::{
@@ -18,8 +18,8 @@ use rustls::{
 };
 use url::Url;
 
-use super::signature::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, Signer};
-use crate::config::{Secret, SecretError, WebhookConfig};
+use super::template::TemplateError;
+use crate::config::{ReceiverConfig, Secret, SecretError};
 
 /// A connection that takes longer is tried again later.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +34,10 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// 2xx: the receiver has it.
-    Delivered,
+    Delivered {
+        /// What it said, for people.
+        answer: String,
+    },
     /// It may work later: no answer, 408, 429, 5xx.
     Later {
         /// What happened, for people.
@@ -47,6 +50,21 @@ pub enum Attempt {
         /// What it said, for people.
         reason: String,
     },
+}
+
+impl Attempt {
+    /// Does the receiver have it?
+    pub fn is_delivered(&self) -> bool {
+        matches!(self, Self::Delivered { .. })
+    }
+
+    /// What happened, for people.
+    pub fn answer(self) -> String {
+        match self {
+            Self::Delivered { answer } => answer,
+            Self::Later { reason, .. } | Self::Refused { reason } => reason,
+        }
+    }
 }
 
 /// Why a receiver cannot be set up.
@@ -64,31 +82,64 @@ pub enum ReceiverError {
         #[source]
         source: io::Error,
     },
+    /// What it needs is not given.
+    #[error("{0}")]
+    Incomplete(&'static str),
+    /// A file's content is no address.
+    #[error("{}: its content is no http or https address", path.display())]
+    Address {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file's content is no header value.
+    #[error("{}: its content is no header value", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A header has a name or value that HTTP does not know.
+    #[error("the header {name} is none")]
+    BadHeader {
+        /// Its name.
+        name: String,
+    },
+    /// Its template cannot be rendered.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// TLS cannot be set up.
-    #[error("set up TLS for webhooks")]
+    #[error("set up TLS for notifications")]
     Tls(#[from] rustls::Error),
     /// The HTTP client cannot be set up.
-    #[error("set up the HTTP client for webhooks")]
+    #[error("set up the HTTP client for notifications")]
     Client(#[from] reqwest::Error),
 }
 
-/// One configured receiver with its client. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Receiver {
-    name: Arc<str>,
-    url: Url,
-    signer: Signer,
-    client: reqwest::Client,
+/// A request as a kind of receiver wants it.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
-impl Receiver {
+/// Sends requests to one receiver. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    client: reqwest::Client,
+    authorization: Option<HeaderValue>,
+}
+
+impl Client {
     /// Reads the receiver's files and prepares its client; no connection is made.
-    pub fn new(config: &WebhookConfig) -> Result<Self, ReceiverError> {
-        let secrets = config
-            .secret_files
-            .iter()
-            .map(|path| Secret::read(path))
-            .collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn new(config: &ReceiverConfig) -> Result<Self, ReceiverError> {
+        let authorization = match &config.bearer_token_file {
+            Some(path) => {
+                let token = Secret::read_text(path)?;
+                Some(secret_header(&format!("Bearer {token}"), path)?)
+            }
+            None => None,
+        };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls_config(config.ca_file.as_deref())?)
             .redirect(reqwest::redirect::Policy::none())
@@ -102,34 +153,31 @@ impl Receiver {
         if let Some(proxy) = &config.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.clone())?);
         }
-        let client = builder.build()?;
         Ok(Self {
-            name: config.name.value.as_str().into(),
-            url: config.url.value.clone(),
-            signer: Signer::new(&secrets),
-            client,
+            client: builder.build()?,
+            authorization,
         })
     }
 
-    /// Its configured name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Sends the body once. `now` is the time that is signed.
-    pub async fn attempt(&self, id: &str, body: &[u8], now: Timestamp) -> Attempt {
-        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(HEADER_ID, id)
-            .header(HEADER_TIMESTAMP, seconds)
-            .body(body.to_vec());
-        if let Some(signature) = self.signer.sign(id, seconds, body) {
-            request = request.header(HEADER_SIGNATURE, signature);
+    /// Sends it once.
+    pub(super) async fn send(&self, request: Request, now: Timestamp) -> Attempt {
+        let Request {
+            method,
+            url,
+            mut headers,
+            body,
+        } = request;
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
         }
-        match request.send().await {
+        let sent = self
+            .client
+            .request(method, url)
+            .headers(headers)
+            .body(body)
+            .send()
+            .await;
+        match sent {
             Ok(response) => judge(response, now).await,
             // Without the URL: it may carry a token, and this text goes into logs and the store.
             Err(error) => Attempt::Later {
@@ -140,18 +188,27 @@ impl Receiver {
     }
 }
 
+/// A header's value out of a file; it is shown nowhere.
+pub(super) fn secret_header(text: &str, path: &Path) -> Result<HeaderValue, ReceiverError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| ReceiverError::Header {
+        path: path.to_owned(),
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 async fn judge(response: reqwest::Response, now: Timestamp) -> Attempt {
     let status = response.status();
     let after = retry_after(response.headers(), now);
-    if status.is_success() {
-        return Attempt::Delivered;
-    }
     let said = beginning(response).await;
     let reason = if said.is_empty() {
         status.to_string()
     } else {
         format!("{status}: {said}")
     };
+    if status.is_success() {
+        return Attempt::Delivered { answer: reason };
+    }
     let may_work_later = status.is_server_error()
         || matches!(
             status,

@@ -1,8 +1,8 @@
-//! The body: Alertmanager's webhook format, version 4, and our own words under `meshprobe`.
+//! Alertmanager's webhook format, version 4, and our own words under `meshprobe`.
 //!
 //! Every receiver that takes Alertmanager's webhooks takes ours. All values of label and annotation maps are strings,
 //! `endsAt` is Go's zero time while an alert is firing, and the fingerprint is the incident's identity, so a resolved
-//! alert closes the one that was opened.
+//! alert closes the one that was opened. Messages that were put together have an alert for each incident.
 
 use std::collections::BTreeMap;
 
@@ -13,81 +13,12 @@ use meshprobe_core::{
     path::{Family, Plane, ProbeKind},
 };
 use serde::Serialize;
-use url::Url;
 
-use crate::incident::{Incident, IncidentChange, IncidentState, Transition};
+use super::{Annotations, Labels, Links, Message, News, annotations};
+use crate::incident::Incident;
 
 /// Go's zero time, which Alertmanager writes for "not yet".
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
-
-/// Where the links of a notification lead.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Links {
-    /// The base of everything people open; `None`: links stay empty.
-    pub external_url: Option<Url>,
-    /// The folder of the pages about patterns; `None`: the ones that this process serves.
-    pub runbook_url: Option<Url>,
-}
-
-impl Links {
-    fn external(&self) -> String {
-        self.external_url
-            .as_ref()
-            .map(|url| url.as_str().trim_end_matches('/').to_owned())
-            .unwrap_or_default()
-    }
-
-    /// The page about a pattern; empty if nothing is known of how people reach pages.
-    pub fn runbook(&self, pattern: Pattern) -> String {
-        match (&self.runbook_url, &self.external_url) {
-            (Some(folder), _) => format!("{}/{pattern}", folder.as_str().trim_end_matches('/')),
-            (None, Some(_)) => format!("{}/runbook/{pattern}", self.external()),
-            (None, None) => String::new(),
-        }
-    }
-
-    fn incident(&self, incident: &Incident) -> String {
-        match self.external_url {
-            Some(_) => format!("{}/api/v1/incidents/{}", self.external(), incident.id),
-            None => String::new(),
-        }
-    }
-}
-
-/// `node-dark` → `NodeDark`.
-pub fn alert_name(pattern: Pattern) -> String {
-    pattern
-        .as_str()
-        .split('-')
-        .map(|word| {
-            let mut letters = word.chars();
-            letters
-                .next()
-                .map(|first| first.to_uppercase().chain(letters).collect::<String>())
-                .unwrap_or_default()
-        })
-        .collect()
-}
-
-/// Sixteen hexadecimal digits: the incident's identity has that form already.
-pub fn fingerprint(incident: &Incident) -> String {
-    incident.id.to_string()
-}
-
-/// The idempotency key: the same for the same change, whoever makes the message and however often.
-pub fn notification_id(change: &IncidentChange) -> String {
-    let IncidentChange {
-        transition,
-        incident,
-    } = change;
-    format!(
-        "{}.{}.{}.{}",
-        incident.id,
-        incident.reopened,
-        transition.as_str(),
-        incident.updated_at.as_millisecond()
-    )
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -98,11 +29,11 @@ struct Body<'a> {
     status: &'static str,
     receiver: &'a str,
     group_labels: BTreeMap<&'static str, String>,
-    common_labels: BTreeMap<&'static str, String>,
-    common_annotations: BTreeMap<&'static str, String>,
+    common_labels: Labels,
+    common_annotations: Annotations,
     #[serde(rename = "externalURL")]
     external_url: String,
-    alerts: [Alert; 1],
+    alerts: Vec<Alert>,
     meshprobe: Own<'a>,
 }
 
@@ -110,8 +41,8 @@ struct Body<'a> {
 #[serde(rename_all = "camelCase")]
 struct Alert {
     status: &'static str,
-    labels: BTreeMap<&'static str, String>,
-    annotations: BTreeMap<&'static str, String>,
+    labels: Labels,
+    annotations: Annotations,
     starts_at: String,
     ends_at: String,
     #[serde(rename = "generatorURL")]
@@ -123,13 +54,27 @@ struct Alert {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Own<'a> {
-    incident_id: &'a str,
     transition: &'static str,
+    severity: &'static str,
+    summary: String,
+    /// Only somebody who wants to know whether messages arrive.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
+    #[serde(flatten)]
+    incident: Option<AboutIncident<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suppressed_changes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Counts>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AboutIncident<'a> {
+    incident_id: &'a str,
     pattern: &'static str,
     state: &'static str,
-    severity: &'static str,
     scope: OwnScope<'a>,
-    summary: &'a str,
     evidence: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<&'a Estimate>,
@@ -143,8 +88,6 @@ struct Own<'a> {
     updated_at: Timestamp,
     resolved_at: Option<Timestamp>,
     reopened: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    suppressed_changes: Option<u32>,
 }
 
 /// The scope as one text, and its parts.
@@ -178,48 +121,86 @@ impl From<&Alternative> for OwnAlternative {
     }
 }
 
-/// The bytes for one receiver. `flapping` is the number of changes that are not told one by one.
-pub fn render(
-    change: &IncidentChange,
-    receiver: &str,
-    links: &Links,
-    flapping: Option<u32>,
-) -> Vec<u8> {
-    let IncidentChange {
-        transition,
-        incident,
-    } = change;
-    let status = status(incident, *transition);
-    let name = alert_name(incident.pattern);
-    let labels = labels(incident, &name);
-    let annotations = annotations(incident, links, flapping);
+/// How many messages were put together, by what they said.
+#[derive(Serialize)]
+struct Counts {
+    messages: u32,
+    opened: u32,
+    updated: u32,
+    resolved: u32,
+}
+
+/// The bytes for one receiver.
+pub(super) fn render(message: &Message, receiver: &str, links: &Links) -> Vec<u8> {
+    let labels = message.labels();
+    let name = labels.get("alertname").cloned().unwrap_or_default();
+    let (alerts, truncated) = alerts(message, links);
     let body = Body {
         version: "4",
         group_key: format!("{{}}:{{alertname=\"{name}\"}}"),
-        truncated_alerts: 0,
-        status,
+        truncated_alerts: truncated,
+        status: message.status(),
         receiver,
         group_labels: BTreeMap::from([("alertname", name)]),
-        common_labels: labels.clone(),
-        common_annotations: annotations.clone(),
+        common_labels: labels,
+        common_annotations: annotations(message, links),
         external_url: links.external(),
-        alerts: [Alert {
-            status,
-            labels,
-            annotations,
-            starts_at: incident.started_at.to_string(),
-            ends_at: incident
-                .resolved_at
-                .map_or_else(|| ZERO_TIME.to_owned(), |at| at.to_string()),
-            generator_url: links.incident(incident),
-            fingerprint: fingerprint(incident),
-        }],
-        meshprobe: Own {
+        alerts,
+        meshprobe: own(message),
+    };
+    serde_json::to_vec(&body)
+        .expect("maps with string keys, strings and numbers: every one has a JSON form")
+}
+
+fn alerts(message: &Message, links: &Links) -> (Vec<Alert>, u64) {
+    match message {
+        Message::Change(news) => (vec![alert(news, links)], 0),
+        Message::Digest(digest) => {
+            let alerts: Vec<Alert> = digest.news.iter().map(|news| alert(news, links)).collect();
+            let truncated = digest.incidents.len().saturating_sub(alerts.len());
+            (alerts, truncated as u64)
+        }
+        Message::Test(test) => {
+            let alert = Alert {
+                status: message.status(),
+                labels: message.labels(),
+                annotations: annotations(message, links),
+                starts_at: test.at.to_string(),
+                ends_at: ZERO_TIME.to_owned(),
+                generator_url: links.external(),
+                fingerprint: "0000000000000000".to_owned(),
+            };
+            (vec![alert], 0)
+        }
+    }
+}
+
+fn alert(news: &News, links: &Links) -> Alert {
+    let incident = &news.change.incident;
+    Alert {
+        status: news.status(),
+        labels: news.labels.clone(),
+        annotations: annotations(&Message::Change(news.clone()), links),
+        starts_at: incident.started_at.to_string(),
+        ends_at: incident
+            .resolved_at
+            .map_or_else(|| ZERO_TIME.to_owned(), |at| at.to_string()),
+        generator_url: links.incident(incident),
+        fingerprint: fingerprint(incident),
+    }
+}
+
+/// Sixteen hexadecimal digits: the incident's identity has that form already.
+fn fingerprint(incident: &Incident) -> String {
+    incident.id.to_string()
+}
+
+impl<'a> From<&'a Incident> for AboutIncident<'a> {
+    fn from(incident: &'a Incident) -> Self {
+        Self {
             incident_id: incident.id.as_str(),
-            transition: transition.as_str(),
             pattern: incident.pattern.as_str(),
             state: incident.state.as_str(),
-            severity: incident.severity.as_str(),
             scope: OwnScope {
                 text: incident.scope.to_string(),
                 place: &incident.scope.place,
@@ -230,7 +211,6 @@ pub fn render(
                 family: incident.scope.family,
                 target: incident.scope.target.as_deref(),
             },
-            summary: &incident.summary,
             evidence: &incident.evidence,
             loss: incident.loss.as_ref(),
             confidence: incident.confidence,
@@ -243,73 +223,35 @@ pub fn render(
             updated_at: incident.updated_at,
             resolved_at: incident.resolved_at,
             reopened: incident.reopened,
-            suppressed_changes: flapping,
-        },
+        }
+    }
+}
+
+fn own(message: &Message) -> Own<'_> {
+    let (suppressed_changes, digest) = match message {
+        Message::Change(news) => (news.flapping, None),
+        Message::Digest(digest) => {
+            let counts = Counts {
+                messages: digest.messages,
+                opened: digest.opened,
+                updated: digest.updated,
+                resolved: digest.resolved,
+            };
+            (None, Some(counts))
+        }
+        Message::Test(_) => (None, None),
     };
-    serde_json::to_vec(&body)
-        .expect("maps with string keys, strings and numbers: every one has a JSON form")
-}
-
-fn status(incident: &Incident, transition: Transition) -> &'static str {
-    match (incident.state, transition) {
-        (IncidentState::Resolved, _) | (_, Transition::Resolved) => "resolved",
-        (IncidentState::Open, _) => "firing",
+    Own {
+        transition: message.kind(),
+        severity: message.severity().as_str(),
+        summary: message
+            .incident()
+            .map_or_else(|| message.summary(), |incident| incident.summary.clone()),
+        test: matches!(message, Message::Test(_)),
+        incident: message.incident().map(AboutIncident::from),
+        suppressed_changes,
+        digest,
     }
-}
-
-/// Labels identify an alert, so nothing that changes while it fires may be among them.
-fn labels(incident: &Incident, name: &str) -> BTreeMap<&'static str, String> {
-    let mut labels = BTreeMap::from([
-        ("alertname", name.to_owned()),
-        ("severity", incident.severity.as_str().to_owned()),
-        ("pattern", incident.pattern.as_str().to_owned()),
-        ("scope", incident.scope.to_string()),
-    ]);
-    if !incident.nodes.is_empty() {
-        let names: Vec<&str> = incident.nodes.iter().map(NodeName::as_str).collect();
-        labels.insert("node", names.join(","));
-    }
-    if !incident.zones.is_empty() {
-        labels.insert("zone", incident.zones.join(","));
-    }
-    if let Some(plane) = incident.plane {
-        labels.insert("plane", plane.to_string());
-    }
-    if let Some(kind) = incident.scope.kind {
-        labels.insert("kind", kind.to_string());
-    }
-    if let Some(family) = incident.scope.family {
-        labels.insert("family", family.to_string());
-    }
-    if let Some(target) = &incident.scope.target {
-        labels.insert("target", target.clone());
-    }
-    labels
-}
-
-fn annotations(
-    incident: &Incident,
-    links: &Links,
-    flapping: Option<u32>,
-) -> BTreeMap<&'static str, String> {
-    let mut summary = incident.summary.clone();
-    if let Some(changes) = flapping {
-        summary = format!("Flapping: {summary} ({changes} changes are not told one by one)");
-    }
-    let mut annotations = BTreeMap::from([("summary", summary)]);
-    let runbook = links.runbook(incident.pattern);
-    if !runbook.is_empty() {
-        annotations.insert("runbook_url", runbook);
-    }
-    let mut description = incident.evidence.clone();
-    if !incident.first_actions.is_empty() {
-        description.push("First actions:".to_owned());
-        description.extend(incident.first_actions.iter().cloned());
-    }
-    if !description.is_empty() {
-        annotations.insert("description", description.join("\n"));
-    }
-    annotations
 }
 
 #[cfg(test)]
@@ -319,6 +261,10 @@ mod tests {
     use meshprobe_core::finding::Scope;
 
     use super::*;
+    use crate::{
+        incident::{IncidentChange, IncidentState, Transition},
+        receiver::{alert_name, labels, notification_id, samples},
+    };
 
     fn incident() -> Incident {
         let scope = Scope::node(NodeName::try_from("mesh-3").unwrap());
@@ -340,11 +286,15 @@ mod tests {
             external_url: Some("https://ui.example/mesh/".parse().unwrap()),
             runbook_url: Some("https://docs.example/runbook".parse().unwrap()),
         };
-        let change = IncidentChange {
-            transition,
-            incident,
-        };
-        serde_json::from_slice(&render(&change, "pager", &links, None)).unwrap()
+        let message = Message::Change(News {
+            labels: labels(&incident),
+            change: IncidentChange {
+                transition,
+                incident,
+            },
+            flapping: None,
+        });
+        serde_json::from_slice(&render(&message, "pager", &links)).unwrap()
     }
 
     #[test]
@@ -497,5 +447,24 @@ mod tests {
         };
         assert_eq!(notification_id(&opened), notification_id(&opened.clone()));
         assert_ne!(notification_id(&opened), notification_id(&resolved));
+    }
+
+    #[test]
+    fn a_digest_has_an_alert_for_each_incident_and_a_test_says_that_it_is_one() {
+        let json = |message: &Message| -> Value {
+            serde_json::from_slice(&render(message, "pager", &samples::links())).unwrap()
+        };
+        let digest = json(&samples::digest());
+        assert_eq!(digest["alerts"].as_array().unwrap().len(), 3);
+        assert_eq!(digest["status"], "firing");
+        assert_eq!(digest["meshprobe"]["transition"], "digest");
+        assert_eq!(digest["meshprobe"]["digest"]["messages"], 3);
+        let summary = digest["commonAnnotations"]["summary"].as_str().unwrap();
+        assert!(summary.starts_with("and 3 more"), "{summary}");
+        let test = json(&samples::test());
+        assert_eq!(test["meshprobe"]["test"], true);
+        assert_eq!(test["commonLabels"]["alertname"], "MeshprobeTest");
+        assert_eq!(test["alerts"][0]["labels"]["test"], "true");
+        assert_eq!(test["meshprobe"].get("incidentId"), None);
     }
 }
