@@ -255,6 +255,93 @@ impl Client {
         Ok(incidents)
     }
 
+    /// What is wrong now, all pages; of several the time is that of the first.
+    pub async fn findings(
+        &self,
+        request: v1::ListFindingsRequest,
+    ) -> Result<v1::ListFindingsResponse, ClientError> {
+        let mut all: Option<v1::ListFindingsResponse> = None;
+        let mut page_token = String::new();
+        for _ in 0..MAX_PAGES {
+            let mut mesh = self.mesh.clone();
+            let request = v1::ListFindingsRequest {
+                page_size: PAGE,
+                page_token,
+                ..request.clone()
+            };
+            let page = self.answer(mesh.list_findings(request)).await?;
+            page_token = page.next_page_token;
+            match &mut all {
+                Some(all) => all.findings.extend(page.findings),
+                None => {
+                    all = Some(v1::ListFindingsResponse {
+                        next_page_token: String::new(),
+                        ..page
+                    });
+                }
+            }
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        Ok(all.unwrap_or_default())
+    }
+
+    /// Why one end cannot talk to another.
+    pub async fn explanation(
+        &self,
+        source: String,
+        target: String,
+    ) -> Result<v1::Explanation, ClientError> {
+        let mut mesh = self.mesh.clone();
+        self.answer(mesh.explain(v1::ExplainRequest { source, target }))
+            .await
+    }
+
+    /// One incident with what became of it.
+    pub async fn incident(&self, id: String) -> Result<v1::IncidentDetail, ClientError> {
+        let mut mesh = self.mesh.clone();
+        self.answer(mesh.get_incident(v1::GetIncidentRequest { id }))
+            .await
+    }
+
+    /// Makes a silence.
+    pub async fn create_silence(
+        &self,
+        request: v1::CreateSilenceRequest,
+    ) -> Result<v1::Silence, ClientError> {
+        let mut mesh = self.mesh.clone();
+        self.answer(mesh.create_silence(request)).await
+    }
+
+    /// Silences, all pages.
+    pub async fn silences(&self, include_expired: bool) -> Result<Vec<v1::Silence>, ClientError> {
+        let mut silences = Vec::new();
+        let mut page_token = String::new();
+        for _ in 0..MAX_PAGES {
+            let mut mesh = self.mesh.clone();
+            let request = v1::ListSilencesRequest {
+                include_expired,
+                page_size: PAGE,
+                page_token,
+            };
+            let page = self.answer(mesh.list_silences(request)).await?;
+            silences.extend(page.silences);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        Ok(silences)
+    }
+
+    /// Ends a silence.
+    pub async fn delete_silence(&self, id: String) -> Result<v1::Silence, ClientError> {
+        let mut mesh = self.mesh.clone();
+        self.answer(mesh.delete_silence(v1::DeleteSilenceRequest { id }))
+            .await
+    }
+
     /// One layer now and after each change.
     pub async fn watch_matrix(
         &self,

@@ -66,7 +66,10 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
-const JUDGING: [&str; 6] = [
+const JUDGING: [&str; 9] = [
+    "findings",
+    "explain mesh-1 mesh-3",
+    "assert --healthy-within 0s",
     "status",
     "nodes",
     "matrix",
@@ -395,4 +398,97 @@ fn notifications_that_were_given_up_are_listed_and_tried_again() {
     let output = run(&aggregator, "notify retry n.1");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), "node-dark mesh-3 to pager is tried now.\n");
+}
+
+#[test]
+fn assert_waits_for_health_and_says_what_keeps_it_from_it() {
+    let aggregator = FakeAggregator::start(healthy());
+    let output = run(&aggregator, "assert --healthy-within 10s --stable-for 2s");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        "Healthy for 2s: 3 nodes report, nothing is found.\n"
+    );
+    let output = run(&aggregator, "assert --healthy-within 1s --stable-for 2s");
+    assert_eq!(output.status.code(), Some(1));
+    drop(aggregator);
+
+    let aggregator = FakeAggregator::start(broken());
+    let output = run(&aggregator, "assert --healthy-within 1s");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.starts_with("Not healthy: 1 finding; 1 open incident."),
+        "{text}"
+    );
+    assert!(text.contains("node-dark"), "{text}");
+    assert!(
+        stderr(&output).contains("waiting: 1 finding"),
+        "{}",
+        stderr(&output)
+    );
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut unreachable = command(&aggregator, "assert --healthy-within 1s");
+    let output = unreachable
+        .env("MESHPROBE_SERVER", nobody)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(
+        stderr(&output).contains("cannot reach"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn silences_are_made_listed_and_ended() {
+    let aggregator = FakeAggregator::start(broken());
+    let line = "silence add node=mesh-3 pattern=~node-.* --for 2h --author ana";
+    let output = run(&aggregator, line);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains(": node=mesh-3 pattern=~node-.*\n"), "{text}");
+    assert!(text.contains("silence remove 00c0ffee00c0ffee"), "{text}");
+    let output = run(&aggregator, "silence list");
+    assert!(stdout(&output).contains("ana"), "{}", stdout(&output));
+    assert_eq!(stdout(&output).lines().count(), 4, "{}", stdout(&output));
+    let output = run(&aggregator, "maintenance list --all");
+    assert!(
+        stdout(&output).contains("label.rack!=\"row 7\""),
+        "{}",
+        stdout(&output)
+    );
+    let output = run(&aggregator, "silence remove 00c0");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("Ended 00c0ffee00c0ffee"));
+    for (line, word) in [
+        ("silence remove ffff", "silence list"),
+        ("silence add nod=x --for 2h", "nothing is called"),
+    ] {
+        let output = run(&aggregator, line);
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn watch_findings_prints_each_once() {
+    let aggregator = FakeAggregator::start(broken());
+    let mut child = command(&aggregator, "watch findings")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    assert!(
+        line.contains("FOUND node-dark mesh-3: mesh-3 is dark"),
+        "{line}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lines.next().is_none());
 }

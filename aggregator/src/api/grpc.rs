@@ -85,6 +85,21 @@ impl MeshService for MeshApiService {
         Ok(Response::new(self.0.list_incidents(request.get_ref())?))
     }
 
+    async fn list_findings(
+        &self,
+        request: Request<v1::ListFindingsRequest>,
+    ) -> Result<Response<v1::ListFindingsResponse>, Status> {
+        Ok(Response::new(self.0.list_findings(request.get_ref())?))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::Explanation>, Status> {
+        let v1::ExplainRequest { source, target } = request.into_inner();
+        Ok(Response::new(self.0.explain(&source, &target).await?))
+    }
+
     async fn get_incident(
         &self,
         request: Request<v1::GetIncidentRequest>,

@@ -126,7 +126,7 @@ fn transition(transition: Transition) -> v1::IncidentTransition {
     }
 }
 
-fn mute(mute: &Mute) -> v1::Mute {
+pub(super) fn mute(mute: &Mute) -> v1::Mute {
     let (mut silences, mut draining) = (Vec::new(), Vec::new());
     for by in &mute.by {
         match by {

@@ -4,6 +4,8 @@
 //! while it waits and keeps nothing alive: when the mesh task ends, answers become [`ApiError::Stopping`].
 
 mod error;
+mod explain;
+mod findings;
 mod grpc;
 mod incidents;
 mod notifications;
@@ -33,6 +35,7 @@ use crate::{
     pipeline::{Demand, MeshHandle},
     silence::Silences,
     store::{StoreHandle, StoreReader, StoreState},
+    wall,
 };
 
 /// Answers questions. Cheap to clone.
@@ -70,6 +73,9 @@ impl Api {
     /// How the mesh and the aggregator are doing.
     pub fn status(&self) -> v1::Status {
         let snapshot = self.mesh.snapshot();
+        let now = wall::now();
+        let silenced = self.incidents.open().into_iter();
+        let silenced = silenced.filter(|one| self.silences.mute(one, &snapshot, now).is_some());
         v1::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Some(views::timestamp(self.started_at)),
@@ -86,6 +92,8 @@ impl Api {
                 .collect(),
             notifications_pending: self.pending.count(),
             store_writable: self.store.borrow().is_writable(),
+            findings: self.current().1.len() as u32,
+            silenced_incidents: silenced.count() as u32,
         }
     }
 

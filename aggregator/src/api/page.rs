@@ -53,6 +53,21 @@ pub(super) fn number(token: &str) -> Result<Option<u64>, ApiError> {
     parsed().map(Some).ok_or_else(not_ours)
 }
 
+/// How many were on the pages before.
+pub(super) fn offset_token(offset: usize) -> String {
+    URL_SAFE_NO_PAD.encode(format!("+{offset}"))
+}
+
+pub(super) fn offset(token: &str) -> Result<usize, ApiError> {
+    if token.is_empty() {
+        return Ok(0);
+    }
+    let text = URL_SAFE_NO_PAD.decode(token).ok();
+    let text = text.and_then(|octets| String::from_utf8(octets).ok());
+    let offset = text.and_then(|text| text.strip_prefix('+')?.parse().ok());
+    offset.ok_or_else(not_ours)
+}
+
 fn not_ours() -> ApiError {
     ApiError::Invalid(
         "page_token is not one that this API gave; leave it empty for the first page".to_owned(),
@@ -87,8 +102,11 @@ mod tests {
             opened_at: "2026-01-01T00:00:00.123456789Z".parse().unwrap(),
             id: IncidentId::of_mesh(Pattern::NodeDark),
         };
-        assert_eq!(place(&token(&there)), Ok(Some(there)));
+        assert_eq!(place(&token(&there)), Ok(Some(there.clone())));
         assert_eq!(place(""), Ok(None));
+        assert_eq!(offset(&offset_token(17)), Ok(17));
+        assert_eq!(offset(""), Ok(0));
+        assert!(offset(&token(&there)).is_err());
         for bad in ["x", "!!!!", "AAAA"] {
             assert!(matches!(place(bad), Err(ApiError::Invalid(_))), "{bad}");
         }

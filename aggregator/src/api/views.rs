@@ -153,7 +153,7 @@ pub(super) fn path(cells: &PathCells) -> v1::PathDetail {
     }
 }
 
-fn trace(traced: &Traced) -> v1::PathTrace {
+pub(super) fn trace(traced: &Traced) -> v1::PathTrace {
     v1::PathTrace {
         at: Some(timestamp(traced.at)),
         route: Some(traced.route.clone()),
@@ -189,7 +189,7 @@ pub(super) fn probe_result(result: v1::ProbeResult) -> v1::RunProbeResponse {
     }
 }
 
-fn cell(cell: &CellDetail) -> v1::Cell {
+pub(super) fn cell(cell: &CellDetail) -> v1::Cell {
     let seconds = |rtt: Option<Rtt>| rtt.map_or(0.0, |rtt| rtt.as_duration().as_secs_f64());
     v1::Cell {
         layer: Some(cell.layer.into()),
@@ -213,6 +213,14 @@ fn cell(cell: &CellDetail) -> v1::Cell {
     }
 }
 
+pub(super) const fn severity(severity: Severity) -> v1::Severity {
+    match severity {
+        Severity::Info => v1::Severity::Info,
+        Severity::Warning => v1::Severity::Warning,
+        Severity::Critical => v1::Severity::Critical,
+    }
+}
+
 pub(super) fn incident(incident: &Incident, links: &Links) -> v1::Incident {
     v1::Incident {
         id: incident.id.to_string(),
@@ -227,12 +235,7 @@ pub(super) fn incident(incident: &Incident, links: &Links) -> v1::Incident {
             IncidentState::Resolved => v1::IncidentState::Resolved,
         }
         .into(),
-        severity: match incident.severity {
-            Severity::Info => v1::Severity::Info,
-            Severity::Warning => v1::Severity::Warning,
-            Severity::Critical => v1::Severity::Critical,
-        }
-        .into(),
+        severity: severity(incident.severity).into(),
         summary: incident.summary.clone(),
         evidence: incident.evidence.clone(),
         started_at: Some(timestamp(incident.started_at)),

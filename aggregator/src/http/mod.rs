@@ -55,6 +55,8 @@ pub fn router(api: Api, json: JsonWriter) -> Router {
         .route("/api/v1/path", get(path))
         .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/incidents/{id}", get(incident))
+        .route("/api/v1/findings", get(findings))
+        .route("/api/v1/explain", get(explain))
         .route(
             "/api/v1/silences",
             get(silences::list).post(silences::create),
@@ -145,6 +147,35 @@ async fn incident(State(shared): State<Shared>, Path(id): Path<String>, query: Q
     let found = async {
         query.finish()?;
         shared.api.incident(&id).await
+    }
+    .await;
+    shared.answer(found)
+}
+
+async fn findings(State(shared): State<Shared>, mut query: Query) -> Response {
+    let found = async {
+        let request = v1::ListFindingsRequest {
+            pattern: query.text("pattern"),
+            node: query.text("node"),
+            zone: query.text("zone"),
+            severity: query.number("severity", "SEVERITY_", |name| {
+                v1::Severity::from_str_name(name).map(i32::from)
+            })?,
+            page_size: query.count("pageSize")?,
+            page_token: query.text("pageToken"),
+        };
+        query.finish()?;
+        shared.api.list_findings(&request)
+    }
+    .await;
+    shared.answer(found)
+}
+
+async fn explain(State(shared): State<Shared>, mut query: Query) -> Response {
+    let found = async {
+        let (source, target) = (query.text("source"), query.text("target"));
+        query.finish()?;
+        shared.api.explain(&source, &target).await
     }
     .await;
     shared.answer(found)

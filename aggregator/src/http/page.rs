@@ -9,7 +9,7 @@ use crate::api::Api;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}\
     code{font:14px/1.5 ui-monospace,monospace}td{padding:.1rem 1.5rem .1rem 0;vertical-align:top}";
 
-const ANSWERS: [(&str, &str); 7] = [
+const ANSWERS: [(&str, &str); 10] = [
     (
         "/api/v1/status",
         "the mesh and the aggregator in a few numbers",
@@ -24,10 +24,25 @@ const ANSWERS: [(&str, &str); 7] = [
         "everything known between two nodes (put their names in)",
     ),
     (
+        "/api/v1/findings",
+        "what is wrong now and why; pattern, node, zone, severity",
+    ),
+    (
+        "/api/v1/explain?source=A&target=B",
+        "why A cannot talk to B: each layer in order, the first that fails, the cause",
+    ),
+    (
         "/api/v1/incidents?includeResolved=true",
         "incidents, newest first; pageSize, pageToken",
     ),
-    ("/api/v1/incidents/ID", "one incident"),
+    (
+        "/api/v1/incidents/ID",
+        "one incident, its timeline, who was told",
+    ),
+    (
+        "/api/v1/silences?includeExpired=true",
+        "silences and maintenance windows",
+    ),
     (
         "/runbook/node-dark",
         "what a pattern means and what to do first, for every pattern",

@@ -1,8 +1,10 @@
 //! The command line.
 
+mod assert;
 mod demo;
 mod layer;
 mod notify;
+mod silence;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +12,11 @@ use std::time::Duration;
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use assert::AssertArgs;
 pub use demo::{DemoArgs, DemoCommand};
 pub use layer::{FamilyArg, KindArg, LayerArgs, PlaneArg};
 pub use notify::{NotificationStateArg, NotifyCommand};
+pub use silence::{SilenceAdd, SilenceCommand};
 
 /// Does the network work, and if not, where and why not?
 ///
@@ -194,7 +198,90 @@ pub enum ApiCommand {
         #[arg(long)]
         trace: bool,
     },
-    /// What is broken and why: open incidents, newest first.
+    /// What is wrong now and why: one line for each cause, the most serious first.
+    #[command(
+        visible_alias = "finding",
+        after_long_help = "Examples:
+  meshprobe findings
+  meshprobe findings -o wide                   with evidence, counter-examples and first actions
+  meshprobe findings --node mesh-3
+  meshprobe findings --severity critical -o json"
+    )]
+    Findings {
+        /// Only this pattern, for example overlay-egress.
+        #[arg(
+            long,
+            value_name = "PATTERN",
+            default_value = "",
+            hide_default_value = true
+        )]
+        pattern: String,
+        /// Only what names this node, or a failing path of it.
+        #[arg(
+            long,
+            value_name = "NODE",
+            default_value = "",
+            hide_default_value = true
+        )]
+        node: String,
+        /// Only what names this zone or a node in it.
+        #[arg(
+            long,
+            value_name = "ZONE",
+            default_value = "",
+            hide_default_value = true
+        )]
+        zone: String,
+        /// Only what matters at least so much.
+        #[arg(long, value_enum)]
+        severity: Option<SeverityArg>,
+    },
+    /// Why can't A talk to B: every layer between them in order, the first that fails, and the cause.
+    #[command(after_long_help = "Examples:
+  meshprobe explain mesh-1 mesh-3
+  meshprobe explain mesh-1 shop                a target as the matrix names its column")]
+    Explain {
+        /// The node that wants to talk.
+        source: String,
+        /// The node or the target that it wants to talk to.
+        target: String,
+    },
+    /// Tell nobody about something for a while.
+    #[command(after_long_help = "Examples:
+  meshprobe silence add node=mesh-3 --for 2h --comment 'new disk'
+  meshprobe silence add pattern=~dns-.* zone=zone-b --for 30m
+  meshprobe silence list
+  meshprobe silence remove 00c0
+
+Names: pattern, node, zone, target, label.NAME. Operators: = != =~ !~, as in Alertmanager. All have to hold.
+What is still open when a silence ends is told then.")]
+    Silence {
+        /// What to do.
+        #[command(subcommand)]
+        command: SilenceCommand,
+    },
+    /// Announce work on nodes: that they go dark or stop reporting is told to nobody, everything else is.
+    #[command(after_long_help = "Examples:
+  meshprobe maintenance add node=mesh-3 --for 1h --comment 'kernel upgrade'
+  meshprobe maintenance add zone=zone-b --start 2026-12-01T22:00:00Z --for 4h
+  meshprobe maintenance list
+  meshprobe maintenance remove 0ddb")]
+    Maintenance {
+        /// What to do.
+        #[command(subcommand)]
+        command: SilenceCommand,
+    },
+    /// Wait until everything is healthy, or fail: for CI, and after an upgrade of the network.
+    ///
+    /// Healthy means: the aggregator judges, every known node reports, nothing is found, no incident is open, no path is
+    /// unhealthy; all of it for the time of --stable-for without a break. Ends with 0 then. Ends with 2 and prints what is
+    /// wrong when the time is over.
+    #[command(after_long_help = "Examples:
+  meshprobe assert --healthy-within 2m
+  meshprobe assert --healthy-within 5m --stable-for 30s
+  kubectl rollout status ds/cilium -n kube-system && meshprobe assert --healthy-within 3m")]
+    Assert(AssertArgs),
+    /// Incidents: what is or was broken, newest first.
     #[command(
         visible_alias = "incident",
         args_conflicts_with_subcommands = true,
@@ -223,12 +310,13 @@ pub enum ApiCommand {
         #[command(subcommand)]
         command: NotifyCommand,
     },
-    /// Follow incidents as they open and resolve, or the matrix as it changes. Ends with Ctrl-C.
+    /// Follow incidents or findings as they come and go, or the matrix as it changes. Ends with Ctrl-C.
     #[command(
         args_conflicts_with_subcommands = true,
         after_long_help = "Examples:
   meshprobe watch                              one line each time an incident opens or resolves
   meshprobe watch -o json | my-script          the same, one JSON object a line
+  meshprobe watch findings                     one line each time something is found or gone
   meshprobe watch matrix                       the heat table, redrawn when it changes"
     )]
     Watch {
@@ -241,7 +329,7 @@ pub enum ApiCommand {
 /// `meshprobe incidents …`
 #[derive(Debug, Subcommand)]
 pub enum IncidentsCommand {
-    /// Everything about one incident: since when, its evidence, its runbook page.
+    /// Everything about one incident: evidence, first actions, its timeline, who was told, its runbook page.
     Show {
         /// Its id, or the beginning of it.
         id: String,
@@ -253,8 +341,40 @@ pub enum IncidentsCommand {
 pub enum WatchCommand {
     /// Incidents as they open, change and resolve.
     Incidents,
+    /// Findings as they come and go.
+    Findings,
     /// The heat table of one layer, redrawn when it changes.
     Matrix(LayerArgs),
+}
+
+/// How much something matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SeverityArg {
+    /// Worth knowing.
+    Info,
+    /// To be looked at in working hours.
+    Warning,
+    /// Somebody is woken up.
+    Critical,
+}
+
+/// A span of time in whole seconds: `30s`, `5m`, `2h`, `3d`.
+fn parse_span(text: &str) -> Result<Duration, String> {
+    let advice =
+        || format!("write a number and a unit, for example 30s, 5m, 2h or 3d, not {text:?}");
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(advice)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| advice())?;
+    let seconds = match unit {
+        "s" => number,
+        "m" => number.saturating_mul(60),
+        "h" => number.saturating_mul(3_600),
+        "d" => number.saturating_mul(86_400),
+        _ => return Err(advice()),
+    };
+    Ok(Duration::from_secs(seconds))
 }
 
 /// A time with its unit: `500ms`, `5s`, `1m`.
@@ -313,6 +433,33 @@ mod tests {
         for bad in ["5", "s", "-1s", "0s", "5 s", "1h", ""] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_span_is_counted_in_seconds_to_days() {
+        for (text, seconds) in [
+            ("0s", 0),
+            ("30s", 30),
+            ("5m", 300),
+            ("2h", 7_200),
+            ("3d", 259_200),
+        ] {
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["5", "h", "-1h", "2 h", "500ms", ""] {
+            assert!(parse_span(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_silence_needs_a_matcher_and_an_end() {
+        assert!(parse("meshprobe silence add node=mesh-3 --for 2h").is_ok());
+        assert!(
+            parse("meshprobe maintenance add node=mesh-3 zone!=b --for 2h --comment x").is_ok()
+        );
+        assert!(parse("meshprobe silence add --for 2h").is_err());
+        assert!(parse("meshprobe silence add node=mesh-3").is_err());
+        assert!(parse("meshprobe silence add mesh-3 --for 2h").is_err());
     }
 
     #[test]

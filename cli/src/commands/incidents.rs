@@ -23,9 +23,10 @@ pub(super) async fn list(client: &Client, all: bool, console: &Console) -> anyho
 
 pub(super) async fn show(client: &Client, id: &str, console: &Console) -> anyhow::Result<Health> {
     let incidents = client.incidents(true).await?;
-    let found = find(&incidents, id)?;
-    console.answer(|| incident::detail(found, console.now()), found)?;
-    Ok(Health::unless(incident::is_open(found)))
+    let found = client.incident(find(&incidents, id)?.id.clone()).await?;
+    console.answer(|| incident::history(&found, console.now()), &found)?;
+    let is_open = found.incident.as_ref().is_some_and(incident::is_open);
+    Ok(Health::unless(is_open))
 }
 
 /// The incident with this id, or the only one whose id begins so.

@@ -1,14 +1,20 @@
 //! One module a command: ask, render, print, say how healthy it was.
 
+mod assert;
 pub mod completion;
+mod explain;
+mod findings;
 mod incidents;
 mod matrix;
 mod nodes;
 mod notify;
 mod path;
 mod probe;
+mod silence;
 mod status;
 mod watch;
+
+use meshprobe_proto::v1;
 
 use crate::args::{ApiCommand, Global, IncidentsCommand, WatchCommand};
 use crate::client::Client;
@@ -43,6 +49,26 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
             ApiCommand::Path { source, target } => {
                 path::run(&client().await?, source, target, console).await
             }
+            ApiCommand::Findings {
+                pattern,
+                node,
+                zone,
+                severity,
+            } => {
+                let request = findings::request(pattern, node, zone, severity);
+                findings::run(&client().await?, request, console).await
+            }
+            ApiCommand::Explain { source, target } => {
+                explain::run(&client().await?, source, target, console).await
+            }
+            ApiCommand::Silence { command } => {
+                silence::run(&client().await?, v1::SilenceKind::Silence, command, console).await
+            }
+            ApiCommand::Maintenance { command } => {
+                let kind = v1::SilenceKind::Maintenance;
+                silence::run(&client().await?, kind, command, console).await
+            }
+            ApiCommand::Assert(arguments) => assert::run(global, arguments, console).await,
             ApiCommand::Incidents {
                 command: Some(IncidentsCommand::Show { id }),
                 ..
@@ -54,6 +80,9 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
             ApiCommand::Watch {
                 command: None | Some(WatchCommand::Incidents),
             } => watch::incidents(global, console).await,
+            ApiCommand::Watch {
+                command: Some(WatchCommand::Findings),
+            } => watch::findings(global, console).await,
             ApiCommand::Watch {
                 command: Some(WatchCommand::Matrix(layer)),
             } => watch::matrix(global, layer.layer(), console).await,

@@ -11,11 +11,14 @@ use crate::args::Global;
 use crate::client::{Client, ClientError};
 use crate::console::{Console, Reader};
 use crate::exit::Health;
+use crate::render::finding;
 use crate::render::incident::watch_line;
 use crate::render::matrix::{HeatTable, render};
 
 /// A person reads no faster.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
+/// The diagnosis runs at most once a second.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two attempts to reach an aggregator that went away.
 const RETRY: Duration = Duration::from_secs(1);
 /// Resolved incidents that are remembered in order not to print them twice after a reconnect.
@@ -40,6 +43,42 @@ pub(super) async fn incidents(global: &Global, console: &Console) -> anyhow::Res
             }
         }
         Ok(Reader::Present)
+    })
+    .await
+}
+
+/// One line for each finding that comes or goes. For programs: the whole list at each change.
+pub(super) async fn findings(global: &Global, console: &Console) -> anyhow::Result<Health> {
+    let mut known: Vec<v1::Finding> = Vec::new();
+    follow(global, async |client| {
+        loop {
+            let found = client.findings(v1::ListFindingsRequest::default()).await?;
+            let is_in =
+                |list: &[v1::Finding], one: &v1::Finding| list.iter().any(|f| f.id == one.id);
+            let (come, gone) = (
+                found.findings.iter().filter(|one| !is_in(&known, one)),
+                known.iter().filter(|one| !is_in(&found.findings, one)),
+            );
+            let now = console.now();
+            let mut lines: Vec<String> = gone
+                .map(|one| finding::watch_line(one, true, now))
+                .collect();
+            lines.extend(come.map(|one| finding::watch_line(one, false, now)));
+            for line in &lines {
+                if console.is_for_people() && console.print(&format!("{line}\n"))? == Reader::Gone {
+                    return Ok(Reader::Gone);
+                }
+            }
+            let is_news = !lines.is_empty();
+            if is_news
+                && !console.is_for_people()
+                && console.print_stream_item(&found)? == Reader::Gone
+            {
+                return Ok(Reader::Gone);
+            }
+            known = found.findings;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     })
     .await
 }

@@ -157,7 +157,12 @@ impl Story {
             let seconds = at.duration_since(mark.wall).as_secs_f64();
             (what, seconds)
         });
-        line(at, &paint(style, word), &format!("{tail}{}", after(since)))
+        let told = line(at, &paint(style, word), &format!("{tail}{}", after(since)));
+        if is_open(incident) {
+            told + &first_actions(incident)
+        } else {
+            told
+        }
     }
 
     /// The lines for notifications that arrived since the last call.
@@ -196,6 +201,17 @@ impl Story {
 /// From the break to the arrival.
 pub(super) fn since(broken: Instant, notification: &Notification) -> Duration {
     notification.received_at.saturating_duration_since(broken)
+}
+
+/// What to do first, as commands to copy, below an incident.
+fn first_actions(incident: &v1::Incident) -> String {
+    /// More are in `meshprobe incidents show`.
+    const SHOWN: usize = 3;
+    let actions = incident.first_actions.iter().take(SHOWN);
+    let lines: Vec<String> = actions
+        .map(|action| format!("           $ {action}\n"))
+        .collect();
+    lines.concat()
 }
 
 fn mark(now: (Instant, Timestamp)) -> Mark {

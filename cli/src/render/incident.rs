@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use meshprobe_proto::v1;
 
-use super::style::{BAD, DIM, GOOD, HEADING, counted, of_severity, paint};
+use super::finding;
+use super::style::{BAD, DIM, GOOD, HEADING, WARNING, counted, of_severity, paint};
 use super::table::{Cell, Table, facts};
 use super::time;
 
@@ -19,6 +20,10 @@ pub fn is_open(incident: &v1::Incident) -> bool {
 
 /// "node-dark mesh-3"
 pub fn title(incident: &v1::Incident) -> String {
+    if !incident.scope.is_empty() {
+        return format!("{} {}", incident.pattern, incident.scope);
+    }
+    // An aggregator that is older does not say the scope.
     let scope = if incident.nodes.is_empty() {
         &incident.zones
     } else {
@@ -88,7 +93,10 @@ pub fn render(incidents: &[v1::Incident], width: Option<usize>, now: Timestamp) 
 
 fn state(incident: &v1::Incident) -> (String, anstyle::Style) {
     if is_open(incident) {
-        return ("open".to_owned(), BAD);
+        return match incident.mute {
+            Some(_) => ("silenced".to_owned(), WARNING),
+            None => ("open".to_owned(), BAD),
+        };
     }
     let lasted = duration(incident).map_or(String::new(), |lasted| format!(" after {lasted}"));
     (format!("resolved{lasted}"), GOOD)
@@ -116,6 +124,12 @@ pub fn detail(incident: &v1::Incident, now: Timestamp) -> String {
     let rows = [
         ("state", Some(paint(state_style, &state))),
         ("severity", Some(paint(severity_style, severity))),
+        ("scope", Some(incident.scope.clone())),
+        ("loss", incident.loss.as_ref().map(finding::share)),
+        (
+            "cause is",
+            Some(finding::confidence(incident.confidence()).0.to_owned()),
+        ),
         ("nodes", Some(incident.nodes.join(", "))),
         ("zones", Some(incident.zones.join(", "))),
         ("plane", Some(plane.to_owned())),
@@ -134,22 +148,90 @@ pub fn detail(incident: &v1::Incident, now: Timestamp) -> String {
         .into_iter()
         .filter_map(|(what, value)| Some((what, value.filter(|value| !value.is_empty())?)))
         .collect();
-    let sentences = incident.evidence.iter();
-    let sentences: Vec<String> = sentences
-        .map(|sentence| format!("  - {sentence}\n"))
-        .collect();
-    let evidence = sentences.concat();
-    let evidence = if evidence.is_empty() {
-        String::new()
-    } else {
-        format!("\n{}\n{evidence}", paint(HEADING, "Evidence"))
-    };
+    let silenced = incident.mute.as_ref().map_or(String::new(), |mute| {
+        paint(WARNING, &finding::silenced(mute, now)) + "\n"
+    });
+    let paths: Vec<String> = incident.paths.iter().map(finding::path).collect();
     format!(
-        "{}\n{}\n\n{}{evidence}",
+        "{}\n{}\n{silenced}\n{}{}{}{}{}{}",
         paint(HEADING, &title(incident)),
         incident.summary,
-        facts(&shown)
+        facts(&shown),
+        list("Evidence", "- ", &incident.evidence),
+        list("Against it", "- ", &incident.counter_examples),
+        list(
+            "It could also be",
+            "- ",
+            &finding::alternatives(&incident.alternatives)
+        ),
+        list("Failing paths", "", &paths),
+        list("First actions", "$ ", &incident.first_actions),
     )
+}
+
+fn list(heading: &str, bullet: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|line| format!("  {bullet}{line}\n"))
+        .collect();
+    format!("\n{}\n{}", paint(HEADING, heading), lines.concat())
+}
+
+/// The same, with what happened to it and what people were told.
+pub fn history(detailed: &v1::IncidentDetail, now: Timestamp) -> String {
+    let incident = detailed.incident.as_ref();
+    let mut text = incident.map_or(String::new(), |incident| detail(incident, now));
+    let clock =
+        |wire| time::timestamp(wire).map_or("unknown".to_owned(), |at| time::clock(at, now));
+    if !detailed.timeline.is_empty() {
+        let mut table = Table::new(&["  TIMELINE", "", "WHAT"]);
+        for event in &detailed.timeline {
+            table.push(vec![
+                Cell::from(format!("  {}", clock(event.at))),
+                Cell::from(transition(event.transition())),
+                Cell::from(event.summary.as_str()),
+            ]);
+        }
+        text.extend(["\n", &table.render()]);
+    }
+    if !detailed.notifications.is_empty() {
+        let mut table = Table::new(&["  TOLD", "WHOM", "OF", "STATE", "ATTEMPTS", "LAST ERROR"]);
+        for told in &detailed.notifications {
+            let (state, style) = match told.state() {
+                v1::NotificationState::Delivered => ("delivered", GOOD),
+                v1::NotificationState::Pending => ("waiting", WARNING),
+                v1::NotificationState::Dead => ("given up", BAD),
+                v1::NotificationState::Unspecified => ("", DIM),
+            };
+            table.push(vec![
+                Cell::from(format!("  {}", clock(told.created_at))),
+                Cell::from(told.receiver.as_str()),
+                Cell::from(transition(told.transition())),
+                Cell::painted(state, style),
+                Cell::from(told.attempts.to_string()),
+                Cell::from(told.last_error.as_str()),
+            ]);
+        }
+        text.extend(["\n", &table.render()]);
+    }
+    if !detailed.incomplete_reason.is_empty() {
+        let reason = paint(WARNING, &detailed.incomplete_reason);
+        text.extend(["\nIncomplete: ", &reason, "\n"]);
+    }
+    text
+}
+
+const fn transition(transition: v1::IncidentTransition) -> &'static str {
+    match transition {
+        v1::IncidentTransition::Opened => "opened",
+        v1::IncidentTransition::Reopened => "reopened",
+        v1::IncidentTransition::Updated => "updated",
+        v1::IncidentTransition::Resolved => "resolved",
+        v1::IncidentTransition::Unspecified => "",
+    }
 }
 
 /// One line of `watch`, without its end.

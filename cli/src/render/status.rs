@@ -22,6 +22,11 @@ fn headline_problem(status: &v1::Status) -> Option<String> {
         .sum();
     if status.open_incidents > 0 {
         Some(counted(u64::from(status.open_incidents), "open incident"))
+    } else if status.findings > 0 {
+        Some(format!(
+            "{}, no incident (yet)",
+            counted(u64::from(status.findings), "finding")
+        ))
     } else if !status.judging {
         Some(match status.not_judging_reason.as_str() {
             "" => "the aggregator does not judge yet".to_owned(),
@@ -81,6 +86,13 @@ pub fn render(status: &v1::Status, server: &str, now: Timestamp) -> String {
     } else {
         paint(BAD, "cannot be written: history has a gap until it can")
     };
+    let incidents = match status.silenced_incidents {
+        0 => format!("{} open", status.open_incidents),
+        silenced => format!(
+            "{} open, {silenced} of them silenced",
+            status.open_incidents
+        ),
+    };
     let facts = [
         (
             "aggregator",
@@ -93,22 +105,33 @@ pub fn render(status: &v1::Status, server: &str, now: Timestamp) -> String {
         ),
         ("paths", none_if_empty(paths.join("   "))),
         ("layers", none_if_empty(layers.join("  "))),
-        ("incidents", format!("{} open", status.open_incidents)),
+        ("findings", none_if_zero(status.findings)),
+        ("incidents", incidents),
         (
             "notifications",
             format!("{} waiting for delivery", status.notifications_pending),
         ),
         ("store", store),
     ];
-    let advice = if status.open_incidents > 0 {
+    let advice = if status.open_incidents > 0 || status.findings > 0 {
         format!(
             "\n{}\n",
-            paint(HEADING, "Next: meshprobe incidents, meshprobe matrix")
+            paint(
+                HEADING,
+                "Next: meshprobe findings, meshprobe incidents, meshprobe matrix"
+            )
         )
     } else {
         String::new()
     };
     format!("{headline}\n\n{}{advice}", table::facts(&facts))
+}
+
+fn none_if_zero(count: u32) -> String {
+    match count {
+        0 => "none".to_owned(),
+        count => count.to_string(),
+    }
 }
 
 fn none_if_empty(text: String) -> String {

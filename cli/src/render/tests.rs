@@ -109,6 +109,76 @@ fn incidents_with_the_open_ones_in_the_conclusion() {
 }
 
 #[test]
+fn findings_stand_with_their_sentences_and_fit_eighty_columns() {
+    let found = v1::ListFindingsResponse {
+        at: samples::status().started_at,
+        findings: vec![
+            samples::finding_of(&samples::node_dark("mesh-3")),
+            samples::lossy_zones(),
+        ],
+        next_page_token: String::new(),
+    };
+    let text = plain(&finding::render(&found, Some(80), false, now()));
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    insta::assert_snapshot!("findings", text);
+    insta::assert_snapshot!(
+        "findings_wide",
+        plain(&finding::render(&found, None, true, now()))
+    );
+    let lines = [
+        finding::watch_line(&found.findings[0], false, now()),
+        finding::watch_line(&found.findings[0], true, now()),
+    ];
+    insta::assert_snapshot!("watch_findings", plain(&lines.join("\n")));
+    let nothing = v1::ListFindingsResponse::default();
+    let text = plain(&finding::render(&nothing, Some(80), false, now()));
+    assert_eq!(text, "The diagnosis has not run yet.\n");
+}
+
+#[test]
+fn an_explanation_goes_from_the_answer_to_the_layers() {
+    let explanation = samples::explanation();
+    assert_eq!(explain::health(&explanation), Health::Unhealthy);
+    let text = plain(&explain::render(&explanation, Some(100), now()));
+    insta::assert_snapshot!("explanation", text);
+}
+
+#[test]
+fn an_incident_has_its_timeline_and_who_was_told() {
+    let incident = v1::Incident {
+        scope: "mesh-3".to_owned(),
+        confidence: v1::Confidence::Likely.into(),
+        counter_examples: vec!["mesh-2 still hears it".to_owned()],
+        first_actions: vec!["ssh mesh-3 uptime".to_owned()],
+        mute: samples::lossy_zones().mute,
+        ..samples::node_dark("mesh-3")
+    };
+    let mut detail = samples::incident_detail(&incident);
+    detail.incomplete_reason = "the store cannot be written now".to_owned();
+    insta::assert_snapshot!(
+        "incident_history",
+        plain(&incident::history(&detail, now()))
+    );
+}
+
+#[test]
+fn silences_with_what_is_left_of_them() {
+    let silences = [samples::silence(), samples::expired()];
+    insta::assert_snapshot!(
+        "silences",
+        plain(&silence::render(&silences, Some(100), now()))
+    );
+    insta::assert_snapshot!("silence_made", plain(&silence::made(&silences[0], now())));
+    assert_eq!(
+        plain(&silence::render(&[], None, now())),
+        "Nothing is silenced.\n"
+    );
+}
+
+#[test]
 fn a_list_fits_the_terminal_by_cutting_sentences_and_nothing_else() {
     let incidents = [samples::node_dark("mesh-3"), samples::resolved("mesh-5")];
     for width in [106, 120, 130] {

@@ -8,6 +8,16 @@ pub fn timestamp(wire: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     Timestamp::new(wire.seconds, wire.nanos).ok()
 }
 
+/// A time for the wire.
+pub fn wire(at: Timestamp) -> prost_types::Timestamp {
+    const NANOS: i128 = 1_000_000_000;
+    let nanos = at.as_nanosecond();
+    prost_types::Timestamp {
+        seconds: i64::try_from(nanos.div_euclid(NANOS)).unwrap_or(i64::MAX),
+        nanos: i32::try_from(nanos.rem_euclid(NANOS)).unwrap_or(0),
+    }
+}
+
 /// `03:12:45Z` on the same day, `2026-11-20 03:12:45Z` on another.
 pub fn clock(time: Timestamp, now: Timestamp) -> String {
     const DAY: i64 = 86_400;
@@ -72,6 +82,14 @@ mod tests {
             (273_600, "3d4h"),
         ] {
             assert_eq!(span(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_goes_to_the_wire_and_back() {
+        for text in ["2026-01-01T00:00:00.5Z", "1969-12-31T23:59:59.25Z"] {
+            let at: Timestamp = text.parse().unwrap();
+            assert_eq!(timestamp(Some(wire(at))), Some(at));
         }
     }
 

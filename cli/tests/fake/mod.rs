@@ -246,6 +246,51 @@ impl MeshService for Fake {
         .await
     }
 
+    async fn list_findings(
+        &self,
+        request: Request<v1::ListFindingsRequest>,
+    ) -> Answer<v1::ListFindingsResponse> {
+        let request = request.into_inner();
+        let all = self.answers.incidents.iter();
+        let open = all.filter(|incident| incident.state() == v1::IncidentState::Open);
+        let wanted = |finding: &v1::Finding| {
+            request.pattern.is_empty() || finding.pattern == request.pattern
+        };
+        self.answer(v1::ListFindingsResponse {
+            at: self.answers.status.started_at,
+            findings: open
+                .map(crate::samples::finding_of)
+                .filter(wanted)
+                .collect(),
+            next_page_token: String::new(),
+        })
+        .await
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answer<v1::Explanation> {
+        let v1::ExplainRequest { source, target } = request.into_inner();
+        if target == "mesh-9" {
+            return Err(Status::not_found(
+                "no node and no target is called \"mesh-9\"",
+            ));
+        }
+        let is_broken = self.answers.status.open_incidents > 0;
+        let explanation = if is_broken {
+            crate::samples::explanation()
+        } else {
+            v1::Explanation {
+                conclusion: v1::Conclusion::Works.into(),
+                ..v1::Explanation::default()
+            }
+        };
+        self.answer(v1::Explanation {
+            source,
+            target,
+            ..explanation
+        })
+        .await
+    }
+
     async fn get_incident(
         &self,
         request: Request<v1::GetIncidentRequest>,

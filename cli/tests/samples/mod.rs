@@ -347,3 +347,136 @@ pub fn notifications() -> Vec<v1::Notification> {
         notification("n.1", v1::NotificationState::Dead, "401: who are you"),
     ]
 }
+
+/// The finding that an incident is about.
+pub fn finding_of(incident: &v1::Incident) -> v1::Finding {
+    v1::Finding {
+        id: incident.id.clone(),
+        pattern: incident.pattern.clone(),
+        scope: incident.nodes.join(","),
+        nodes: incident.nodes.clone(),
+        zones: incident.zones.clone(),
+        severity: incident.severity,
+        summary: incident.summary.clone(),
+        since: incident.started_at,
+        confidence: v1::Confidence::Certain.into(),
+        evidence: incident.evidence.clone(),
+        runbook_url: incident.runbook_url.clone(),
+        has_incident: true,
+        ..v1::Finding::default()
+    }
+}
+
+/// Five percent of what goes between two zones is lost; the ingress of one of them would look the same.
+pub fn lossy_zones() -> v1::Finding {
+    v1::Finding {
+        id: "5ca1ab1e5ca1ab1e".to_owned(),
+        pattern: "zone-pair".to_owned(),
+        scope: "zone-a→zone-b".to_owned(),
+        zones: vec!["zone-a".to_owned(), "zone-b".to_owned()],
+        severity: v1::Severity::Warning.into(),
+        summary: "5.1 % of the packets from zone-a to zone-b are lost; inside of each zone and in the other direction nothing is lost.".to_owned(),
+        loss: Some(v1::Estimate {
+            ratio: 0.051,
+            lower: 0.042,
+            upper: 0.061,
+            sent: 2_000,
+            lost: 102,
+        }),
+        since: Some(at(190)),
+        confidence: v1::Confidence::Suspected.into(),
+        alternatives: vec![v1::Alternative {
+            pattern: "node-ingress".to_owned(),
+            scope: "mesh-4".to_owned(),
+        }],
+        evidence: vec!["9 of 9 paths from zone-a to zone-b lose".to_owned()],
+        counter_examples: vec!["mesh-2 → mesh-5 lost nothing of 40".to_owned()],
+        failing: 8,
+        judged: 9,
+        paths: vec![v1::NamedPath {
+            source: "mesh-1".to_owned(),
+            target: "mesh-4".to_owned(),
+            layer: Some(layer(v1::ProbeKind::Udp, v1::Plane::Pod)),
+        }],
+        first_actions: vec!["mtr -u -n -c 100 10.244.4.2".to_owned()],
+        runbook_url: "https://docs.example/runbook/zone-pair".to_owned(),
+        mute: Some(v1::Mute {
+            silences: vec!["00c0ffee00c0ffee".to_owned()],
+            draining: Vec::new(),
+            until: Some(at(-6_600)),
+        }),
+        ..v1::Finding::default()
+    }
+}
+
+/// The overlay of a node fails, the host network works.
+pub fn explanation() -> v1::Explanation {
+    let paths = path();
+    let step = |rung: v1::Rung, plane: v1::Plane, verdict: v1::Verdict| v1::ExplainStep {
+        rung: rung.into(),
+        source: "mesh-1".to_owned(),
+        target: "mesh-3".to_owned(),
+        plane: plane.into(),
+        family: v1::Family::V4.into(),
+        verdict: verdict.into(),
+        ..v1::ExplainStep::default()
+    };
+    let (down, healthy) = (paths.forward[0].clone(), paths.forward[1].clone());
+    v1::Explanation {
+        source: "mesh-1".to_owned(),
+        target: "mesh-3".to_owned(),
+        conclusion: v1::Conclusion::Fails.into(),
+        sentence: "mesh-1 cannot talk to mesh-3: the pod network over IPv4 fails first, mesh-1 → mesh-3 (10 of 10 probes lost). Below it, the host network works. The probes do not arrive.".to_owned(),
+        steps: vec![
+            v1::ExplainStep {
+                note: "by tcp".to_owned(),
+                cell: Some(healthy),
+                ..step(v1::Rung::HostNetwork, v1::Plane::Host, v1::Verdict::Healthy)
+            },
+            v1::ExplainStep {
+                note: "none of udp, tcp gets through".to_owned(),
+                cell: Some(down.clone()),
+                trace: Some(v1::PathTrace {
+                    at: Some(at(5)),
+                    route: Some(v1::TraceRoute {
+                        kind: v1::ProbeKind::Udp.into(),
+                        plane: v1::Plane::Pod.into(),
+                        family: v1::Family::V4.into(),
+                        hops: vec![v1::Hop {
+                            ttl: 1,
+                            address: "10.244.1.1".to_owned(),
+                            rtt_micros: 40,
+                            icmp_type: Some(11),
+                            icmp_code: Some(0),
+                        }],
+                        ..v1::TraceRoute::default()
+                    }),
+                }),
+                ..step(v1::Rung::PodNetwork, v1::Plane::Pod, v1::Verdict::Down)
+            },
+            v1::ExplainStep {
+                kind: v1::ProbeKind::Udp.into(),
+                cell: Some(down),
+                ..step(v1::Rung::Protocol, v1::Plane::Pod, v1::Verdict::Down)
+            },
+            v1::ExplainStep {
+                note: "not measured".to_owned(),
+                kind: v1::ProbeKind::Mtu.into(),
+                plane: 0,
+                family: 0,
+                ..step(v1::Rung::PacketSize, v1::Plane::Pod, v1::Verdict::NotSampled)
+            },
+        ],
+        first_failing: Some(1),
+        cause: Some(v1::ExplainCause {
+            pattern: "overlay-egress".to_owned(),
+            scope: "mesh-3".to_owned(),
+            summary: "Nothing that the pods of mesh-3 send reaches another node; the host network works.".to_owned(),
+            confidence: v1::Confidence::Certain.into(),
+            incident_id: "7c1f0a94e2b86d35".to_owned(),
+            has_incident: true,
+            runbook_url: "https://docs.example/runbook/overlay-egress".to_owned(),
+            first_actions: vec!["ip route show | grep flannel".to_owned()],
+        }),
+    }
+}

@@ -11,6 +11,7 @@
 //! How long a finding has to stand before people are told is the incident's business, not ours.
 
 mod diagnoser;
+pub mod explain;
 mod mesh;
 mod nodes;
 mod picture;
