@@ -492,3 +492,20 @@ fn watch_findings_prints_each_once() {
     child.wait().unwrap();
     assert!(lines.next().is_none());
 }
+
+#[test]
+fn findings_of_all_pages_are_one_list() {
+    let aggregator = FakeAggregator::start(broken());
+    let output = run(&aggregator, "findings --zone zone-b");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stdout(&output);
+    let first = text.lines().next().unwrap();
+    assert_eq!(
+        first,
+        "2 findings: node-dark mesh-3; zone-pair zone-a→zone-b"
+    );
+    let output = run(&aggregator, "findings --zone zone-b -o json");
+    let json: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(json["findings"].as_array().unwrap().len(), 2);
+    assert_eq!(json["findings"][1]["loss"]["lost"], "102");
+}

@@ -246,6 +246,7 @@ impl MeshService for Fake {
         .await
     }
 
+    /// One finding a page, as many as there are open incidents; in zone-b there is another one.
     async fn list_findings(
         &self,
         request: Request<v1::ListFindingsRequest>,
@@ -253,16 +254,20 @@ impl MeshService for Fake {
         let request = request.into_inner();
         let all = self.answers.incidents.iter();
         let open = all.filter(|incident| incident.state() == v1::IncidentState::Open);
-        let wanted = |finding: &v1::Finding| {
-            request.pattern.is_empty() || finding.pattern == request.pattern
-        };
+        let mut findings: Vec<v1::Finding> = open.map(crate::samples::finding_of).collect();
+        if request.zone == "zone-b" {
+            findings.push(crate::samples::lossy_zones());
+        }
+        let page: usize = request.page_token.parse().unwrap_or(0);
+        let is_last = page + 1 >= findings.len();
         self.answer(v1::ListFindingsResponse {
             at: self.answers.status.started_at,
-            findings: open
-                .map(crate::samples::finding_of)
-                .filter(wanted)
-                .collect(),
-            next_page_token: String::new(),
+            findings: findings.into_iter().skip(page).take(1).collect(),
+            next_page_token: if is_last {
+                String::new()
+            } else {
+                (page + 1).to_string()
+            },
         })
         .await
     }
