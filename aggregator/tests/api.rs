@@ -115,6 +115,44 @@ async fn the_same_answers_come_over_grpc_and_as_json() {
         .await;
     assert_eq!(json["forward"][0]["verdict"], "VERDICT_HEALTHY");
 
+    let request = v1::ExplainRequest {
+        source: "mesh-1".to_owned(),
+        target: "mesh-2".to_owned(),
+    };
+    let explanation = mesh.explain(request).await.unwrap().into_inner();
+    assert_eq!(
+        explanation.conclusion(),
+        v1::Conclusion::Works,
+        "{explanation:?}"
+    );
+    let (code, json) = aggregator
+        .get("/api/v1/explain?source=mesh-1&target=mesh-2")
+        .await;
+    assert_eq!(
+        (code, &json["conclusion"]),
+        (200, &"CONCLUSION_WORKS".into())
+    );
+    let steps = json["steps"].as_array().unwrap();
+    let pod = steps.iter().find(|step| {
+        step["rung"] == "RUNG_POD_NETWORK"
+            && step["source"] == "mesh-1"
+            && step["family"] == "FAMILY_V4"
+    });
+    let pod = pod.unwrap();
+    assert_eq!(pod["verdict"], "VERDICT_HEALTHY");
+    assert_eq!(pod["cell"]["sent"], 10);
+    assert!(json.get("firstFailing").is_none() && json.get("cause").is_none());
+    // What nobody measures is there and says so.
+    assert!(
+        steps
+            .iter()
+            .any(|step| step["verdict"] == "VERDICT_NOT_SAMPLED")
+    );
+
+    let (code, json) = aggregator
+        .get("/api/v1/findings?node=mesh-1&severity=warning")
+        .await;
+    assert_eq!((code, &json["findings"]), (200, &serde_json::json!([])));
     let (code, json) = aggregator
         .get("/api/v1/incidents?includeResolved=true")
         .await;
@@ -175,6 +213,43 @@ async fn a_wrong_question_is_answered_with_what_is_wrong() {
             400,
             "INVALID_ARGUMENT",
             "16 hexadecimal digits",
+        ),
+        (
+            "/api/v1/findings?pattern=node-dim",
+            400,
+            "INVALID_ARGUMENT",
+            "overlay-egress",
+        ),
+        ("/api/v1/findings?node=mesh-8", 404, "NOT_FOUND", "mesh-8"),
+        (
+            "/api/v1/findings?severity=awful",
+            400,
+            "INVALID_ARGUMENT",
+            "awful",
+        ),
+        (
+            "/api/v1/findings?pageToken=x",
+            400,
+            "INVALID_ARGUMENT",
+            "page_token",
+        ),
+        (
+            "/api/v1/explain?source=mesh-8",
+            400,
+            "INVALID_ARGUMENT",
+            "target is missing",
+        ),
+        (
+            "/api/v1/explain?source=mesh-8&target=mesh-8",
+            400,
+            "INVALID_ARGUMENT",
+            "same node",
+        ),
+        (
+            "/api/v1/explain?source=mesh-8&target=mesh-9",
+            404,
+            "NOT_FOUND",
+            "mesh-8",
         ),
         ("/runbook/node-dim", 404, "NOT_FOUND", "node-dark"),
         ("/api/v2/status", 404, "NOT_FOUND", "/api/v2/status"),

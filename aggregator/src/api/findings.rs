@@ -3,6 +3,8 @@
 //! A dark node and a cut report path go straight to the incident book, for people must hear of them at once; here they
 //! stand beside the causes that the diagnosis names, so that nobody has to look in two places.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use meshprobe_core::{
     finding::{Finding, Pattern, Place, Scope},
@@ -12,7 +14,7 @@ use meshprobe_proto::v1;
 
 use super::{Api, ApiError, page, views};
 use crate::{
-    incident::{Incident, IncidentId, Severity},
+    incident::{Incident, IncidentId, IncidentState, Severity},
     snapshot::Snapshot,
     wall,
     webhook::Links,
@@ -42,16 +44,30 @@ impl Current {
 impl Api {
     /// Everything that is wrong now, the most serious first, and when the mesh looked so; `None`: the diagnosis has not run yet.
     pub(super) fn current(&self) -> (Option<Timestamp>, Vec<Current>) {
-        let open = self.incidents.open().into_iter();
-        let mut all: Vec<Current> = open
-            .map(|incident| Current {
-                id: incident.id.clone(),
-                finding: as_finding(&incident),
-                since: Some(incident.started_at),
-                incident: Some(incident),
-            })
-            .collect();
-        let at = Some(self.mesh.snapshot().at);
+        let diagnosed = self.mesh.findings();
+        let at = diagnosed.as_ref().map(|diagnosed| diagnosed.shot.at);
+        let mut all: Vec<Current> = Vec::new();
+        if let Some(diagnosed) = &diagnosed {
+            for finding in &diagnosed.diagnosis.findings {
+                let id = IncidentId::of(finding.pattern, &finding.scope);
+                let open = |one: &Incident| one.state == IncidentState::Open;
+                all.push(Current {
+                    since: finding.since.map(|since| diagnosed.shot.wall_at(since)),
+                    incident: self.incidents.one(&id).filter(open),
+                    finding: finding.clone(),
+                    id,
+                });
+            }
+        }
+        let found: BTreeSet<IncidentId> = all.iter().map(|one| one.id.clone()).collect();
+        let declared = self.incidents.open().into_iter();
+        let declared = declared.filter(|one| is_declared(one.pattern) && !found.contains(&one.id));
+        all.extend(declared.map(|incident| Current {
+            id: incident.id.clone(),
+            finding: as_finding(&incident),
+            since: Some(incident.started_at),
+            incident: Some(incident),
+        }));
         // The diagnosis' own order inside one severity.
         all.sort_by_key(|one| std::cmp::Reverse(one.severity()));
         (at, all)
@@ -160,6 +176,20 @@ impl Api {
             mute,
         }
     }
+}
+
+/// Is it declared by the dark-node detector, or by the aggregator about itself, and not by the diagnosis?
+const fn is_declared(pattern: Pattern) -> bool {
+    matches!(
+        pattern,
+        Pattern::NodeDark
+            | Pattern::ZoneDark
+            | Pattern::ReportsCut
+            | Pattern::ProberDown
+            | Pattern::UnreachableUnconfirmed
+            | Pattern::AggregatorIsolated
+            | Pattern::StoreUnwritable
+    )
 }
 
 fn as_finding(incident: &Incident) -> Finding {

@@ -7,12 +7,18 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
+use meshprobe_core::{
+    diagnosis::{Diagnosis, Picture},
+    finding::{Finding, Pattern, Scope},
+    time::Moment,
+};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::*;
 use crate::{
+    incident::Incident,
     notify::tests::incident,
-    pipeline::{MeshRequest, PipelineMetrics},
+    pipeline::{Diagnosed, MeshRequest, PipelineMetrics, Shot},
     snapshot::{Judging, LayerSnapshot, PathEnd, Snapshot},
     store::{StoreHandle, StoreReader},
 };
@@ -212,4 +218,90 @@ async fn pages_of_incidents_meet_and_the_last_one_says_so() {
     assert_eq!(sizes, [10, 10, 5]);
     let newest_first: Vec<String> = (0..25).rev().map(|number| format!("n{number}")).collect();
     assert_eq!(nodes, newest_first);
+}
+
+/// A run of the diagnosis that found this.
+fn diagnosed(findings: Vec<Finding>) -> Diagnosed {
+    let picture = Picture {
+        now: Moment::ORIGIN,
+        topology: Arc::default(),
+        layers: Vec::new(),
+        nodes: Vec::new(),
+        traces: Vec::new(),
+    };
+    Diagnosed {
+        shot: Shot {
+            number: 1,
+            picture: Arc::new(picture),
+            at: Timestamp::UNIX_EPOCH,
+        },
+        diagnosis: Arc::new(Diagnosis { findings }),
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_what_the_diagnosis_found_and_what_was_declared_each_once() {
+    let played = play();
+    let mut api = played.api.clone();
+    let shop = Finding::new(Pattern::External, Scope::target("shop"), "shop is down");
+    let zones = Finding::new(
+        Pattern::ZonePair,
+        Scope::zones("x", "y"),
+        "x and y are apart",
+    );
+    // The incident of a finding is the finding's; one whose finding is gone is not wrong any more.
+    let put = |pattern, scope| {
+        let incident = Incident::new(pattern, scope, Timestamp::UNIX_EPOCH);
+        played.api.incidents.put(incident);
+    };
+    put(zones.pattern, zones.scope.clone());
+    put(
+        Pattern::Path,
+        Scope::path("a".try_into().unwrap(), "b".try_into().unwrap()),
+    );
+    api.incidents.put(incident("a", Timestamp::UNIX_EPOCH));
+    let nothing = v1::ListFindingsRequest::default();
+    let before = api.list_findings(&nothing).unwrap();
+    assert_eq!((before.at, before.findings.len()), (None, 1));
+
+    api.mesh.diagnosed = tokio_watch::channel(Some(diagnosed(vec![shop, zones]))).1;
+    let all = api.list_findings(&nothing).unwrap();
+    let named = |found: &v1::ListFindingsResponse| -> Vec<String> {
+        let findings = found.findings.iter();
+        findings
+            .map(|one| format!("{} {}", one.pattern, one.scope))
+            .collect()
+    };
+    assert!(all.at.is_some());
+    assert_eq!(
+        all.findings[0].pattern, "node-dark",
+        "the most serious first"
+    );
+    let mut sorted = named(&all);
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["external shop", "node-dark a", "zone-pair x↔y"]);
+    let has_incident = |pattern: &str| {
+        let one = all.findings.iter().find(|one| one.pattern == pattern);
+        one.unwrap().has_incident
+    };
+    assert!(has_incident("zone-pair") && has_incident("node-dark") && !has_incident("external"));
+
+    let in_zone = v1::ListFindingsRequest {
+        zone: "y".to_owned(),
+        ..nothing.clone()
+    };
+    assert_eq!(
+        named(&api.list_findings(&in_zone).unwrap()),
+        ["zone-pair x↔y"]
+    );
+    let mut request = v1::ListFindingsRequest {
+        page_size: 2,
+        ..nothing
+    };
+    let first = api.list_findings(&request).unwrap();
+    request.page_token.clone_from(&first.next_page_token);
+    let second = api.list_findings(&request).unwrap();
+    assert_eq!([named(&first), named(&second)].concat(), named(&all));
+    assert_eq!(second.next_page_token, "");
+    assert_eq!(api.status().findings, 3);
 }

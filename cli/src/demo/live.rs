@@ -65,7 +65,7 @@ impl Demo<'_> {
         };
         let text = format!(
             "{}\n{}\n  meshprobe matrix{server}\n  meshprobe watch{server}\n  meshprobe demo break node-dark mesh-3\n  \
-             meshprobe incidents{server}\n  meshprobe demo heal\n  meshprobe demo faults\n\n\
+             meshprobe findings{server}\n  meshprobe explain mesh-1 mesh-3{server}\n  meshprobe incidents{server}\n  meshprobe demo heal\n  meshprobe demo faults\n\n\
              gRPC API on {grpc}, JSON API on http://{http}/api/v1/status, logs in {}\n\
              Ctrl-C ends the demo and removes everything.\n\n",
             self.world.matrix(self.console)?,

@@ -12,6 +12,8 @@ use crate::exit::Health;
 
 /// The column that may be cut.
 const NOTE: usize = 5;
+/// Below this width some columns are left out.
+const NARROW: usize = 100;
 
 /// Healthy: everything that is measured works.
 pub fn health(explanation: &v1::Explanation) -> Health {
@@ -75,7 +77,13 @@ fn cause(explanation: &v1::Explanation, width: Option<usize>) -> String {
 }
 
 fn layers(explanation: &v1::Explanation, width: Option<usize>) -> String {
-    let mut table = Table::new(&["  LAYER", "WAY", "VERDICT", "LOST", "RTT", "NOTE"]);
+    // The ends stand in the sentence above; a narrow screen has no room to repeat them.
+    let is_narrow = width.is_some_and(|width| width < NARROW);
+    let mut table = if is_narrow {
+        Table::new(&["  LAYER", "WAY", "VERDICT", "LOST", "NOTE"])
+    } else {
+        Table::new(&["  LAYER", "WAY", "VERDICT", "LOST", "RTT", "NOTE"])
+    };
     for (index, step) in explanation.steps.iter().enumerate() {
         let is_first = explanation.first_failing == u32::try_from(index).ok();
         let judged = Verdict::try_from(step.verdict()).unwrap_or(Verdict::NoData);
@@ -85,12 +93,14 @@ fn layers(explanation: &v1::Explanation, width: Option<usize>) -> String {
         });
         let rtt = cell.filter(|cell| cell.rtt_median_seconds > 0.0);
         let rtt = rtt.map_or(String::new(), |cell| time::rtt(cell.rtt_median_seconds));
-        let way = match step.target.as_str() {
-            "" => format!("{} → any", step.source),
-            target => format!("{} → {target}", step.source),
+        let way = match (is_narrow, step.target.as_str()) {
+            (true, _) if step.source == explanation.source => "there".to_owned(),
+            (true, _) => "back".to_owned(),
+            (false, "") => format!("{} → any", step.source),
+            (false, target) => format!("{} → {target}", step.source),
         };
         let mark = if is_first { "▶ " } else { "  " };
-        table.push(vec![
+        let mut row = vec![
             Cell::painted(
                 format!("{mark}{}", layer(step)),
                 if is_first { BAD } else { PLAIN },
@@ -98,12 +108,15 @@ fn layers(explanation: &v1::Explanation, width: Option<usize>) -> String {
             Cell::from(way),
             Cell::painted(format!("{} {judged}", glyph(judged)), of_verdict(judged)),
             Cell::from(lost),
-            Cell::from(rtt),
-            Cell::from(note(step)),
-        ]);
+        ];
+        if !is_narrow {
+            row.push(Cell::from(rtt));
+        }
+        row.push(Cell::from(note(step)));
+        table.push(row);
     }
     if let Some(width) = width {
-        table.fit(NOTE, width);
+        table.fit(if is_narrow { NOTE - 1 } else { NOTE }, width);
     }
     table.render()
 }

@@ -144,6 +144,12 @@ fn an_explanation_goes_from_the_answer_to_the_layers() {
     assert_eq!(explain::health(&explanation), Health::Unhealthy);
     let text = plain(&explain::render(&explanation, Some(100), now()));
     insta::assert_snapshot!("explanation", text);
+    let narrow = plain(&explain::render(&explanation, Some(80), now()));
+    assert!(
+        narrow.lines().all(|line| line.chars().count() <= 80),
+        "{narrow}"
+    );
+    insta::assert_snapshot!("explanation_narrow", narrow);
 }
 
 #[test]
