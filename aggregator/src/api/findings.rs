@@ -15,9 +15,9 @@ use meshprobe_proto::v1;
 use super::{Api, ApiError, page, views};
 use crate::{
     incident::{Incident, IncidentId, IncidentState, Severity},
+    receiver::Links,
     snapshot::Snapshot,
     wall,
-    webhook::Links,
 };
 
 /// Something that is wrong now.

@@ -204,6 +204,7 @@ pub fn history(detailed: &v1::IncidentDetail, now: Timestamp) -> String {
                 v1::NotificationState::Delivered => ("delivered", GOOD),
                 v1::NotificationState::Pending => ("waiting", WARNING),
                 v1::NotificationState::Dead => ("given up", BAD),
+                v1::NotificationState::Digested => ("in a digest", DIM),
                 v1::NotificationState::Unspecified => ("", DIM),
             };
             table.push(vec![
