@@ -60,7 +60,10 @@ impl Detail {
     /// Memory that it takes, about.
     pub fn octets(&self) -> usize {
         let texts = match self {
-            Self::Udp(udp) => udp.flows.as_ref().map_or(0, |f| 2 * f.failing_ports.len()),
+            Self::Udp(udp) => {
+                let flows = udp.flows.as_ref();
+                udp.answered_by.len() + flows.map_or(0, |f| 2 * f.failing_ports.len())
+            }
             Self::Mtu(_) | Self::Icmp(_) | Self::Dns(_) => 0,
             Self::Quic(quic) => quic.failure.len(),
             Self::Search(search) => search.answered_name.len() + search.failure.len(),
@@ -98,6 +101,9 @@ pub struct UdpDetail {
     pub delay_variation: Duration,
     /// Loss by flow; present while the path is lossy.
     pub flows: Option<FlowLoss>,
+    /// Who answered instead of the target, by its node name; empty: nobody did, or it is not known.
+    #[serde(default)]
+    pub answered_by: String,
 }
 
 /// Loss by flow (source port): a dead member of an ECMP group takes some flows and spares the others.

@@ -107,6 +107,7 @@ fn udp_to_wire(udp: &UdpDetail) -> v1::UdpDetail {
             failing: flows.failing,
             failing_ports: flows.failing_ports.iter().map(|p| u32::from(*p)).collect(),
         }),
+        answered_by: udp.answered_by.clone(),
     }
 }
 
@@ -132,6 +133,7 @@ fn udp_from_wire(udp: &v1::UdpDetail) -> Result<UdpDetail, UnknownNumber> {
             .transpose()?,
         delay_variation: Duration::from_micros(udp.delay_variation_micros),
         flows: udp.flows.as_ref().map(flows).transpose()?,
+        answered_by: bounded_text(&udp.answered_by),
     })
 }
 
@@ -293,6 +295,7 @@ mod tests {
                     failing: 1,
                     failing_ports: vec![40_001],
                 }),
+                answered_by: "mesh-2".to_owned(),
             }),
             Detail::Mtu(MtuDetail {
                 forward: 1_400,

@@ -12,9 +12,11 @@
 
 mod diagnoser;
 pub mod explain;
+mod homes;
 mod mesh;
 mod nodes;
 mod picture;
+mod route;
 #[cfg(test)]
 mod sketch;
 mod targets;
@@ -59,6 +61,7 @@ pub fn diagnose(picture: &Picture, config: &DiagnosisConfig) -> Diagnosis {
     let mut findings = nodes::findings(picture);
     let (of_mesh, explained) = mesh::findings(picture, config);
     findings.extend(of_mesh);
-    findings.extend(targets::findings(picture, &explained, config));
+    let of_targets = targets::findings(picture, &explained, &findings, config);
+    findings.extend(of_targets);
     Diagnosis { findings }
 }

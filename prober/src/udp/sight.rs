@@ -115,6 +115,7 @@ impl Sight {
                 .map(|(min, max)| (min.as_duration(), max.as_duration()))
                 .map_or(Duration::ZERO, spread),
             flows,
+            answered_by: String::new(),
         }
     }
 }

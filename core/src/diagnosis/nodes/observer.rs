@@ -1,0 +1,103 @@
+//! Probers that are starved: what they measure is their own doing.
+//!
+//! A prober throws away what it cannot vouch for, and says so. It is unhealthy when its own score, which rises with each bad
+//! second and falls with each good one, stays near its top and the newest report has a reason: one stall is no illness.
+
+use std::time::Duration;
+
+use super::judged;
+use crate::diagnosis::{Picture, ProberPicture, SelfHealth};
+use crate::finding::{Confidence, Finding, Pattern, Scope};
+use crate::ids::NodeIndex;
+
+/// Local health that several bad seconds make, of 7.
+const ILL: u8 = 5;
+/// Time in one report for which the control group kept it from running.
+const THROTTLED: Duration = Duration::from_secs(1);
+/// A pause that no busy machine makes by chance.
+const STALL: Duration = Duration::from_millis(500);
+/// Of one report.
+const INVALID_PROBES: u32 = 20;
+const DROPPED_PACKETS: u32 = 10;
+const LOOPBACK_LOST: u32 = 3;
+
+/// Does what this node's probers say not count?
+pub(in crate::diagnosis) fn is_starved(picture: &Picture, node: NodeIndex) -> bool {
+    let known = picture.nodes.get(node.index());
+    known.is_some_and(|node| node.probers.iter().any(|p| is_ill(&p.health)))
+}
+
+fn is_ill(health: &SelfHealth) -> bool {
+    health.local_health >= ILL && !reasons(health).is_empty()
+}
+
+fn reasons(health: &SelfHealth) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if health.throttled >= THROTTLED {
+        reasons.push(format!(
+            "its control group kept it from running for {:.1} s in its newest report",
+            health.throttled.as_secs_f64()
+        ));
+    }
+    if health.longest_stall >= STALL {
+        reasons.push(format!(
+            "it did not run for {:.1} s although it wanted to",
+            health.longest_stall.as_secs_f64()
+        ));
+    }
+    let mut counted = |count: u32, least: u32, what: &str| {
+        if count >= least {
+            reasons.push(format!("{count} {what}"));
+        }
+    };
+    counted(
+        health.invalid_probes,
+        INVALID_PROBES,
+        "of its probes are invalid: it was late itself",
+    );
+    counted(
+        health.socket_overflows,
+        DROPPED_PACKETS,
+        "packets were dropped at its own sockets",
+    );
+    counted(
+        health.send_buffer_full,
+        DROPPED_PACKETS,
+        "packets could not be sent for want of buffers",
+    );
+    counted(
+        health.loopback_lost,
+        LOOPBACK_LOST,
+        "probes to itself over loopback were lost",
+    );
+    reasons
+}
+
+pub(super) fn findings(picture: &Picture) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (node, known) in judged(picture) {
+        let Some(state) = picture.nodes.get(node.index()).filter(|n| n.is_reporting) else {
+            continue;
+        };
+        let ill: Vec<&ProberPicture> = state.probers.iter().filter(|p| is_ill(&p.health)).collect();
+        let Some(worst) = ill.iter().max_by_key(|p| p.health.local_health) else {
+            continue;
+        };
+        let name = &known.name;
+        let mut finding = Finding::new(
+            Pattern::ObserverUnhealthy,
+            Scope::node(name.clone()),
+            format!(
+                "The prober of {name} is starved: what it measures says nothing about the network"
+            ),
+        );
+        finding.confidence = Confidence::Certain;
+        finding.evidence = ill.iter().flat_map(|p| reasons(&p.health)).collect();
+        finding.evidence.push(format!(
+            "its local health is {} (0 is well, 7 the worst)",
+            worst.health.local_health
+        ));
+        findings.push(finding);
+    }
+    findings
+}

@@ -1,0 +1,361 @@
+//! What every source says of every target, without what lower layers explain.
+
+use std::time::Duration;
+
+use crate::detail::Detail;
+use crate::diagnosis::{
+    CellPicture, Columns, Explained, LayerPicture, Picture, Target, TargetName,
+};
+use crate::ids::{NodeIndex, NodeName};
+use crate::outcome::OutcomeClass;
+use crate::path::{Layer, ProbeKind};
+use crate::time::Moment;
+use crate::verdict::{Thresholds, Verdict};
+
+/// Loss that a healthy network has.
+const HEALTHY: f64 = 1e-3;
+/// A row of losses that chance makes less often than this is a failure.
+const CHANCE: f64 = 1e-5;
+/// Where lower layers explain this much, nothing more can be told.
+const HOPELESS: f64 = 0.9;
+/// Losses of one cell that count: more of them say nothing new.
+const LOSSES_COUNT: u32 = 4;
+/// Replies after an outage, until which it has only just ended: all cells have been asked again by then.
+const FRESH: u8 = 4;
+/// Losses that make a failure of several cells.
+const LEAST_LOSSES: u32 = 6;
+
+/// One path to a target.
+#[derive(Clone, Debug)]
+pub(super) struct Cell<'a> {
+    pub(super) source: NodeIndex,
+    /// Place in [`View::targets`].
+    pub(super) target: usize,
+    pub(super) layer: Layer,
+    pub(super) interval: Duration,
+    pub(super) seen: &'a CellPicture,
+    pub(super) detail: Option<&'a Detail>,
+    /// Loss that lower layers, and what was found before, explain.
+    pub(super) expected: f64,
+    /// Share of what was sent to the target's node lately, by other means, that did not come through: a failure between
+    /// nodes that is over still has its losses in the counts here.
+    pub(super) recent: f64,
+    /// The share of the slot before the newest one that the fast window still holds.
+    pub(super) older: f64,
+}
+
+/// What a cell says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Nothing, or nothing beyond what is explained.
+    Unknown,
+    /// The newest probe was answered as it should be.
+    Alive,
+    /// Something was lost; it may be chance.
+    Doubt,
+    /// More was lost in a row than chance explains.
+    Failing,
+}
+
+impl Cell<'_> {
+    /// The loss that is usual here.
+    pub(super) fn usual(&self) -> f64 {
+        self.expected.max(HEALTHY)
+    }
+
+    pub(super) fn word(&self) -> Word {
+        match self.seen.verdict {
+            Verdict::NotSampled | Verdict::NoData => return Word::Unknown,
+            _ => {}
+        }
+        let losses = self.seen.consecutive_losses;
+        if losses == 0 {
+            return Word::Alive;
+        }
+        if self.expected >= HOPELESS {
+            return Word::Unknown;
+        }
+        let needed = CHANCE.ln() / self.usual().ln();
+        if f64::from(losses) >= needed {
+            Word::Failing
+        } else {
+            Word::Doubt
+        }
+    }
+
+    /// It fails, and the other side answered something.
+    pub(super) fn is_wrong(&self) -> bool {
+        self.word() == Word::Failing
+            && matches!(
+                self.seen.failure,
+                Some(OutcomeClass::Rcode | OutcomeClass::WrongAnswer)
+            )
+    }
+
+    /// It answers again after losses in a row, and has not answered often since then.
+    fn is_recovering(&self) -> bool {
+        self.has_started_over() || (self.is_fresh() && self.seen.long_lost >= 2.0)
+    }
+
+    /// A long outage has just ended: its cell has forgotten it, and knows few answers.
+    pub(super) fn has_started_over(&self) -> bool {
+        let seen = self.seen;
+        let is_old = seen.long_sent > f32::from(seen.consecutive_replies) + 3.0;
+        self.is_fresh() && seen.long_lost < 0.5 && is_old
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.word() == Word::Alive && self.seen.consecutive_replies < FRESH
+    }
+
+    /// How long it has been failing, about: the first probes that follow a loss come at once, the others by their interval.
+    pub(super) fn failing_for(&self) -> Duration {
+        let losses = u32::from(self.seen.consecutive_losses);
+        Duration::from_millis(1_250) * losses.min(LOSSES_COUNT)
+            + self.interval * losses.saturating_sub(LOSSES_COUNT)
+    }
+}
+
+/// Words of several cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) alive: u32,
+    pub(super) doubt: u32,
+    pub(super) failing: u32,
+    losses: u32,
+    /// Losses of cells in doubt.
+    doubts: u32,
+}
+
+impl Tally {
+    pub(super) fn of<'a>(cells: impl IntoIterator<Item = &'a Cell<'a>>) -> Self {
+        let mut tally = Self::default();
+        for cell in cells {
+            match cell.word() {
+                Word::Unknown => {}
+                Word::Alive => tally.alive += 1,
+                Word::Doubt => {
+                    tally.doubt += 1;
+                    tally.doubts += u32::from(cell.seen.consecutive_losses).min(LOSSES_COUNT);
+                }
+                Word::Failing => {
+                    tally.failing += 1;
+                    tally.losses += u32::from(cell.seen.consecutive_losses).min(LOSSES_COUNT);
+                }
+            }
+        }
+        tally
+    }
+
+    /// Who says something that counts.
+    pub(super) const fn decided(&self) -> u32 {
+        self.alive + self.failing
+    }
+
+    /// Nothing gets through, by what all of them say together: where a probe waits for seconds, each has lost one or two.
+    pub(super) fn is_cut(&self) -> bool {
+        let silent = self.failing + self.doubt;
+        let losses = self.losses + self.doubts;
+        mostly(silent, silent + self.alive)
+            && (losses >= LEAST_LOSSES || (self.alive == 0 && losses >= LOSSES_COUNT))
+    }
+
+    /// Nothing gets through: four of five say so, few are in doubt, and there are losses enough.
+    pub(super) fn is_total(&self) -> bool {
+        self.failing > 0
+            && mostly(self.failing, self.decided())
+            && self.doubt <= self.failing
+            && self.losses >= LEAST_LOSSES.min(LOSSES_COUNT * self.failing)
+    }
+}
+
+/// Is a failure that these cells still show just ending at the others? Then it is no failure of these alone: nobody has asked
+/// them again yet. Outages of another length are other ones.
+pub(super) fn is_ending<'a>(
+    failing: impl IntoIterator<Item = &'a Cell<'a>>,
+    others: impl IntoIterator<Item = &'a Cell<'a>>,
+) -> bool {
+    let failing = failing
+        .into_iter()
+        .filter(|cell| cell.word() == Word::Failing);
+    let row = failing.map(|cell| cell.seen.consecutive_losses).min();
+    let Some(row) = row else {
+        return false;
+    };
+    let least = 0.4 * f32::from(row.min(16));
+    others.into_iter().any(|cell| {
+        cell.has_started_over() || (cell.is_recovering() && cell.seen.long_lost >= least)
+    })
+}
+
+/// Four of five.
+pub(super) const fn mostly(some: u32, all: u32) -> bool {
+    some > 0 && 5 * some >= 4 * all
+}
+
+/// Everything that is said of targets.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) picture: &'a Picture,
+    pub(super) targets: Vec<&'a Target>,
+    pub(super) cells: Vec<Cell<'a>>,
+    recent: RecentLoss,
+}
+
+impl<'a> View<'a> {
+    /// `counts`: whose word counts. `hosts`: where the packets for a target end, one of these each.
+    pub(super) fn new(
+        picture: &'a Picture,
+        explained: &Explained,
+        counts: &dyn Fn(NodeIndex) -> bool,
+        hosts: &dyn Fn(&TargetName, ProbeKind) -> Vec<Option<NodeIndex>>,
+    ) -> Self {
+        let mut view = Self {
+            picture,
+            targets: Vec::new(),
+            cells: Vec::new(),
+            recent: RecentLoss::new(picture),
+        };
+        for layer in &picture.layers {
+            if let Columns::Targets(targets) = &layer.columns {
+                view.add(layer, targets, explained, counts, hosts);
+            }
+        }
+        view
+    }
+
+    fn add(
+        &mut self,
+        layer: &'a LayerPicture,
+        targets: &'a [Target],
+        explained: &Explained,
+        counts: &dyn Fn(NodeIndex) -> bool,
+        hosts: &dyn Fn(&TargetName, ProbeKind) -> Vec<Option<NodeIndex>>,
+    ) {
+        let kind = layer.layer.kind;
+        let recent = &self.recent;
+        let older = older(self.picture.now, layer.interval);
+        let first = self.targets.len();
+        let homes: Vec<_> = targets.iter().map(|t| hosts(&t.name, kind)).collect();
+        self.targets.extend(targets);
+        for (source, row) in layer.rows.iter().enumerate() {
+            let source = NodeIndex(source as u32);
+            let Some(row) = row.as_deref().filter(|_| counts(source)) else {
+                continue;
+            };
+            for (column, seen) in row.iter() {
+                let Some(homes) = homes.get(column) else {
+                    continue;
+                };
+                if matches!(seen.verdict, Verdict::NotSampled | Verdict::NoData) {
+                    continue;
+                }
+                // A virtual IP leads to each of its backends in turn.
+                let expected = homes
+                    .iter()
+                    .map(|host| explained.expected_loss(source, *host, layer.layer))
+                    .sum::<f64>()
+                    / homes.len().max(1) as f64;
+                self.cells.push(Cell {
+                    source,
+                    target: first + column,
+                    layer: layer.layer,
+                    interval: layer.interval,
+                    seen,
+                    detail: row.detail(column),
+                    expected,
+                    older,
+                    recent: homes
+                        .iter()
+                        .map(|host| recent.of(*host))
+                        .fold(0.0, f64::max),
+                });
+            }
+        }
+    }
+
+    pub(super) fn name(&self, cell: &Cell<'_>) -> &'a TargetName {
+        &self.targets[cell.target].name
+    }
+
+    pub(super) fn heading(&self, cell: &Cell<'_>) -> &'a str {
+        &self.targets[cell.target].heading
+    }
+
+    pub(super) fn node(&self, node: NodeIndex) -> Option<&'a NodeName> {
+        self.picture.node(node).map(|known| &known.name)
+    }
+
+    /// These cells may still have the losses of something that is over in their counts.
+    pub(super) fn remember(&mut self, share: f64, which: impl Fn(&Self, &Cell<'_>) -> bool) {
+        for place in 0..self.cells.len() {
+            if which(self, &self.cells[place]) {
+                let cell = &mut self.cells[place];
+                cell.recent = cell.recent.max(share);
+            }
+        }
+    }
+
+    /// What was found explains a share of what these cells lose.
+    pub(super) fn explain(&mut self, share: f64, which: impl Fn(&Self, &Cell<'_>) -> bool) {
+        for place in 0..self.cells.len() {
+            if which(self, &self.cells[place]) {
+                let cell = &mut self.cells[place];
+                cell.expected = 1.0 - (1.0 - cell.expected) * (1.0 - share);
+            }
+        }
+    }
+}
+
+/// How much of the slot before the newest one counts still.
+fn older(now: Moment, interval: Duration) -> f64 {
+    let window = Thresholds::for_mesh(1, interval.as_secs_f64(), 0.0).window_seconds;
+    let slot = u64::from(window.max(1)) * 1_000;
+    1.0 - (now.as_millis() % slot) as f64 / slot as f64
+}
+
+/// What was lost lately on the ways to each node.
+#[derive(Debug, Default)]
+struct RecentLoss {
+    /// By node: sent and lost.
+    to: Vec<(f32, f32)>,
+}
+
+impl RecentLoss {
+    fn new(picture: &Picture) -> Self {
+        let mut to = vec![(0.0, 0.0); picture.topology.nodes.len()];
+        let vital = |layer: &&LayerPicture| {
+            layer.layer.kind == ProbeKind::Udp && matches!(layer.columns, Columns::Nodes)
+        };
+        for row in picture
+            .layers
+            .iter()
+            .filter(vital)
+            .flat_map(|l| l.rows.iter().flatten())
+        {
+            for (column, cell) in row.iter() {
+                if let Some((sent, lost)) = to.get_mut(column) {
+                    *sent += cell.long_sent;
+                    *lost += cell.long_lost;
+                }
+            }
+        }
+        Self { to }
+    }
+
+    fn of(&self, host: Option<NodeIndex>) -> f64 {
+        let counts = host.and_then(|host| self.to.get(host.index()));
+        counts.map_or(0.0, |(sent, lost)| f64::from(lost / sent.max(1.0)))
+    }
+}
+
+/// Does any cell say something that a healthy target does not? Cheap, for the many looks at which all is well.
+pub(super) fn is_worth_a_look(picture: &Picture) -> bool {
+    picture
+        .layers
+        .iter()
+        .filter(|layer| matches!(layer.columns, Columns::Targets(_)))
+        .flat_map(|layer| layer.rows.iter().flatten())
+        .flat_map(|row| &row.cells)
+        .any(|cell| cell.consecutive_losses > 0 || cell.lost > 0)
+}

@@ -1,0 +1,176 @@
+//! Is a share of something lost, and does it go on?
+
+use super::cells::Cell;
+use crate::finding::Estimate;
+
+/// How much better "a share is lost" has to explain the counts than "all is as usual", in nats.
+///
+/// Asked every second of some hundred groups, chance is to speak once in many years: e^-20 of independent samples that are
+/// some 10 s long each.
+const PRICE: f64 = 20.0;
+/// A share below this is left to the ways between nodes, which are measured far more often.
+const LEAST_RATIO: f64 = 0.02;
+/// Losses of one slot that count beside those of another one.
+const SLOT_SHARE: f64 = 0.2;
+/// Lengths of rows of replies that are looked at: what is sent in some ten seconds.
+const RUNS: [u8; 3] = [2, 3, 5];
+/// What is less likely than this does not happen.
+const CHANCE: f64 = 1e-3;
+
+/// Probes of several cells together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Counts {
+    pub(super) cells: u32,
+    sent: f64,
+    lost: f64,
+    /// Of the losses, what the lower layers explain, at most.
+    expected: f64,
+    /// Losses in the newest slot, in the one before, and before both.
+    slots: [f64; 3],
+    /// Cells with fewer replies in a row than each of [`RUNS`].
+    short_runs: [u32; RUNS.len()],
+}
+
+impl Counts {
+    pub(super) fn of<'a>(cells: impl IntoIterator<Item = &'a Cell<'a>>) -> Self {
+        let mut counts = Self::default();
+        for cell in cells {
+            counts.add(cell);
+        }
+        counts
+    }
+
+    fn add(&mut self, cell: &Cell<'_>) {
+        let seen = cell.seen;
+        self.cells += 1;
+        let [newest, before] = seen.slot_lost.map(f64::from);
+        // The counts of the slot before are rounded up, which is much where a cell has one or two.
+        let is_told = newest + before > 0.0 || seen.lost == 0;
+        let (sent, lost) = if is_told {
+            let rounded = if cell.older > 0.0 && cell.older < 1.0 {
+                0.5
+            } else {
+                0.0
+            };
+            let sent = (f64::from(seen.sent) - rounded).max(0.0);
+            (sent, (newest + before * cell.older).min(sent))
+        } else {
+            (f64::from(seen.sent), f64::from(seen.lost.min(seen.sent)))
+        };
+        self.sent += sent;
+        self.lost += lost;
+        self.expected += sent * cell.usual().max(cell.recent);
+        self.slots[0] += newest;
+        self.slots[1] += before;
+        self.slots[2] += (f64::from(seen.long_lost) - newest - before).max(0.0);
+        for (run, count) in RUNS.iter().zip(&mut self.short_runs) {
+            *count += u32::from(seen.consecutive_replies < *run);
+        }
+    }
+
+    pub(super) fn ratio(&self) -> f64 {
+        if self.sent < 1.0 {
+            return 0.0;
+        }
+        self.lost / self.sent
+    }
+
+    /// Something was sent.
+    pub(super) fn is_measured(&self) -> bool {
+        self.sent >= 1.0
+    }
+
+    pub(super) fn estimate(&self) -> Estimate {
+        Estimate::of(self.lost.round() as u64, self.sent.round() as u64)
+    }
+
+    /// The share that is usual here.
+    fn usual(&self) -> f64 {
+        if self.sent < 1.0 {
+            return 1.0;
+        }
+        self.expected / self.sent
+    }
+
+    /// A share is lost that nothing explains, and it goes on.
+    pub(super) fn is_partial(&self) -> bool {
+        let (ratio, usual) = (self.ratio(), self.usual());
+        let estimate = self.estimate();
+        ratio >= LEAST_RATIO
+            && estimate.lower > 1.5 * usual + 0.005
+            && gain(self.lost, self.sent, usual) > PRICE
+            && self.goes_on()
+    }
+
+    /// A burst is in one slot alone, or in two that meet; and when the loss is over, all cells have their replies in a row.
+    fn goes_on(&self) -> bool {
+        let all: f64 = self.slots.iter().sum();
+        let speaking = self
+            .slots
+            .iter()
+            .filter(|lost| **lost >= (SLOT_SHARE * all).max(0.9));
+        speaking.count() >= 2 && !self.is_over()
+    }
+
+    /// Fewer cells have lost something lately than a share of this size makes, by far.
+    fn is_over(&self) -> bool {
+        let ratio = self.ratio();
+        RUNS.iter().zip(&self.short_runs).any(|(run, count)| {
+            // A loss is asked again at once, so the first reply after it says nothing.
+            let expected = 1.0 - (1.0 - ratio).powi(i32::from(*run) - 1);
+            at_most(*count, self.cells, expected) < CHANCE
+        })
+    }
+
+    /// Is a share of this size out of the question here?
+    pub(super) fn refutes(&self, ratio: f64) -> bool {
+        self.is_measured() && self.estimate().upper < ratio / 2.0
+    }
+}
+
+/// By how much the measured share explains the counts better than `usual` does.
+fn gain(lost: f64, sent: f64, usual: f64) -> f64 {
+    if lost <= 0.0 || sent <= 0.0 {
+        return 0.0;
+    }
+    let p = (lost / sent).min(1.0 - 1e-9);
+    let q = usual.clamp(1e-6, 1.0 - 1e-6);
+    if p <= q {
+        return 0.0;
+    }
+    lost * (p / q).ln() + (sent - lost) * ((1.0 - p) / (1.0 - q)).ln()
+}
+
+/// The chance that at most `count` of `all` independent things are so, each with this chance.
+fn at_most(count: u32, all: u32, chance: f64) -> f64 {
+    let (n, p) = (f64::from(all), chance.clamp(0.0, 1.0 - 1e-12));
+    if count >= all || p <= 0.0 {
+        return 1.0;
+    }
+    if all > 200 {
+        // Far enough from its mean that the shape of the tail does not matter.
+        let distance = (n * p - f64::from(count) - 0.5) / (n * p * (1.0 - p)).sqrt();
+        return if distance > 3.1 { 0.0 } else { 1.0 };
+    }
+    let mut term = (1.0 - p).powi(all as i32);
+    let mut sum = term;
+    for k in 0..count {
+        term *= (n - f64::from(k)) / f64::from(k + 1) * p / (1.0 - p);
+        sum += term;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chances_of_few_are_those_of_the_binomial_law() {
+        assert!((at_most(0, 18, 0.2) - 0.018).abs() < 0.001);
+        assert!((at_most(1, 3, 0.5) - 0.5).abs() < 1e-9);
+        assert!((at_most(3, 3, 0.5) - 1.0).abs() < 1e-9);
+        assert!(at_most(10, 1_000, 0.2) < CHANCE);
+        assert!(at_most(200, 1_000, 0.2) > CHANCE);
+    }
+}

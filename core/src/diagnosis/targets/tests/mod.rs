@@ -1,0 +1,230 @@
+//! Each failure in virtual time, from its beginning to half a minute after its end: the expected finding comes in time, no
+//! other one ever stands for as long as an incident needs, and it goes away.
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::world::{CLUSTER_NAME, Faults, World};
+use crate::diagnosis::{DiagnosisConfig, diagnose};
+
+/// Seconds for which a finding has to stand to be told.
+const HOLD: u32 = 4;
+/// Seconds from the failure to the finding, without the hold.
+const SOON: u32 = 12;
+const SIZES: [usize; 3] = [3, 6, 12];
+
+fn found(world: &World) -> BTreeSet<String> {
+    let diagnosis = diagnose(&world.picture(), &DiagnosisConfig::default());
+    let findings = diagnosis.findings.iter();
+    findings
+        .map(|f| format!("{} {}", f.pattern, f.scope))
+        .collect()
+}
+
+struct Run {
+    label: String,
+    world: World,
+    standing: BTreeMap<String, u32>,
+    told: BTreeMap<String, u32>,
+    second: u32,
+}
+
+impl Run {
+    fn new(label: &str, world: World) -> Self {
+        Self {
+            label: label.to_owned(),
+            world,
+            standing: BTreeMap::new(),
+            told: BTreeMap::new(),
+            second: 0,
+        }
+    }
+
+    fn pass(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.world.run(1.0);
+            self.second += 1;
+            let found = found(&self.world);
+            self.standing.retain(|finding, _| found.contains(finding));
+            for finding in found {
+                let stands = self.standing.entry(finding.clone()).or_default();
+                *stands += 1;
+                if *stands > HOLD {
+                    self.told.entry(finding).or_insert(self.second);
+                }
+            }
+        }
+    }
+
+    /// Exactly these were told, each in time.
+    fn told_only(&self, expected: &[&str], within: u32) {
+        let told: BTreeSet<&str> = self.told.keys().map(String::as_str).collect();
+        let wanted: BTreeSet<&str> = expected.iter().copied().collect();
+        assert_eq!(told, wanted, "{}: {:?}", self.label, self.told);
+        for (finding, second) in &self.told {
+            assert!(
+                *second <= within + HOLD,
+                "{}: {finding} after {second} s",
+                self.label
+            );
+        }
+    }
+
+    fn is_silent(&self) {
+        let found = found(&self.world);
+        assert!(found.is_empty(), "{}: still {found:?}", self.label);
+    }
+}
+
+/// Breaks, waits, heals, waits.
+fn story(
+    name: &str,
+    targets: bool,
+    within: u32,
+    expected: &[&str],
+    break_it: impl Fn(&mut Faults),
+) {
+    for nodes in SIZES {
+        for seed in 1..3 {
+            let world = World::new(nodes, targets, seed).with_noise(0.001);
+            let mut run = Run::new(&format!("{name}, {nodes} nodes, seed {seed}"), world);
+            break_it(&mut run.world.faults);
+            run.pass(50);
+            run.told_only(expected, within);
+            run.world.faults = Faults::default();
+            run.pass(40);
+            run.told_only(expected, within);
+            run.is_silent();
+        }
+    }
+}
+
+#[test]
+fn healthy_traffic_with_one_loss_in_a_thousand_says_nothing_for_hours() {
+    let mut run = Run::new("healthy", World::new(6, true, 7).with_noise(0.001));
+    run.pass(3_600);
+    run.told_only(&[], 0);
+}
+
+#[test]
+fn a_freeze_of_a_second_is_nothing() {
+    for seed in 1..6 {
+        let mut run = Run::new("freeze", World::new(12, true, seed));
+        run.pass(5);
+        run.world.faults.freeze = true;
+        run.world.run(0.8);
+        run.world.faults.freeze = false;
+        run.pass(40);
+        run.told_only(&[], 0);
+    }
+}
+
+#[test]
+fn a_killed_dns_server_is_one_finding() {
+    for targets in [false, true] {
+        story("dead dns", targets, SOON, &["dns-server dns-1"], |f| {
+            f.dead_dns.insert(0);
+        });
+        story("silent dns", targets, SOON, &["dns-server dns-1"], |f| {
+            f.silent_dns.insert(0);
+        });
+    }
+}
+
+#[test]
+fn a_node_that_may_not_use_port_53_is_one_finding() {
+    for targets in [false, true] {
+        story("blocked", targets, SOON, &["dns-blocked mesh-2"], |f| {
+            f.blocked.insert(1);
+        });
+    }
+}
+
+#[test]
+fn a_broken_upstream_is_one_finding() {
+    story("servfail", false, SOON, &["dns-upstream everywhere"], |f| {
+        f.servfail = true;
+    });
+    story("servfail", true, 25, &["dns-upstream everywhere"], |f| {
+        f.servfail = true;
+    });
+}
+
+#[test]
+fn a_missing_record_is_one_finding() {
+    let expected = ["dns-name kubernetes.default.svc.cluster.local."];
+    for targets in [false, true] {
+        story("nxdomain", targets, SOON, &expected, |f| {
+            f.absent.insert(CLUSTER_NAME);
+        });
+    }
+}
+
+#[test]
+fn servers_that_lose_a_share_are_one_finding() {
+    for targets in [false, true] {
+        story("all", targets, 35, &["dns-overloaded everywhere"], |f| {
+            f.dns_loss.extend([(0, 0.25), (1, 0.25)]);
+        });
+        story("one", targets, 35, &["dns-overloaded dns-2"], |f| {
+            f.dns_loss.insert(1, 0.33);
+        });
+    }
+}
+
+#[test]
+fn a_node_without_virtual_ips_is_one_finding() {
+    story("vips", true, SOON, &["service-vip mesh-3"], |f| {
+        f.no_vips.insert(2);
+    });
+    story("dns vip", true, SOON, &["service-vip mesh-3 vip"], |f| {
+        f.no_dns_vip.insert(2);
+    });
+}
+
+#[test]
+fn a_backend_that_is_gone_is_one_finding() {
+    story("stale", true, 25, &["service-vip responders"], |f| {
+        f.stale = true;
+    });
+}
+
+#[test]
+fn the_way_out_is_one_finding() {
+    story("all", true, SOON, &["external everywhere"], |f| {
+        f.no_way_out = true;
+    });
+    story("node", true, SOON + 3, &["external mesh-2"], |f| {
+        f.cut.insert(1);
+    });
+}
+
+#[test]
+fn a_target_outside_is_one_finding_with_the_phase_that_fails() {
+    let name = "registry.example.net";
+    story(
+        "refused",
+        true,
+        SOON,
+        &["external registry.example.net"],
+        |f| {
+            f.down.insert(name, true);
+        },
+    );
+    story(
+        "silent",
+        true,
+        SOON,
+        &["external registry.example.net"],
+        |f| {
+            f.down.insert(name, false);
+        },
+    );
+    story("expired", true, SOON, &["tls registry.example.net"], |f| {
+        f.expired.insert(name);
+    });
+    story("502", true, SOON, &["http registry.example.net"], |f| {
+        f.status.insert(name, 502);
+    });
+}
