@@ -7,9 +7,10 @@ use super::across;
 use super::cause::{Cause, What, Word};
 use super::flows::{self, FlowCount};
 use super::ground::Ground;
+use super::look::Look;
 use super::loss::{LossOf, dead_row, is_one_way};
 use super::new_flows;
-use super::search::{Found, Standing, search};
+use super::search::{self, Found, Standing};
 use super::shape::Shape;
 use super::tally::{Evidence, Sum};
 use crate::dark::{Declaration, NodeState};
@@ -57,10 +58,18 @@ impl<'a> Localiser<'a> {
         layers.find(|layer| layer.layer == cause.layer)
     }
 
+    /// One look at each layer.
+    pub(super) fn survey(&self) -> Vec<Look<'a>> {
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| search::survey(&self.evidence(layer, &[]), self.ground))
+            .collect()
+    }
+
     /// Every cause, with every layer's word on it.
-    pub(super) fn causes(&self) -> Vec<Cause> {
+    pub(super) fn causes(&self, looks: Vec<Look<'a>>) -> Vec<Cause> {
         let mut causes = self.declared();
-        causes.extend(self.by_flow());
+        causes.extend(self.by_flow(&looks));
         for cause in &mut causes {
             self.ask(cause);
         }
@@ -70,7 +79,7 @@ impl<'a> Localiser<'a> {
             .map(|cause| cause.shape)
             .collect();
         let mut over: Vec<Cause> = Vec::new();
-        for layer in self.layers {
+        for (layer, look) in self.layers.iter().zip(looks) {
             let left_out = if is_one_way(layer.layer.kind) {
                 by_flow.as_slice()
             } else {
@@ -79,11 +88,12 @@ impl<'a> Localiser<'a> {
             let evidence = self.evidence(layer, left_out);
             let known = causes.iter().chain(&over);
             let given = known.filter_map(|cause| self.given(cause, layer));
-            let found = search(
+            let found = search::search_on(
                 &evidence,
                 self.ground,
                 given.collect(),
                 self.config.max_causes,
+                left_out.is_empty().then_some(look),
             );
             for found in found {
                 let standing = found.standing;
@@ -121,9 +131,9 @@ impl<'a> Localiser<'a> {
     }
 
     /// Causes that take some flows and spare others.
-    fn by_flow(&self) -> Vec<Cause> {
+    fn by_flow(&self, looks: &[Look<'_>]) -> Vec<Cause> {
         let mut causes = Vec::new();
-        for (node, found) in new_flows::nodes(self.layers, self.ground) {
+        for (node, found) in new_flows::nodes(self.layers, looks, self.ground) {
             let tcp = |layer: &&&LayerPicture| layer.layer.kind == ProbeKind::Tcp;
             let Some(layer) = self.layers.iter().find(tcp) else {
                 continue;

@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::shape::Shape;
-use super::tally::{Clean, Evidence, Leg, Tally, UNIT, Visitor};
+use super::tally::{Clean, Evidence, Leg, Sum, Tally, UNIT, Visitor};
 
 /// Which causes cover a leg, as bits, put together of what its ends and their zones say.
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub(super) struct Look<'a> {
     is_plain: bool,
     /// The tally that was used last.
     last: usize,
+    /// Some path is slow.
+    pub(super) is_slow: bool,
 }
 
 impl<'a> Look<'a> {
@@ -98,6 +100,7 @@ impl<'a> Look<'a> {
             masks: Masks::of(&shapes, ground),
             is_plain: causes.is_empty(),
             last: 0,
+            is_slow: false,
         };
         evidence.visit(&mut look);
         look.tallies.iter_mut().for_each(Tally::close);
@@ -107,6 +110,11 @@ impl<'a> Look<'a> {
             look.take_out(evidence, path);
         }
         look
+    }
+
+    /// The sum of the legs of a shape that no cause covers.
+    pub(super) fn plain(&self, shape: Shape) -> Sum {
+        self.tallies[0].sum(shape)
     }
 
     /// The causes that cover a leg, as bits.
@@ -173,6 +181,10 @@ impl Visitor for Look<'_> {
         if leg.both_ways {
             self.add_clean(to, from, leg);
         }
+    }
+
+    fn slow(&mut self) {
+        self.is_slow = true;
     }
 
     fn leg(&mut self, from: usize, to: usize, leg: Leg) {

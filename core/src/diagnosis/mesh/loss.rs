@@ -3,6 +3,7 @@
 use super::across::each_touched;
 use super::ground::Ground;
 use super::shape::Shape;
+use super::slow::is_slow;
 use super::tally::{Clean, Evidence, Leg, Sum, UNIT, Visitor};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::path::ProbeKind;
@@ -42,6 +43,7 @@ impl LossOf<'_> {
 impl Evidence for LossOf<'_> {
     fn visit(&self, visitor: &mut impl Visitor) {
         let one_way = is_one_way(self.layer.layer.kind);
+        let mut any_slow = false;
         for from in 0..self.ground.len() {
             let row = self.layer.rows.get(self.ground.node(from).index());
             let Some(Some(row)) = row else { continue };
@@ -55,6 +57,7 @@ impl Evidence for LossOf<'_> {
                 if to == from || (!self.left_out.is_empty() && self.is_left_out(from, to, cell)) {
                     continue;
                 }
+                any_slow |= is_slow(cell);
                 if let Some(clean) = clean(cell, one_way) {
                     visitor.clean(from, to, clean);
                     continue;
@@ -63,6 +66,9 @@ impl Evidence for LossOf<'_> {
                     visitor.leg(from, to, leg);
                 });
             }
+        }
+        if any_slow {
+            visitor.slow();
         }
     }
 

@@ -61,7 +61,14 @@ pub(super) fn findings(picture: &Picture, config: &DiagnosisConfig) -> (Vec<Find
     };
     let mut findings = Vec::new();
     let mut broken = Vec::new();
-    for cause in localiser.causes() {
+    let looks = localiser.survey();
+    let slow: Vec<Layer> = layers
+        .iter()
+        .zip(&looks)
+        .filter(|(_, look)| look.is_slow)
+        .map(|(layer, _)| layer.layer)
+        .collect();
+    for cause in localiser.causes(looks) {
         let extent = naming::extent(&cause);
         let shown = extent.unwrap_or(Extent::All);
         let pattern = naming::pattern_of(&cause, shown);
@@ -75,7 +82,7 @@ pub(super) fn findings(picture: &Picture, config: &DiagnosisConfig) -> (Vec<Find
         }
     }
     findings.extend(mtu::findings(picture, &ground, config));
-    findings.extend(slow::findings(picture, &ground, &broken, config));
+    findings.extend(slow::findings(picture, &ground, &slow, &broken, config));
     (findings, explained)
 }
 

@@ -6,8 +6,7 @@
 use super::across::each_touched;
 use super::flows::flows;
 use super::ground::Ground;
-use super::loss::is_told;
-use super::marks::each_path;
+use super::look::Look;
 use super::shape::Shape;
 use crate::detail::Detail;
 use crate::diagnosis::LayerPicture;
@@ -20,31 +19,24 @@ const MOST_FAIL: f64 = 0.8;
 const FEW_FAIL: f64 = 0.25;
 /// One in so many of its UDP paths loses packets soon after its new flows begin to fail: more than healthy loss makes.
 const LOSSY_OF: u32 = 10;
-/// Paths of a node that fail by TCP, by node: a quick look before a close one.
-fn failing_by_node(layer: &LayerPicture, ground: &Ground<'_>) -> (Vec<u32>, u32) {
-    let mut by_node = vec![0; ground.len()];
-    let mut all = 0;
-    each_path(layer, ground, |from, to, cell| {
-        if cell.consecutive_losses > 2 && is_told(cell) {
-            by_node[from] += 1;
-            by_node[to] += 1;
-            all += 1;
-        }
-    });
-    (by_node, all)
-}
 
-/// The nodes whose TCP is dead and whose UDP is not, while the TCP of the others works.
-pub(super) fn nodes(layers: &[&LayerPicture], ground: &Ground<'_>) -> Vec<(u32, NewFlows)> {
-    let mut found = Vec::new();
-    for layer in layers.iter().filter(|layer| is_pod_tcp(layer)) {
-        let (by_node, all) = failing_by_node(layer, ground);
-        for (node, failing) in by_node.into_iter().enumerate() {
+/// The nodes whose TCP is dead and whose UDP is not, while the TCP of the others works. `looks` are those at `layers`.
+pub(super) fn nodes(
+    layers: &[&LayerPicture],
+    looks: &[Look<'_>],
+    ground: &Ground<'_>,
+) -> Vec<(u32, NewFlows)> {
+    let mut found: Vec<(u32, NewFlows)> = Vec::new();
+    let surveyed = layers.iter().zip(looks);
+    for (_, look) in surveyed.filter(|(layer, _)| is_pod_tcp(layer)) {
+        let all = look.plain(Shape::Everywhere).dead;
+        for node in 0..ground.len() as u32 {
+            let failing = look.plain(Shape::Node(node)).dead;
             // If most of what fails has nothing to do with the node, it is not the node.
             let is_its_own = failing > 1 && 2 * failing >= all;
-            if is_its_own && !found.iter().any(|(known, _)| *known == node as u32) {
-                let close = NewFlows::of(layers, ground, node as u32);
-                found.extend(close.map(|close| (node as u32, close)));
+            if is_its_own && !found.iter().any(|(known, _)| *known == node) {
+                let close = NewFlows::of(layers, ground, node);
+                found.extend(close.map(|close| (node, close)));
             }
         }
     }

@@ -13,7 +13,7 @@ use super::shape::Shape;
 use super::tally::{Evidence, Sum};
 use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::{Confidence, Estimate, Finding, NamedPath, Pattern, Scope};
-use crate::path::{Plane, ProbeKind};
+use crate::path::{Layer, Plane, ProbeKind};
 use crate::verdict::Verdict;
 
 /// Share of paths that are slow by chance.
@@ -21,18 +21,17 @@ const SLOW_BY_CHANCE: f64 = 1e-3;
 /// Of the paths of a cause so many are slow, at least.
 const LEAST_RATIO: f64 = 0.6;
 
-/// Slow nodes, zone pairs, paths, meshes.
+/// Slow nodes, zone pairs, paths, meshes, in the layers of which some path is slow.
 pub(super) fn findings(
     picture: &Picture,
     ground: &Ground<'_>,
+    slow: &[Layer],
     explained: &[Shape],
     config: &DiagnosisConfig,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    for layer in layers_of(picture, ProbeKind::Udp) {
-        let Some(marks) = marks(layer, ground, explained) else {
-            continue;
-        };
+    for layer in layers_of(picture, ProbeKind::Udp).filter(|layer| slow.contains(&layer.layer)) {
+        let marks = marks(layer, ground, explained);
         let found = search(&marks, ground, Vec::new(), config.max_causes);
         for found in found.iter().filter(|f| f.standing == Standing::Found) {
             let scope = Scope::of(place(found.shape.both_ways(), ground));
@@ -52,17 +51,7 @@ pub(super) fn findings(
     findings
 }
 
-/// `None`: nothing is slow.
-fn marks<'a>(
-    layer: &LayerPicture,
-    ground: &'a Ground<'a>,
-    explained: &[Shape],
-) -> Option<Marks<'a>> {
-    let mut any = false;
-    each_path(layer, ground, |_, _, cell| any |= is_slow(cell));
-    if !any {
-        return None;
-    }
+fn marks<'a>(layer: &LayerPicture, ground: &'a Ground<'a>, explained: &[Shape]) -> Marks<'a> {
     let mut marks = Marks::new(ground, SLOW_BY_CHANCE, LEAST_RATIO);
     each_path(layer, ground, |from, to, cell| {
         let is_broken = explained
@@ -73,11 +62,12 @@ fn marks<'a>(
         }
     });
     marks.sort();
-    Some(marks)
+    marks
 }
 
 /// Is the median of the newest window far above its baseline?
-fn is_slow(cell: &CellPicture) -> bool {
+#[inline]
+pub(super) fn is_slow(cell: &CellPicture) -> bool {
     match (cell.rtt, cell.rtt_baseline) {
         (Some(rtt), Some(normal)) => {
             rtt > (3 * normal).max(normal + Duration::from_millis(1)) && is_told(cell)

@@ -174,6 +174,9 @@ pub(super) trait Visitor {
 
     /// A leg that lost something.
     fn leg(&mut self, from: usize, to: usize, leg: Leg);
+
+    /// Some path is slow.
+    fn slow(&mut self);
 }
 
 /// Something that knows legs.
