@@ -11,6 +11,7 @@
 //! How long a finding has to stand before people are told is the incident's business, not ours.
 
 mod diagnoser;
+mod evidence;
 pub mod explain;
 mod homes;
 mod mesh;
@@ -63,5 +64,6 @@ pub fn diagnose(picture: &Picture, config: &DiagnosisConfig) -> Diagnosis {
     findings.extend(of_mesh);
     let of_targets = targets::findings(picture, &explained, &findings, config);
     findings.extend(of_targets);
+    evidence::enrich(picture, &mut findings);
     Diagnosis { findings }
 }

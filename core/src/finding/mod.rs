@@ -4,6 +4,7 @@
 //! ([`Pattern`], [`Scope`]), in names and not in numbers, so that it is the same in every replica, after a restart and in a
 //! replayed bundle.
 
+mod advice;
 mod pattern;
 mod scope;
 
@@ -15,6 +16,7 @@ use crate::path::{Layer, Plane};
 use crate::time::Moment;
 use crate::verdict::wilson_bounds;
 
+pub use advice::{FirstAction, first_actions};
 pub use pattern::Pattern;
 pub use scope::{Place, Scope};
 
