@@ -14,6 +14,8 @@ use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture};
 const DEAD_BY_CHANCE: f64 = 0.02;
 /// Of the paths of a cause so many have a dead flow, at least: each path tries but a few ports of a group of sixteen.
 const LEAST_RATIO: f64 = 0.15;
+/// Of the flows of a group of equal paths no more are dead; where more fail, everything does.
+const MOST_FAILING: f64 = 0.6;
 /// Flows of a path that have to be judged, on average, before it is said that none is dead.
 const ENOUGH: u32 = 4;
 
@@ -22,6 +24,8 @@ const ENOUGH: u32 = 4;
 pub(super) struct FlowCount {
     /// Paths whose prober counts by flow.
     pub(super) paths: u32,
+    /// Paths of which every judged flow fails.
+    pub(super) whole: u32,
     /// Flows that were judged.
     pub(super) tested: u32,
     /// Of those, dead.
@@ -37,6 +41,11 @@ impl FlowCount {
             let Some(flows) = flows.filter(|_| cell.long_lost > 0.0) else {
                 return;
             };
+            // Where every flow fails it is no matter of flows.
+            if flows.failing > 0 && flows.failing >= flows.tested {
+                count.whole += 1;
+                return;
+            }
             count.paths += 1;
             count.tested += flows.tested;
             count.failing += flows.failing;
@@ -44,15 +53,24 @@ impl FlowCount {
         count
     }
 
+    /// Some flows are dead and most of the others live.
+    fn is_plausible(&self) -> bool {
+        self.whole <= self.paths && f64::from(self.failing) <= MOST_FAILING * f64::from(self.tested)
+    }
+
     /// Are flows that lose everything what a share of lost round trips consists of?
     pub(super) fn is_cause(&self, ratio: f64) -> bool {
         let share = f64::from(self.failing) / f64::from(self.tested.max(1));
-        self.failing > 1 && 2.0 * share >= ratio && self.tested >= ENOUGH * self.paths
+        self.failing > 1
+            && self.whole <= self.paths
+            && share <= MOST_FAILING
+            && 2.0 * share >= ratio
+            && self.tested >= ENOUGH * self.paths
     }
 
     /// Are there too few judged flows to say that a share of lost packets is no matter of flows?
     pub(super) fn is_open(&self, ratio: f64) -> bool {
-        if self.paths == 0 {
+        if self.paths == 0 || self.whole > self.paths || ratio > MOST_FAILING {
             return false;
         }
         let expected = f64::from(self.tested) * ratio;
@@ -80,6 +98,7 @@ pub(super) fn places(
             return;
         }
         match flows(layer, ground, from, to) {
+            Some(flows) if flows.failing > 0 && flows.failing >= flows.tested => {}
             Some(flows) if flows.failing > 0 => marks.push(from, to, 1),
             Some(flows) if flows.tested > 0 => marks.push(from, to, 0),
             None if is_clean(cell) => marks.push(from, to, 0),
@@ -92,6 +111,7 @@ pub(super) fn places(
     found
         .map(|f| f.shape.both_ways())
         .map(|shape| (shape, FlowCount::of(layer, ground, shape)))
+        .filter(|(_, count)| count.is_plausible())
         .collect()
 }
 

@@ -26,6 +26,10 @@ const SAME_ROW: f32 = 0.8;
 const MOSTLY: f32 = 0.9;
 /// Of two directions the one that loses less is not at fault if it loses no more than this share of all.
 const OTHER_WAY: f64 = 0.15;
+/// The fast window of a kind that is sent often, and the report about it.
+const HEALING: Duration = Duration::from_secs(20);
+/// One path in so many that lost packets lately is more than healthy loss makes.
+const LATELY: u32 = 3;
 /// A kind that is probed more rarely than this says where a fault is only after one round of all its paths.
 const RARE: Duration = Duration::from_secs(5);
 
@@ -211,7 +215,12 @@ impl<'a> Localiser<'a> {
             (cause.shape.both_ways(), cause.of_round_trips())
         };
         let measured = self.evidence(layer, &[]).sum(shape).ratio();
-        Some(Found::given(shape, measured.max(expected)))
+        let ratio = if cause.is_total {
+            1.0
+        } else {
+            measured.max(expected)
+        };
+        Some(Found::given(shape, ratio))
     }
 
     /// Fills in what every other layer says of a cause.
@@ -280,11 +289,11 @@ impl<'a> Localiser<'a> {
         }
         let is_dead = |sum: &Sum| 2 * sum.dead >= sum.legs && sum.dead > 0;
         let knows = is_one_way(layer.layer.kind) && to.ambiguous + from.ambiguous == 0;
-        let shape = match (is_dead(&to), is_dead(&from)) {
-            (true, true) if knows => Shape::Node(node),
-            (true, false) if knows && 5 * from.dead < from.legs => Shape::Ingress(node),
-            (false, true) if knows && 5 * to.dead < to.legs => Shape::Egress(node),
-            _ => declared,
+        // While it heals, one way looks better than the other: a node that was cut off both ways is not renamed.
+        let shape = if knows && is_dead(&to) && is_dead(&from) {
+            Shape::Node(node)
+        } else {
+            declared
         };
         let sum = sum(shape);
         let longest = age(layer, sum.longest);
@@ -315,11 +324,34 @@ impl<'a> Localiser<'a> {
         if layer.interval > RARE && cause.age < layer.interval {
             return false;
         }
+        if !is_one_way(layer.layer.kind) && self.has_healed(layer, cause.shape) {
+            return false;
+        }
         if cause.is_total {
             return self.is_for_us(cause);
         }
         let flows = FlowCount::of(layer, self.ground, cause.shape);
         !flows.is_open(cause.of_round_trips())
+    }
+
+    /// Did UDP, which is sent more often, lose packets at the same place, and has it stopped? Then what a rarer kind remembers is
+    /// over as well.
+    fn has_healed(&self, layer: &LayerPicture, shape: Shape) -> bool {
+        let same = |other: &&&LayerPicture| {
+            is_one_way(other.layer.kind) && other.layer.family == layer.layer.family
+        };
+        let mut udp = self.layers.iter().filter(same);
+        udp.any(|udp| {
+            // As long as it takes until every path of the rarer kind had its turn, and its fast window is over.
+            let rounds = (2 * layer.interval + HEALING).as_secs_f64() / udp.interval.as_secs_f64();
+            let (mut lately, mut all) = (0u32, 0u32);
+            across::each_touched(udp, self.ground, shape, |_, _, cell| {
+                let since = f64::from(cell.consecutive_replies);
+                lately += u32::from(cell.consecutive_losses == 0 && since < rounds.min(250.0));
+                all += 1;
+            });
+            LATELY * lately >= all && all > 0
+        })
     }
 
     /// Is it ours to say? That a whole node does not answer, and does not say so itself, is the detector's to judge: it may be

@@ -8,10 +8,12 @@ use super::flows::flows;
 use super::ground::Ground;
 use super::look::Look;
 use super::shape::Shape;
-use crate::detail::Detail;
+use crate::detail::{Detail, FlowLoss};
 use crate::diagnosis::LayerPicture;
 use crate::path::{Plane, ProbeKind};
 
+/// Half of the source ports of UDP probes are replaced in turn: no more of its packets are of new flows.
+const MOST_NEW: f64 = 0.55;
 /// A table is full from this share on.
 const FULL: f64 = 0.95;
 /// Share of a node's TCP paths that fail, and of its UDP paths at most.
@@ -84,6 +86,7 @@ impl NewFlows {
         let shape = Shape::Node(node);
         let mut found = Self::default();
         let mut udp_failing = 0u32;
+        let (mut sent, mut lost) = (0u32, 0u32);
         for layer in layers.iter().filter(|l| l.layer.plane == Plane::Pod) {
             match layer.layer.kind {
                 ProbeKind::Tcp => each_touched(layer, ground, shape, |_, _, cell| {
@@ -95,7 +98,11 @@ impl NewFlows {
                     udp_failing += u32::from(cell.consecutive_losses > 3);
                     found.lossy += u32::from(cell.slot_lost[0] > 0 || cell.consecutive_losses > 0);
                     let flows = flows(layer, ground, from, to);
-                    found.dead_flows += u32::from(flows.is_some_and(|flows| flows.failing > 0));
+                    let is_mixed =
+                        |flows: &FlowLoss| flows.failing > 0 && flows.failing < flows.tested;
+                    found.dead_flows += u32::from(flows.is_some_and(is_mixed));
+                    sent += u32::from(cell.sent);
+                    lost += u32::from(cell.lost);
                 }),
                 ProbeKind::Quic => each_touched(layer, ground, shape, |from, to, cell| {
                     let row = layer.rows[ground.node(from).index()].as_deref();
@@ -110,6 +117,7 @@ impl NewFlows {
         let is_hit = found.judged > 1
             && f64::from(found.failing) >= MOST_FAIL * f64::from(found.judged)
             && found.paths > 0
+            && f64::from(lost) <= MOST_NEW * f64::from(sent)
             && f64::from(udp_failing) <= FEW_FAIL * f64::from(found.paths);
         if !is_hit {
             return None;
