@@ -1,8 +1,8 @@
 //! The aggregator: takes the reports of every prober, keeps the one-way matrix of the mesh, decides what is broken, and
 //! tells people.
 //!
-//! Data flows one way: `ingest → matrix → judge → incident → notification, API, metrics`. The only arrow back to the
-//! probers is `plan`: configuration, never measurements.
+//! Data flows one way: `ingest → matrix → judge, diagnosis → incident → notification, API, metrics`. The only arrow back to
+//! the probers is `plan`: configuration, never measurements.
 //!
 //! # Who owns what
 //!
@@ -11,6 +11,7 @@
 //! | a stream's ([`ingest`]) | its prober's two directions | the prober; acks and rosters (`watch`), confirms (16) | with its stream; at shutdown after a last ack |
 //! | `prober-streams` | the streams' tasks | new streams (64) | after the last of them |
 //! | `mesh` ([`pipeline`]) | members, sessions, matrix, judge: all that is decided | events of all streams (256), questions (64), the store's answers | at shutdown, when the last batch is stored |
+//! | `diagnosis` ([`pipeline`]) | nothing: sums up on a thread for blocking work | pictures of the mesh (`watch`: the newest counts), answers by another one | at shutdown, or with `mesh` |
 //! | `notifier` ([`notify`]) | the list of incidents, what people know of them, damping | incident changes (1,024) | when `mesh` has ended and all is told |
 //! | `outbox` ([`outbox`]) | a queue for each receiver | messages (256) | after the notifier, and the attempts in flight |
 //! | `pipeline-store` | nothing: hands batches on | batches of `mesh` (4; one in flight) | after `mesh` |

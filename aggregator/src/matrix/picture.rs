@@ -69,13 +69,14 @@ impl LayerCells {
 }
 
 impl Matrix {
-    /// The row of a source at `now`, by these columns; `None`: it never reported in this layer. A column that is `None`
-    /// is no target any more.
+    /// The row of a source at `now`; `None`: it never reported in this layer. `columns` are the places in the picture, in
+    /// order, with the columns that stand there; the picture has `width` places.
     pub(crate) fn build_row(
         &self,
         cells: &LayerCells,
         source: NodeIndex,
-        columns: impl ExactSizeIterator<Item = usize>,
+        columns: impl Iterator<Item = (usize, usize)>,
+        width: usize,
         now: Moment,
     ) -> Option<BuiltRow> {
         let coverage = cells.coverage(source.index());
@@ -88,12 +89,11 @@ impl Matrix {
             end,
             now,
         };
-        let width = columns.len();
-        let mut places = Vec::with_capacity(width);
-        let mut pictures = Vec::with_capacity(width);
+        let mut places = Vec::new();
+        let mut pictures = Vec::new();
         let mut details = Vec::new();
         let (mut is_broken, mut sent, mut lost) = (false, 0_u64, 0_u64);
-        for (place, column) in columns.enumerate() {
+        for (place, column) in columns {
             let cell = slot(cells.layer, source.index(), column).and_then(|slot| row.get(slot));
             let Some(cell) = cell.filter(|cell| cell.updated_at().is_some()) else {
                 continue;
@@ -220,5 +220,133 @@ impl RowView<'_> {
         };
         let (detail, _) = self.details.get(&path)?;
         Detail::try_from(&detail).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshprobe_core::rtt::RttCode;
+    use meshprobe_core::window::Summary;
+
+    use super::super::tests::{NODES, UDP, apply, matrix, summary};
+    use super::*;
+
+    fn seconds(seconds: u64) -> Moment {
+        Moment::from_millis(seconds * 1_000)
+    }
+
+    fn built(matrix: &Matrix, source: u32, now: u64) -> BuiltRow {
+        let cells = matrix.layer(UDP).unwrap();
+        let (source, width) = (NodeIndex(source), NODES as usize);
+        let columns = (0..width).map(|column| (column, column));
+        matrix
+            .build_row(cells, source, columns, width, seconds(now))
+            .unwrap()
+    }
+
+    fn has_news(matrix: &Matrix, source: u32, built: &BuiltRow, now: u64) -> bool {
+        let cells = matrix.layer(UDP).unwrap();
+        cells.has_news(NodeIndex(source), Some(built), seconds(now))
+    }
+
+    /// A report of ten probes in ten seconds from `source` to `target` of which so many were answered; so many arrived of
+    /// those of the target.
+    fn report(
+        matrix: &mut Matrix,
+        source: u32,
+        target: u32,
+        (replied, received): (u32, u32),
+        end: u64,
+    ) {
+        let summary = Summary {
+            window_millis: 10_000,
+            ..summary(10, replied, received)
+        };
+        apply(matrix, source, &[(target, summary)], seconds(end));
+    }
+
+    #[test]
+    fn a_row_is_built_again_when_its_source_reported_and_when_that_is_too_long_ago() {
+        let mut matrix = matrix();
+        report(&mut matrix, 0, 1, (10, 10), 100);
+        let row = built(&matrix, 0, 101);
+        assert!(!has_news(&matrix, 0, &row, 109));
+        assert_eq!(row.row.cell(1).verdict, Verdict::Healthy);
+        report(&mut matrix, 1, 0, (10, 10), 105);
+        assert!(!has_news(&matrix, 0, &row, 109), "nothing was lost");
+        assert!(has_news(&matrix, 0, &row, 126), "the last word is too old");
+        let stale = built(&matrix, 0, 126);
+        assert_eq!(stale.row.cell(1).verdict, Verdict::NoData);
+        assert!(!has_news(&matrix, 0, &stale, 300));
+        report(&mut matrix, 0, 1, (10, 10), 310);
+        assert!(has_news(&matrix, 0, &stale, 310));
+    }
+
+    #[test]
+    fn a_row_with_losses_is_built_again_because_its_targets_say_what_arrived() {
+        let mut matrix = matrix();
+        report(&mut matrix, 0, 1, (0, 10), 100);
+        report(&mut matrix, 1, 0, (10, 10), 100);
+        let row = built(&matrix, 0, 101);
+        assert_eq!(row.row.cell(1).verdict, Verdict::Down);
+        assert!(has_news(&matrix, 0, &row, 102));
+    }
+
+    #[test]
+    fn what_arrived_is_a_share_of_what_was_sent_however_the_windows_lie() {
+        let mut matrix = matrix();
+        for n in 0..12 {
+            // Five of ten are answered; eight arrive. The target reports six seconds later.
+            report(&mut matrix, 0, 1, (5, 10), 100 + 10 * n);
+            report(&mut matrix, 1, 0, (10, 8), 106 + 10 * n);
+        }
+        for now in [211, 215, 216] {
+            let row = built(&matrix, 0, now);
+            let cell = row.row.cell(1);
+            let arrived = f64::from(cell.received.unwrap()) / f64::from(cell.sent);
+            assert!((0.7..=0.9).contains(&arrived), "{now}: {cell:?}");
+            let long = cell.long_received.unwrap() / cell.long_sent;
+            assert!((0.78..=0.82).contains(&long), "{now}: {cell:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_arrived_is_a_word_and_no_word_is_none() {
+        let mut matrix = matrix();
+        for n in 0..3 {
+            report(&mut matrix, 0, 1, (0, 10), 100 + 10 * n);
+            report(&mut matrix, 1, 0, (10, 0), 102 + 10 * n);
+        }
+        assert_eq!(built(&matrix, 0, 123).row.cell(1).received, Some(0));
+        // The target falls silent, the source goes on.
+        for n in 0..4 {
+            report(&mut matrix, 0, 1, (0, 10), 130 + 10 * n);
+        }
+        assert_eq!(built(&matrix, 0, 161).row.cell(1).received, None);
+    }
+
+    #[test]
+    fn whatever_was_answered_has_arrived() {
+        let mut matrix = matrix();
+        for n in 0..3 {
+            report(&mut matrix, 0, 1, (9, 10), 100 + 10 * n);
+            report(&mut matrix, 1, 0, (10, 3), 100 + 10 * n);
+        }
+        let row = built(&matrix, 0, 121);
+        let cell = row.row.cell(1);
+        assert_eq!(cell.received, Some(cell.sent - cell.lost));
+    }
+
+    #[test]
+    fn round_trip_times_and_baselines_are_told() {
+        let mut matrix = matrix();
+        for n in 0..8 {
+            report(&mut matrix, 0, 1, (10, 10), 100 + 10 * n);
+        }
+        let row = built(&matrix, 0, 171);
+        let cell = row.row.cell(1);
+        let rtt = RttCode::from_nanos(250_000).rtt().unwrap().as_duration();
+        assert_eq!((cell.rtt, cell.rtt_baseline), (Some(rtt), Some(rtt)));
+        assert_eq!(*row.row.cell(0), CellPicture::NOT_SAMPLED);
     }
 }

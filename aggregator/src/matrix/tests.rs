@@ -14,9 +14,9 @@ use super::*;
 use crate::membership::{Announcement, Membership, MembershipConfig, NodeAddress};
 use crate::snapshot::LOSS_NO_DATA;
 
-const NODES: u32 = 5;
+pub(super) const NODES: u32 = 5;
 
-const UDP: Layer = Layer {
+pub(super) const UDP: Layer = Layer {
     kind: ProbeKind::Udp,
     plane: Plane::Pod,
     family: Family::V4,
@@ -36,7 +36,7 @@ fn rhythm() -> Rhythm {
     }
 }
 
-fn matrix() -> Matrix {
+pub(super) fn matrix() -> Matrix {
     let mut matrix = Matrix::new(rhythm());
     matrix.grow(NODES as usize);
     matrix.set_nodes(NODES as usize);
@@ -92,7 +92,7 @@ fn membership() -> Membership {
     membership
 }
 
-fn summary(sent: u32, replied: u32, received: u32) -> Summary {
+pub(super) fn summary(sent: u32, replied: u32, received: u32) -> Summary {
     let code = if replied > 0 {
         RttCode::from_nanos(250_000)
     } else {
@@ -111,7 +111,13 @@ fn summary(sent: u32, replied: u32, received: u32) -> Summary {
     }
 }
 
-fn apply(matrix: &mut Matrix, source: u32, rows: &[(u32, Summary)], end: Moment) -> Applied {
+pub(super) fn apply(
+    matrix: &mut Matrix,
+    source: u32,
+    rows: &[(u32, Summary)],
+    end: Moment,
+) -> Applied {
+    let window_millis = rows.first().map_or(1_000, |(_, one)| one.window_millis);
     let mut block = BlockBuilder::new(UDP);
     for (target, summary) in rows {
         block.push(TargetNumber(*target), summary, &[], None);
@@ -119,10 +125,11 @@ fn apply(matrix: &mut Matrix, source: u32, rows: &[(u32, Summary)], end: Moment)
     let report = v1::Report {
         incarnation: 1,
         sequence: 1,
-        window_millis: 1_000,
+        window_millis,
         blocks: vec![block.finish()],
         ..v1::Report::default()
     };
+    let window = Duration::from_millis(window_millis.into());
     let admitted = report::admit(&report).unwrap();
     let (layer, rows) = admitted.blocks().next().unwrap();
     let dictionary = dictionary();
@@ -131,7 +138,7 @@ fn apply(matrix: &mut Matrix, source: u32, rows: &[(u32, Summary)], end: Moment)
         layer,
         rows,
         dictionary.columns(),
-        span(end),
+        Span { window, end },
         |_, _| {},
     )
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use meshprobe_core::diagnosis::{Diagnosis, DiagnosisConfig, Picture, diagnose};
+use meshprobe_core::diagnosis::{Diagnoser, Diagnosis, Picture};
 use meshprobe_core::time::Moment;
 use meshprobe_daemon::clock;
 use meshprobe_daemon::shutdown::Shutdown;
@@ -52,7 +52,7 @@ pub struct Diagnosed {
 /// The task.
 #[derive(Debug)]
 pub(super) struct DiagnosisTask {
-    pub(super) config: DiagnosisConfig,
+    pub(super) diagnoser: Diagnoser,
     pub(super) shots: watch::Receiver<Option<Shot>>,
     pub(super) diagnosed: watch::Sender<Option<Diagnosed>>,
     pub(super) metrics: PipelineMetrics,
@@ -76,14 +76,19 @@ impl DiagnosisTask {
                 .diagnosis_skipped
                 .inc_by(shot.number.saturating_sub(before + 1));
             before = shot.number;
-            let (picture, config) = (Arc::clone(&shot.picture), self.config.clone());
+            let picture = Arc::clone(&shot.picture);
+            let mut diagnoser = std::mem::take(&mut self.diagnoser);
             let work = tokio::task::spawn_blocking(move || {
                 let started = clock::now();
-                let diagnosis = diagnose(&picture, &config);
-                (diagnosis, clock::now().saturating_duration_since(started))
+                let diagnosis = diagnoser.diagnose(&picture);
+                let took = clock::now().saturating_duration_since(started);
+                (diagnoser, diagnosis, took)
             });
             let (diagnosis, took) = match work.await {
-                Ok(done) => done,
+                Ok((diagnoser, diagnosis, took)) => {
+                    self.diagnoser = diagnoser;
+                    (diagnosis, took)
+                }
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     // Only the end of the runtime aborts it.
@@ -91,10 +96,73 @@ impl DiagnosisTask {
                 },
             };
             self.metrics.count_diagnosis(&diagnosis.findings, took);
-            self.diagnosed.send_replace(Some(Diagnosed {
-                shot,
-                diagnosis: Arc::new(diagnosis),
-            }));
+            self.diagnosed
+                .send_replace(Some(Diagnosed { shot, diagnosis }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use meshprobe_core::diagnosis::Topology;
+
+    use super::*;
+
+    fn shot(number: u64) -> Shot {
+        let picture = Picture {
+            now: Moment::from_millis(number * 1_000),
+            topology: Arc::new(Topology::default()),
+            layers: Vec::new(),
+            nodes: Vec::new(),
+            traces: Vec::new(),
+        };
+        Shot {
+            number,
+            picture: Arc::new(picture),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_newest_picture_is_diagnosed_and_those_before_it_are_counted_as_skipped() {
+        let (shots_tx, shots) = watch::channel(None);
+        let (diagnosed, mut found) = watch::channel(None);
+        let metrics = PipelineMetrics::default();
+        let task = DiagnosisTask {
+            diagnoser: Diagnoser::default(),
+            shots,
+            diagnosed,
+            metrics: metrics.clone(),
+        };
+        for number in 1..=3 {
+            shots_tx.send_replace(Some(shot(number)));
+        }
+        let shutdown = Shutdown::new();
+        let mut running = tokio::task::JoinSet::new();
+        running.spawn(task.run(shutdown.clone()));
+        found.changed().await.unwrap();
+        let newest = found.borrow_and_update().clone().unwrap();
+        assert_eq!(newest.shot.number, 3);
+        assert!(newest.diagnosis.findings.is_empty());
+        assert_eq!(metrics.diagnosis_skipped.get(), 2);
+        let earlier = newest.shot.picture.now - Duration::from_secs(2);
+        assert_eq!(newest.shot.wall_at(earlier).as_second(), -2);
+        shutdown.trigger();
+        running.join_next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_the_mesh_task() {
+        let (shots_tx, shots) = watch::channel(None);
+        let task = DiagnosisTask {
+            diagnoser: Diagnoser::default(),
+            shots,
+            diagnosed: watch::channel(None).0,
+            metrics: PipelineMetrics::default(),
+        };
+        drop(shots_tx);
+        task.run(Shutdown::new()).await;
     }
 }

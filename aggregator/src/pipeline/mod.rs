@@ -20,7 +20,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use meshprobe_core::diagnosis::DiagnosisConfig;
+use meshprobe_core::diagnosis::Diagnoser;
 use meshprobe_daemon::shutdown::Shutdown;
 use meshprobe_daemon::tasks::Tasks;
 use meshprobe_proto::v1::prober_service_server::ProberServiceServer;
@@ -136,7 +136,7 @@ impl Pipeline {
             metrics: metrics.clone(),
         };
         let diagnosis = DiagnosisTask {
-            config: DiagnosisConfig::default(),
+            diagnoser: Diagnoser::default(),
             shots: mesh.shots(),
             diagnosed: diagnosed_tx,
             metrics,

@@ -441,7 +441,7 @@ impl Mesh {
         self.matrix.clear_node(node);
         self.last_reports.remove(&node);
         self.hosts.forget_node(node);
-        self.pictures.forget_node();
+        self.pictures.forget_rows();
         self.metrics.forget_node(name.as_str());
         self.sessions.retain(|prober, _| prober.node != node);
         for (prober, session) in &mut self.sessions {

@@ -29,6 +29,9 @@ const PICTURE_GAP: Duration = Duration::from_secs(1);
 /// Cells that one step builds, and the time between two steps: four million cells a second at most, at a fifth of a core.
 const PICTURE_STEP: usize = 20_000;
 const STEP_GAP: Duration = Duration::from_millis(5);
+/// Cells of all rows together, some 64 octets each: a full mesh of a thousand nodes by four kinds. A larger one is looked
+/// at by a sample of its columns, another one for each row, whether they are healthy or not.
+const PICTURE_CELLS: usize = 4_000_000;
 /// Traces that are older are no evidence for what fails now.
 const TRACES_KEPT: Duration = Duration::from_secs(600);
 
@@ -77,6 +80,8 @@ pub(super) struct Pictures {
     pub(super) shots: watch::Sender<Option<Shot>>,
     layers: Vec<LayerRows>,
     topology: Arc<Topology>,
+    /// Of the columns that are nodes every so many-th is looked at.
+    stride: usize,
     /// The walk under way: the next layer and row.
     walk: Option<(usize, usize)>,
     due: Moment,
@@ -91,6 +96,7 @@ impl Pictures {
             shots: watch::Sender::new(None),
             layers: Vec::new(),
             topology: Arc::default(),
+            stride: 1,
             walk: None,
             due: now,
             has_news: false,
@@ -104,7 +110,7 @@ impl Pictures {
     }
 
     /// A node's number is free again: what was built of the mesh with it is over.
-    pub(super) fn forget_node(&mut self) {
+    pub(super) fn forget_rows(&mut self) {
         for layer in &mut self.layers {
             layer.rows.clear();
         }
@@ -139,10 +145,20 @@ impl Mesh {
         let Self {
             pictures,
             matrix,
+            membership,
             plan,
             ..
         } = self;
         pictures.has_news = false;
+        let present = membership.present().count();
+        let between_nodes = matrix.layers().iter();
+        let between_nodes = between_nodes.filter(|cells| cells.layer.kind.is_between_nodes());
+        let cells = present * present * between_nodes.count();
+        let stride = cells.div_ceil(PICTURE_CELLS).max(1);
+        if pictures.stride != stride {
+            pictures.stride = stride;
+            pictures.forget_rows();
+        }
         pictures.walk = Some((0, 0));
         pictures.due = now;
         for cells in matrix.layers() {
@@ -169,6 +185,7 @@ impl Mesh {
             return true;
         };
         let nodes = membership.index_bound();
+        let stride = pictures.stride;
         let mut left = budget;
         while let Some(rows) = pictures.layers.get_mut(*layer) {
             let Some(cells) = matrix.layer(rows.layer) else {
@@ -187,15 +204,18 @@ impl Mesh {
                 if !cells.has_news(source, built.as_ref(), now) {
                     continue;
                 }
-                let width = rows
-                    .targets
-                    .as_ref()
-                    .map_or(nodes, |(places, _)| places.len());
+                let targets = rows.targets.as_ref();
+                let width = targets.map_or(nodes.div_ceil(stride), |(places, _)| places.len());
                 left = left.saturating_sub(width);
                 *built = match &rows.targets {
-                    None => matrix.build_row(cells, source, 0..nodes, now),
+                    None => {
+                        let first = source.index() % stride;
+                        let columns = (first..nodes).step_by(stride).map(|c| (c, c));
+                        matrix.build_row(cells, source, columns, nodes, now)
+                    }
                     Some((places, _)) => {
-                        matrix.build_row(cells, source, places.iter().copied(), now)
+                        let columns = places.iter().copied().enumerate();
+                        matrix.build_row(cells, source, columns, places.len(), now)
                     }
                 };
             }

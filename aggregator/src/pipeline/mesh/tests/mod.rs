@@ -1,4 +1,5 @@
 mod decisions;
+mod diagnosis;
 mod flood;
 mod restart;
 mod world;

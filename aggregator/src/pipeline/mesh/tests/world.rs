@@ -1,5 +1,7 @@
 //! A mesh in virtual time: probers that say what a failure would make them say.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use meshprobe_core::dark::NodeState;
 use meshprobe_core::diagnosis::{DiagnosisConfig, diagnose};
 use meshprobe_core::finding::Pattern;
@@ -34,6 +36,10 @@ pub(super) struct World {
     pub(super) shots: watch::Receiver<Option<Shot>>,
     /// The newest run of the diagnosis.
     pub(super) diagnosed: Option<Diagnosed>,
+    /// Ways on which nothing arrives: from, to.
+    pub(super) broken: BTreeSet<(usize, usize)>,
+    /// Since when probes are lost on them.
+    lossy_since: BTreeMap<(usize, usize), Moment>,
     /// The incidents that it started with.
     remembered: Vec<Incident>,
     /// Who was dead in the run before, and since when they are not.
@@ -65,7 +71,7 @@ impl World {
 
     /// A mesh that was restarted `down` after this one stopped: what the store has, and nothing else.
     pub(super) fn restarted(&self, down: Duration) -> Self {
-        let mut last = std::collections::BTreeMap::new();
+        let mut last = BTreeMap::new();
         for change in &self.changes {
             // As the store writes and reads it.
             let body = serde_json::to_string(&change.incident).unwrap();
@@ -112,6 +118,8 @@ impl World {
             probers: probers.collect(),
             changes: Vec::new(),
             confirms: 0,
+            broken: BTreeSet::new(),
+            lossy_since: BTreeMap::new(),
             recovered: None,
             remembered: incidents,
         }
@@ -131,7 +139,7 @@ impl World {
             }
             .to_owned(),
             region: String::new(),
-            labels: std::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             addresses: vec![NodeAddress {
                 plane: Plane::Pod,
                 ip: [10, 0, 0, node as u8 + 1].into(),
@@ -230,7 +238,11 @@ impl World {
                         let told_at = *at + Duration::from_millis(100 + 30 * node as u64);
                         self.now.moment >= told_at && prober.reported_at < told_at
                     });
+                let touches = |way: &(usize, usize)| way.0 == node || way.1 == node;
+                let in_trouble = self.broken.iter().any(touches);
+                let has_healed = !in_trouble && self.lossy_since.keys().any(|way| way.0 == node);
                 let due = age >= Duration::from_secs(10)
+                    || ((in_trouble || has_healed) && age >= Duration::from_secs(1))
                     || answers_again
                     || (asked && age >= Duration::from_millis(10))
                     || (urgent && age >= Duration::from_millis(250));
@@ -375,6 +387,7 @@ impl World {
                     }
                 })
             });
+            let failing = failing.or_else(|| self.break_ways((node, target), &mut summary));
             block.push(TargetNumber(target as u32), &summary, &[], failing);
         }
         self.probers[node].reported_at = now;
@@ -384,6 +397,41 @@ impl World {
             ..v1::Report::default()
         };
         self.say(node, report);
+    }
+
+    /// What a broken way makes of a summary of its source, or of that of its target.
+    fn break_ways(&mut self, way: (usize, usize), summary: &mut Summary) -> Option<Failing> {
+        let now = self.now.moment;
+        let is_deaf = self.broken.contains(&(way.1, way.0));
+        if is_deaf {
+            summary.received = 0;
+        }
+        if !is_deaf && !self.broken.contains(&way) {
+            self.lossy_since.remove(&way)?;
+            return Some(Failing {
+                consecutive_losses: 0,
+                first_loss_age: Duration::ZERO,
+                last_reply_age: Some(Duration::ZERO),
+                last_heard_age: Some(Duration::ZERO),
+                last_outcome: OutcomeClass::Reply,
+            });
+        }
+        let window = Duration::from_millis(summary.window_millis.into());
+        let since = *self.lossy_since.entry(way).or_insert(now - window);
+        let lost_for = now.saturating_since(since);
+        *summary = Summary {
+            window_millis: summary.window_millis,
+            sent: summary.sent,
+            received: summary.received,
+            ..Summary::default()
+        };
+        Some(Failing {
+            consecutive_losses: 4 + lost_for.as_secs() as u32,
+            first_loss_age: lost_for,
+            last_reply_age: Some(lost_for + Duration::from_millis(700)),
+            last_heard_age: Some(if is_deaf { lost_for } else { Duration::ZERO }),
+            last_outcome: OutcomeClass::Timeout,
+        })
     }
 
     pub(super) fn transitions(&self) -> Vec<(Transition, Pattern)> {
