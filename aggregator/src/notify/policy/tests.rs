@@ -170,7 +170,7 @@ fn an_end_is_kept_back_and_then_told_to_who_wants_it() {
     story.fails();
     story.pass(60 * SECOND);
     story.recovers();
-    story.pass(HOLD - SECOND);
+    story.pass(HOLD.saturating_sub(SECOND));
     assert_eq!(story.gists(), ["opened"]);
     story.pass(SECOND);
     assert_eq!(story.gists(), ["opened", "resolved"]);
