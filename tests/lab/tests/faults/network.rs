@@ -65,6 +65,18 @@ pub(crate) fn overlay_port_blocked(lab: &Lab) -> anyhow::Result<()> {
         })?;
         ensure!(underlay_home(lab, blocked)?);
         Ok(())
+    })?;
+    with_fault(lab, "overlay-port-blocked all", || {
+        let (one, other) = (node(lab, "mesh-2"), node(lab, "mesh-3"));
+        ensure!(
+            !one_way(lab, one, other)? && !one_way(lab, other, one)?,
+            "the overlay is dead everywhere"
+        );
+        ensure!(
+            pod_reaches_host(lab, one, other)?,
+            "the host plane is clean"
+        );
+        Ok(())
     })
 }
 
@@ -154,6 +166,16 @@ pub(crate) fn protocol_blocked(lab: &Lab) -> anyhow::Result<()> {
             ensure!(ways(other)? == [false, false, true, true], "{}", other.name);
             Ok(())
         })?;
+        Ok(())
+    })?;
+    with_fault(lab, "udp-blocked all", || {
+        let [others, from_others, tcp, from_others_tcp] = ways(node(lab, "mesh-2"))?;
+        ensure!(!others && !from_others && tcp && from_others_tcp);
+        let (one, other) = (node(lab, "mesh-2"), node(lab, "mesh-1"));
+        ensure!(
+            !probe::udp(lab, &one.pod_namespace, probe::pod_echo(other))?.is_answer(),
+            "not only at one node"
+        );
         Ok(())
     })?;
     with_fault(lab, "tcp-blocked mesh-3", || {
