@@ -35,6 +35,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 mod deadline;
+pub mod history;
 pub mod http;
 pub mod incident;
 pub mod ingest;
