@@ -106,7 +106,10 @@ impl Archive {
         let Some(database) = &mut self.database else {
             return;
         };
-        let gap = self.pending.lost().map(|gap| Record::Gap { gap: gap.clone() });
+        let gap = self
+            .pending
+            .lost()
+            .map(|gap| Record::Gap { gap: gap.clone() });
         match database.write(self.pending.iter().chain(&gap)) {
             Ok(()) => {
                 let windows = self.pending.iter().filter(|record| record.is_window());
@@ -248,9 +251,8 @@ impl Archive {
 
     /// Deletes what is too old or too much, some steps at a time.
     fn delete(&mut self, now: i64) {
-        let before = |age: Duration| {
-            now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
-        };
+        let before =
+            |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let Some(database) = &mut self.database else {
             return;
         };
@@ -260,7 +262,8 @@ impl Archive {
                 deleted += database.delete_windows(resolution, before(keep))?;
             }
             let longest = self.settings.keep.into_iter().max().unwrap_or_default();
-            deleted += database.delete_others(before(longest), before(self.settings.keep_pictures))?;
+            deleted +=
+                database.delete_others(before(longest), before(self.settings.keep_pictures))?;
             for _ in 0..DELETE_STEPS {
                 if database.octets()? <= self.settings.max_octets {
                     break;
@@ -296,8 +299,18 @@ impl Archive {
 
     /// What was known at a moment.
     pub(super) fn at(&self, at: Timestamp, layers: Layers) -> Result<Past, HistoryError> {
+        self.at_any(at, layers, &Resolution::ALL)
+    }
+
+    /// The same, of the first of these resolutions that has a window.
+    pub(super) fn at_any(
+        &self,
+        at: Timestamp,
+        layers: Layers,
+        resolutions: &[Resolution],
+    ) -> Result<Past, HistoryError> {
         let moment = at.as_millisecond();
-        for resolution in Resolution::ALL {
+        for resolution in resolutions.iter().copied() {
             let start = resolution.start_of(moment);
             let mut meshes = self.meshes(resolution, start, start)?;
             let Some(mesh) = meshes.remove(&start) else {
@@ -331,7 +344,9 @@ impl Archive {
             _ => None,
         });
         let lost = self.pending.lost();
-        let lost = lost.filter(|gap| gap.from <= moment && moment < gap.to).cloned();
+        let lost = lost
+            .filter(|gap| gap.from <= moment && moment < gap.to)
+            .cloned();
         let (mut gap, mut newest, mut oldest) = (pending.or(lost), None, None);
         if let Some(database) = &self.database {
             (newest, oldest) = (database.newest()?, database.oldest()?);
@@ -449,7 +464,9 @@ impl Archive {
             serde_json::from_slice(&json)
                 .map_err(|_| Damaged("a window of nodes and findings cannot be read"))
         };
-        let windows = bodies.into_iter().map(|(start, body)| Ok((start, read(&body)?)));
+        let windows = bodies
+            .into_iter()
+            .map(|(start, body)| Ok((start, read(&body)?)));
         Ok(windows.collect::<Result<_, Damaged>>()?)
     }
 

@@ -12,8 +12,8 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::{
-    HistoryError, HistoryMetrics, HistorySettings, Layers, Observed, Past, archive::Archive,
-    record::Record, recorder::Recorder,
+    HistoryError, HistoryMetrics, HistorySettings, Layers, Observed, Past, Resolution,
+    archive::Archive, record::Record, recorder::Recorder,
 };
 use crate::incident::{Incident, IncidentState};
 
@@ -88,23 +88,27 @@ impl Chronicle {
         self.metrics.picture_octets.set(self.last.octets() as i64);
     }
 
-    /// Something happened to an incident.
+    /// Something happened to an incident. The first word on one that is open counts as its opening.
     pub fn incident(&mut self, incident: &Incident, now: Timestamp) {
         let key = (incident.id.to_string(), incident.reopened);
         if incident.state != IncidentState::Open {
             self.known.remove(&key);
             return;
         }
-        if self.known.len() >= MOST_KNOWN || !self.known.insert(key) {
-            return;
+        if self.known.len() < MOST_KNOWN && self.known.insert(key) {
+            self.opened(incident.id.to_string(), now);
         }
+    }
+
+    /// An incident opened: the pictures around it are kept.
+    pub fn opened(&mut self, incident: String, now: Timestamp) {
         let now = now.as_millisecond();
         self.end_episode(now);
         let episode = self.episode.get_or_insert_with(|| Episode {
             start: now,
             incidents: Vec::new(),
         });
-        episode.incidents.push(incident.id.to_string());
+        episode.incidents.push(incident);
         // At once, for the case that this process does not live to see the minute after it.
         self.keep_pictures(now);
     }
@@ -187,21 +191,25 @@ impl Chronicle {
         self.archive.at(at, layers)
     }
 
-    /// The bundle of an incident, `shown` as the API shows it.
-    pub fn bundle(
+    /// The same in one resolution only.
+    pub fn at_resolution(
         &self,
-        incident: &Incident,
-        shown: Value,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, HistoryError> {
+        at: Timestamp,
+        layers: Layers,
+        resolution: Resolution,
+    ) -> Result<Past, HistoryError> {
+        self.archive.at_any(at, layers, &[resolution])
+    }
+
+    /// The bundle of an incident, `shown` as the API shows it.
+    pub fn bundle(&self, id: &str, shown: Value, now: Timestamp) -> Result<Vec<u8>, HistoryError> {
         let unreadable = |error: BundleError| HistoryError::Unreadable(error.to_string());
-        let id = incident.id.to_string();
-        let mut bundle = match self.archive.pictures(&id)? {
+        let mut bundle = match self.archive.pictures(id)? {
             Some(kept) => bundle::read(&kept[..], Limits::default()).map_err(unreadable)?,
             None => Bundle {
                 manifest: Manifest {
                     remarks: vec!["no pictures were kept of this incident".to_owned()],
-                    ..manifest(&id, 0)
+                    ..manifest(id, 0)
                 },
                 incident: Value::Null,
                 pictures: Vec::new(),
@@ -209,7 +217,7 @@ impl Chronicle {
         };
         bundle.manifest = Manifest {
             remarks: bundle.manifest.remarks,
-            ..manifest(&id, now.as_millisecond())
+            ..manifest(id, now.as_millisecond())
         };
         bundle.incident = shown;
         bundle::write(&bundle, Vec::new())

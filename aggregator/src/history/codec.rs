@@ -132,8 +132,7 @@ pub(super) fn unpack_window(
     let runs = unpack_runs(&mut unpacker, count)?;
     let verdicts = unpacker.octets(count)?;
     let odd = runs.into_iter().zip(verdicts).map(|(run, verdict)| {
-        let verdict =
-            Verdict::from_number(*verdict).ok_or(Damaged("there is no such verdict"))?;
+        let verdict = Verdict::from_number(*verdict).ok_or(Damaged("there is no such verdict"))?;
         Ok(OddRun { run, verdict })
     });
     let odd = odd.collect::<Result<_, Damaged>>()?;
@@ -188,8 +187,16 @@ fn pack_lines(packer: &mut Packer, lines: &[Line]) {
     packer.numbers(lines.iter().map(|line| line.sent.into()));
     packer.numbers(lines.iter().map(|line| line.lost.into()));
     // As a rule every probe is asked for, and what arrived is almost what was sent.
-    packer.numbers(lines.iter().map(|line| line.sent.wrapping_sub(line.asked).into()));
-    packer.numbers(lines.iter().map(|line| line.asked.wrapping_sub(line.received).into()));
+    packer.numbers(
+        lines
+            .iter()
+            .map(|line| line.sent.wrapping_sub(line.asked).into()),
+    );
+    packer.numbers(
+        lines
+            .iter()
+            .map(|line| line.asked.wrapping_sub(line.received).into()),
+    );
     packer.octets(lines.iter().map(|line| line.rtt_median.as_octet()));
     packer.octets(lines.iter().map(|line| line.rtt_p99.as_octet()));
 }
@@ -227,7 +234,10 @@ fn steps(numbers: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
 
 fn pack_runs(packer: &mut Packer, runs: impl Iterator<Item = Run> + Clone) {
     let gaps = runs.clone().scan(0_u64, |end, run| {
-        Some(run.start.saturating_sub(std::mem::replace(end, run.start + run.length)))
+        Some(
+            run.start
+                .saturating_sub(std::mem::replace(end, run.start + run.length)),
+        )
     });
     packer.numbers(gaps);
     packer.numbers(runs.map(|run| run.length));
@@ -238,7 +248,9 @@ fn unpack_runs(unpacker: &mut Unpacker<'_>, count: usize) -> Result<Vec<Run>, Da
     let lengths: Vec<u64> = unpacker.numbers(count)?;
     let mut end = 0_u64;
     let run = |(gap, length): (u64, u64)| {
-        let start = end.checked_add(gap).ok_or(Damaged("a number is too large"))?;
+        let start = end
+            .checked_add(gap)
+            .ok_or(Damaged("a number is too large"))?;
         end = start
             .checked_add(length)
             .filter(|end| *end <= MOST_PATHS)

@@ -78,8 +78,8 @@ impl Database {
         match Self::connect(path) {
             Ok(database) => Ok(Opened::Fine(database)),
             Err(error) if is_damage(&error) => {
-                let damaged = move_aside(path)
-                    .map_err(|_| rusqlite::Error::InvalidPath(path.to_owned()))?;
+                let damaged =
+                    move_aside(path).map_err(|_| rusqlite::Error::InvalidPath(path.to_owned()))?;
                 Ok(Opened::Replaced {
                     database: Self::connect(path)?,
                     damaged,
@@ -104,7 +104,9 @@ impl Database {
         connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
         let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found == 0 {
-            connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"))?;
+            connection.execute_batch(&format!(
+                "BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"
+            ))?;
         } else if found != SCHEMA {
             return Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
@@ -200,9 +202,9 @@ impl Database {
         )?;
         for layer in every_layer() {
             let name = layer.to_string();
-            if statement
-                .query_row(params![resolution.millis(), name, from, to], |row| row.get(0))?
-            {
+            if statement.query_row(params![resolution.millis(), name, from, to], |row| {
+                row.get(0)
+            })? {
                 layers.push(layer);
             }
         }
@@ -280,7 +282,11 @@ impl Database {
     }
 
     /// Deletes some windows of a resolution that ended before a moment, and says how many.
-    pub(super) fn delete_windows(&self, resolution: Resolution, before: i64) -> rusqlite::Result<u64> {
+    pub(super) fn delete_windows(
+        &self,
+        resolution: Resolution,
+        before: i64,
+    ) -> rusqlite::Result<u64> {
         let mut statement = self.connection.prepare_cached(
             "DELETE FROM windows WHERE id IN (SELECT id FROM windows WHERE length = ?1 AND start < ?2 LIMIT ?3)",
         )?;
@@ -289,23 +295,29 @@ impl Database {
     }
 
     /// Deletes gaps and pictures of before a moment, and says how many pictures.
-    pub(super) fn delete_others(&self, gaps_before: i64, pictures_before: i64) -> rusqlite::Result<u64> {
+    pub(super) fn delete_others(
+        &self,
+        gaps_before: i64,
+        pictures_before: i64,
+    ) -> rusqlite::Result<u64> {
         self.connection
             .execute("DELETE FROM gaps WHERE until < ?1", [gaps_before])?;
         let deleted = self
             .connection
             .execute("DELETE FROM pictures WHERE start < ?1", [pictures_before])?;
-        self.connection
-            .execute("DELETE FROM pictures_of WHERE start < ?1", [pictures_before])?;
+        self.connection.execute(
+            "DELETE FROM pictures_of WHERE start < ?1",
+            [pictures_before],
+        )?;
         Ok(deleted as u64)
     }
 
     /// Deletes some of the oldest windows, or the oldest pictures if they are older still, and says how many.
     pub(super) fn delete_oldest(&self) -> rusqlite::Result<u64> {
         let oldest = self.oldest()?;
-        let pictures: Option<i64> = self
-            .connection
-            .query_row("SELECT min(start) FROM pictures", [], |row| row.get(0))?;
+        let pictures: Option<i64> =
+            self.connection
+                .query_row("SELECT min(start) FROM pictures", [], |row| row.get(0))?;
         if let Some(start) = pictures
             && oldest.is_none_or(|oldest| start < oldest)
         {
@@ -410,7 +422,12 @@ fn part(
     part: &Part,
 ) -> rusqlite::Result<i64> {
     let Part { hash, body } = part;
-    let fresh_id = || fresh.iter().find(|(other, _)| other == hash).map(|(_, id)| *id);
+    let fresh_id = || {
+        fresh
+            .iter()
+            .find(|(other, _)| other == hash)
+            .map(|(_, id)| *id)
+    };
     if let Some(id) = known.get(hash).copied().or_else(fresh_id) {
         return Ok(id);
     }
@@ -418,7 +435,9 @@ fn part(
         "INSERT INTO parts (hash, body) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
         params![hash, &**body],
     )?;
-    let id = transaction.query_row("SELECT id FROM parts WHERE hash = ?1", [hash], |row| row.get(0))?;
+    let id = transaction.query_row("SELECT id FROM parts WHERE hash = ?1", [hash], |row| {
+        row.get(0)
+    })?;
     fresh.push((*hash, id));
     Ok(id)
 }

@@ -1,7 +1,7 @@
 //! From the pictures of ten seconds to what is kept of them.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -12,9 +12,7 @@ use meshprobe_core::{
     verdict::Verdict,
 };
 
-use super::window::{
-    Axes, Counted, LayerWindow, Line, MOST_COUNTED, Sum, ZoneLine, runs,
-};
+use super::window::{Axes, Counted, LayerWindow, Line, MOST_COUNTED, Sum, ZoneLine, runs};
 use crate::snapshot::PathEnd;
 
 /// Unhealthy paths of one layer that are remembered until the window ends. What is unhealthy then counts in any case.
@@ -188,11 +186,15 @@ pub(super) fn layer_window(picture: &Picture, layer: &LayerPicture, worst: &Wors
     let mut plane = vec![Verdict::NotSampled as u8; axes.paths() as usize];
     let mut rows = Vec::with_capacity(axes.sources.len());
     let mut columns = vec![Sum::EMPTY; axes.targets.len()];
-    let mut zones: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
+    let zones = Zones::new(&axes, order.is_between_nodes);
+    let mut pairs = vec![Sum::EMPTY; zones.names.len() * zones.names.len()];
     let mut counted = Vec::new();
     for (row, source) in order.sources.iter().enumerate() {
         let mut sum = Sum::EMPTY;
-        let mut row_zones: BTreeMap<&str, Sum> = BTreeMap::new();
+        let first_pair = zones
+            .of_source
+            .get(row)
+            .map(|zone| zone * zones.names.len());
         let cells = layer.rows.get(*source).and_then(Option::as_ref);
         let cells = cells.into_iter().flat_map(|row| row.iter());
         for (number, cell) in cells {
@@ -204,11 +206,8 @@ pub(super) fn layer_window(picture: &Picture, layer: &LayerPicture, worst: &Wors
                 let rtt = code(cell);
                 sum.add(sent, lost, received, rtt);
                 columns[column].add(sent, lost, received, rtt);
-                if order.is_between_nodes {
-                    row_zones
-                        .entry(&axes.targets[column].zone)
-                        .or_insert(Sum::EMPTY)
-                        .add(sent, lost, received, rtt);
+                if let Some(first) = first_pair {
+                    pairs[first + zones.of_target[column]].add(sent, lost, received, rtt);
                 }
             }
             let worst = worst.of(layer.layer, *source, number);
@@ -229,30 +228,67 @@ pub(super) fn layer_window(picture: &Picture, layer: &LayerPicture, worst: &Wors
                 });
             }
         }
-        for (zone, part) in row_zones {
-            let from = axes.sources[row].zone.as_str();
-            let pair = zones.entry((from, zone)).or_insert(Sum::EMPTY);
-            pair.merge(&part);
-        }
         rows.push(sum.line());
     }
     // Rows may list their columns in another order than that of names.
     counted.sort_unstable_by_key(|one| one.path);
-    let zones = zones.iter().map(|((from, to), sum)| ZoneLine {
-        from: (*from).to_owned(),
-        to: (*to).to_owned(),
-        line: sum.line(),
-    });
-    let zones = zones.collect();
     let (sampled, odd) = runs(&plane);
     LayerWindow {
         sampled: sampled.into(),
         rows,
         columns: columns.iter().map(Sum::line).collect::<Vec<Line>>(),
-        zones,
+        zones: zones.lines(&pairs),
         odd,
         counted,
         axes,
+    }
+}
+
+/// The zones of the ends of a layer, numbered.
+struct Zones<'a> {
+    names: Vec<&'a str>,
+    /// By row; empty where the targets are no nodes.
+    of_source: Vec<usize>,
+    /// By column.
+    of_target: Vec<usize>,
+}
+
+impl<'a> Zones<'a> {
+    fn new(axes: &'a Axes, is_between_nodes: bool) -> Self {
+        if !is_between_nodes {
+            return Self {
+                names: Vec::new(),
+                of_source: Vec::new(),
+                of_target: Vec::new(),
+            };
+        }
+        let ends = axes.sources.iter().chain(&axes.targets);
+        let number: BTreeMap<&str, usize> = ends
+            .map(|end| end.zone.as_str())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .zip(0..)
+            .collect();
+        let of = |ends: &[PathEnd]| ends.iter().map(|end| number[end.zone.as_str()]).collect();
+        Self {
+            of_source: of(&axes.sources),
+            of_target: of(&axes.targets),
+            names: number.into_keys().collect(),
+        }
+    }
+
+    /// Pairs that have paths with data.
+    fn lines(&self, pairs: &[Sum]) -> Vec<ZoneLine> {
+        let line = |(place, sum): (usize, &Sum)| {
+            let line = sum.line();
+            let (from, to) = (place / self.names.len(), place % self.names.len());
+            (line.paths > 0).then(|| ZoneLine {
+                from: self.names[from].to_owned(),
+                to: self.names[to].to_owned(),
+                line,
+            })
+        };
+        pairs.iter().enumerate().filter_map(line).collect()
     }
 }
 

@@ -49,7 +49,7 @@ pub use record::{Gap, MeshWindow, PastFinding, PastNode, Resolution};
 pub use window::{Axes, Counted, LayerWindow, Line, OddRun, Run, ZoneLine};
 
 use self::keeper::{Inputs, Keeper};
-use crate::{incident::Incident, notify::Incidents};
+use crate::notify::Incidents;
 
 /// Questions that wait. Each takes some milliseconds; whoever finds no room is told to ask again.
 const QUESTIONS: usize = 16;
@@ -86,6 +86,11 @@ pub struct HistorySettings {
     pub bundle_octets: usize,
 }
 
+impl HistorySettings {
+    /// Some pictures of 500 nodes before an incident opened and after, in four layers: enough to see it come.
+    pub const DEFAULT_BUNDLE_OCTETS: usize = 8 << 20;
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
@@ -112,7 +117,7 @@ enum Question {
         answer: oneshot::Sender<Result<Past, HistoryError>>,
     },
     Bundle {
-        incident: Box<Incident>,
+        incident: String,
         shown: Value,
         answer: oneshot::Sender<Result<Vec<u8>, HistoryError>>,
     },
@@ -144,9 +149,8 @@ impl HistoryHandle {
     }
 
     /// The bundle of an incident, `shown` as the API shows it: the octets of a file.
-    pub async fn bundle(&self, incident: Incident, shown: Value) -> Result<Vec<u8>, HistoryError> {
+    pub async fn bundle(&self, incident: String, shown: Value) -> Result<Vec<u8>, HistoryError> {
         let (answer, reply) = oneshot::channel();
-        let incident = Box::new(incident);
         self.ask(Question::Bundle {
             incident,
             shown,

@@ -83,8 +83,16 @@ impl PastLayer {
     /// One path; `None`: there was no such path.
     pub fn cell(&self, source: &str, target: &str, span: WindowSpan) -> Option<CellDetail> {
         let Self { layer, window } = self;
-        let row = window.axes.sources.iter().position(|end| end.name == source)?;
-        let column = window.axes.targets.iter().position(|end| end.name == target)?;
+        let row = window
+            .axes
+            .sources
+            .iter()
+            .position(|end| end.name == source)?;
+        let column = window
+            .axes
+            .targets
+            .iter()
+            .position(|end| end.name == target)?;
         let verdict = window.verdict(row, column);
         if verdict == Verdict::NotSampled {
             return None;

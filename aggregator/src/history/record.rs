@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use meshprobe_core::{
-    dark::NodeState, finding::Finding, lifecycle::Lifecycle, path::Layer,
-};
+use meshprobe_core::{dark::NodeState, finding::Finding, lifecycle::Lifecycle, path::Layer};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 

@@ -157,12 +157,7 @@ fn nodes(
             name,
         })
     };
-    let mut nodes: Vec<PastNode> = topology
-        .nodes
-        .iter()
-        .enumerate()
-        .filter_map(node)
-        .collect();
+    let mut nodes: Vec<PastNode> = topology.nodes.iter().enumerate().filter_map(node).collect();
     nodes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     nodes
 }
@@ -174,7 +169,10 @@ fn count_failing(
     failing: &mut HashMap<String, (u32, u32)>,
 ) {
     let width = window.axes.targets.len().max(1) as u64;
-    let bad = window.odd.iter().filter(|odd| odd.verdict >= Verdict::Suspect);
+    let bad = window
+        .odd
+        .iter()
+        .filter(|odd| odd.verdict >= Verdict::Suspect);
     for path in bad.flat_map(|odd| odd.run.start..odd.run.start + odd.run.length) {
         let (row, column) = ((path / width) as usize, (path % width) as usize);
         if let Some(source) = window.axes.sources.get(row) {

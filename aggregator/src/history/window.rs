@@ -134,7 +134,10 @@ impl LayerWindow {
     /// The verdict of one path.
     pub fn verdict(&self, row: usize, column: usize) -> Verdict {
         let path = self.axes.number(row, column);
-        let holds = |run: &Run| path.checked_sub(run.start).is_some_and(|at| at < run.length);
+        let holds = |run: &Run| {
+            path.checked_sub(run.start)
+                .is_some_and(|at| at < run.length)
+        };
         // The last run that starts at or before the path.
         let odd = self.odd.partition_point(|odd| odd.run.start <= path);
         if let Some(odd) = odd.checked_sub(1).map(|i| self.odd[i])
@@ -217,19 +220,6 @@ impl Sum {
         self.codes[usize::from(rtt.as_octet())] += 1;
     }
 
-    /// Other paths.
-    pub(super) fn merge(&mut self, other: &Self) {
-        let (mine, theirs) = (&mut self.line, &other.line);
-        mine.paths += theirs.paths;
-        mine.sent = mine.sent.saturating_add(theirs.sent);
-        mine.lost = mine.lost.saturating_add(theirs.lost);
-        mine.asked = mine.asked.saturating_add(theirs.asked);
-        mine.received = mine.received.saturating_add(theirs.received);
-        for (mine, theirs) in self.codes.iter_mut().zip(other.codes) {
-            *mine += theirs;
-        }
-    }
-
     pub(super) fn line(&self) -> Line {
         Line {
             rtt_median: self.quantile(50),
@@ -280,13 +270,13 @@ pub(super) fn merge(windows: &[LayerWindow]) -> LayerWindow {
     let mut plane = vec![Verdict::NotSampled as u8; axes.paths() as usize];
     let mut counted: BTreeMap<u64, Counted> = BTreeMap::new();
     let places = |of: &[PathEnd], all: &[PathEnd]| {
-        let place: std::collections::HashMap<&str, usize> = all
+        let known: std::collections::HashMap<&str, usize> = all
             .iter()
             .enumerate()
             .map(|(place, end)| (end.name.as_str(), place))
             .collect();
         of.iter()
-            .map(|end| place.get(end.name.as_str()).copied().unwrap_or_default())
+            .map(|end| known.get(end.name.as_str()).copied().unwrap_or_default())
             .collect::<Vec<usize>>()
     };
     let (mut rows, mut columns) = (
@@ -368,8 +358,7 @@ fn merged_axes(windows: &[LayerWindow]) -> Arc<Axes> {
     }
     let all = |of: fn(&Axes) -> &[PathEnd]| {
         let ends = windows.iter().flat_map(|window| of(&window.axes));
-        let by_name: BTreeMap<&str, &PathEnd> =
-            ends.map(|end| (end.name.as_str(), end)).collect();
+        let by_name: BTreeMap<&str, &PathEnd> = ends.map(|end| (end.name.as_str(), end)).collect();
         by_name.into_values().cloned().collect()
     };
     Arc::new(Axes {

@@ -12,6 +12,7 @@ mod child;
 pub mod dark;
 pub mod durability;
 pub mod footprint;
+pub mod history;
 pub mod ingest;
 mod machine;
 pub mod mtu;
@@ -48,6 +49,7 @@ pub const ALL: &[Bench] = &[
     footprint::BENCH,
     ingest::BENCH,
     durability::BENCH,
+    history::BENCH,
     mtu::BENCH,
     pacing::BENCH,
     rtt_error::BENCH,
