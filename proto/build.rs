@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_transport(false)
         .bytes(".meshprobe.v1.Block")
         .bytes(".meshprobe.v1.Matrix")
+        .bytes(".meshprobe.v1.BundleChunk")
         .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

@@ -60,7 +60,7 @@ async fn the_same_answers_come_over_grpc_and_as_json() {
     );
 
     let nodes = mesh
-        .list_nodes(v1::ListNodesRequest {})
+        .list_nodes(v1::ListNodesRequest::default())
         .await
         .unwrap()
         .into_inner()
@@ -106,6 +106,7 @@ async fn the_same_answers_come_over_grpc_and_as_json() {
     let request = v1::GetPathRequest {
         source: "mesh-1".to_owned(),
         target: "mesh-2".to_owned(),
+        at: None,
     };
     let path = mesh.get_path(request).await.unwrap().into_inner();
     assert_eq!((path.forward.len(), path.reverse.len()), (1, 1));
@@ -315,6 +316,7 @@ async fn a_wrong_question_is_answered_with_what_is_wrong() {
     let request = v1::GetPathRequest {
         source: "mesh-8".to_owned(),
         target: "mesh-9".to_owned(),
+        at: None,
     };
     assert_eq!(
         mesh.get_path(request).await.unwrap_err().code(),

@@ -42,7 +42,7 @@ async fn nodes_are_remembered_over_a_kill_and_no_report_is_asked_for_twice() {
     let aggregator = Aggregator::start(&folder, "");
     let mut mesh = aggregator.mesh().await;
     let nodes = mesh
-        .list_nodes(v1::ListNodesRequest {})
+        .list_nodes(v1::ListNodesRequest::default())
         .await
         .unwrap()
         .into_inner()

@@ -142,7 +142,8 @@ impl Client {
     /// Every known node.
     pub async fn nodes(&self) -> Result<v1::ListNodesResponse, ClientError> {
         let mut mesh = self.mesh.clone();
-        self.answer(mesh.list_nodes(v1::ListNodesRequest {})).await
+        self.answer(mesh.list_nodes(v1::ListNodesRequest::default()))
+            .await
     }
 
     /// One layer.

@@ -38,6 +38,9 @@ pub enum ApiError {
     /// The answer did not come in time.
     #[error("{0}")]
     Deadline(String),
+    /// Something that should not happen; the text says what.
+    #[error("{0}")]
+    Internal(String),
     /// The process is about to end.
     #[error("the aggregator is shutting down; ask again in a moment or ask another replica")]
     Stopping,
@@ -54,6 +57,7 @@ impl ApiError {
             Self::Lagged { .. } => tonic::Code::DataLoss,
             Self::Precondition(_) => tonic::Code::FailedPrecondition,
             Self::Deadline(_) => tonic::Code::DeadlineExceeded,
+            Self::Internal(_) => tonic::Code::Internal,
             Self::Unreachable(_) | Self::Stopping => tonic::Code::Unavailable,
         }
     }
@@ -68,6 +72,7 @@ impl ApiError {
             Self::Lagged { .. } => "DATA_LOSS",
             Self::Precondition(_) => "FAILED_PRECONDITION",
             Self::Deadline(_) => "DEADLINE_EXCEEDED",
+            Self::Internal(_) => "INTERNAL",
             Self::Unreachable(_) | Self::Stopping => "UNAVAILABLE",
         }
     }
@@ -82,6 +87,7 @@ impl ApiError {
             Self::Lagged { .. } => StatusCode::GONE,
             Self::Precondition(_) => StatusCode::CONFLICT,
             Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unreachable(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -3,10 +3,17 @@
 use std::{pin::Pin, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
-use meshprobe_proto::v1::{self, mesh_service_server::MeshService};
+use meshprobe_proto::{
+    json::JsonWriter,
+    v1::{self, mesh_service_server::MeshService},
+};
 use tonic::{Request, Response, Status};
 
-use super::{Api, wanted_layer};
+use super::{
+    Api,
+    past::{BUNDLE_CHUNK, moment},
+    wanted_layer,
+};
 
 /// `meshprobe.v1.MeshService`.
 #[derive(Clone, Debug)]
@@ -25,9 +32,13 @@ impl MeshService for MeshApiService {
 
     async fn list_nodes(
         &self,
-        _: Request<v1::ListNodesRequest>,
+        request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        Ok(Response::new(self.0.nodes()))
+        let v1::ListNodesRequest { at } = request.into_inner();
+        Ok(Response::new(match moment(at)? {
+            None => self.0.nodes(),
+            Some(at) => self.0.nodes_at(at).await?,
+        }))
     }
 
     async fn get_matrix(
@@ -35,7 +46,10 @@ impl MeshService for MeshApiService {
         request: Request<v1::GetMatrixRequest>,
     ) -> Result<Response<v1::Matrix>, Status> {
         let layer = wanted_layer(request.get_ref())?;
-        Ok(Response::new(self.0.matrix(layer).await?))
+        Ok(Response::new(match moment(request.into_inner().at)? {
+            None => self.0.matrix(layer).await?,
+            Some(at) => self.0.matrix_at(layer, at).await?,
+        }))
     }
 
     type WatchMatrixStream = Answers<v1::Matrix>;
@@ -48,7 +62,13 @@ impl MeshService for MeshApiService {
             matrix,
             min_interval_millis,
         } = request.into_inner();
-        let layer = wanted_layer(&matrix.unwrap_or_default())?;
+        let matrix = matrix.unwrap_or_default();
+        if matrix.at.is_some() {
+            return Err(Status::invalid_argument(
+                "the past does not change: ask GetMatrix with `at`",
+            ));
+        }
+        let layer = wanted_layer(&matrix)?;
         let min_interval = Duration::from_millis(u64::from(min_interval_millis));
         let matrices = self.0.watch_matrix(layer, min_interval)?;
         Ok(Response::new(Box::pin(
@@ -60,8 +80,11 @@ impl MeshService for MeshApiService {
         &self,
         request: Request<v1::GetPathRequest>,
     ) -> Result<Response<v1::PathDetail>, Status> {
-        let v1::GetPathRequest { source, target } = request.into_inner();
-        Ok(Response::new(self.0.path(&source, &target).await?))
+        let v1::GetPathRequest { source, target, at } = request.into_inner();
+        Ok(Response::new(match moment(at)? {
+            None => self.0.path(&source, &target).await?,
+            Some(at) => self.0.path_at(&source, &target, at).await?,
+        }))
     }
 
     async fn get_node(
@@ -105,6 +128,23 @@ impl MeshService for MeshApiService {
         request: Request<v1::GetIncidentRequest>,
     ) -> Result<Response<v1::IncidentDetail>, Status> {
         Ok(Response::new(self.0.incident(&request.get_ref().id).await?))
+    }
+
+    type GetBundleStream = Answers<v1::BundleChunk>;
+
+    async fn get_bundle(
+        &self,
+        request: Request<v1::GetBundleRequest>,
+    ) -> Result<Response<Self::GetBundleStream>, Status> {
+        let json = JsonWriter::new().map_err(|error| Status::internal(error.to_string()))?;
+        let file = self.0.bundle(&request.get_ref().id, &json).await?;
+        let chunks = (0..file.len()).step_by(BUNDLE_CHUNK).map(move |start| {
+            let end = file.len().min(start + BUNDLE_CHUNK);
+            Ok(v1::BundleChunk {
+                data: file.slice(start..end),
+            })
+        });
+        Ok(Response::new(Box::pin(futures_util::stream::iter(chunks))))
     }
 
     async fn create_silence(

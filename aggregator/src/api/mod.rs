@@ -10,6 +10,7 @@ mod grpc;
 mod incidents;
 mod notifications;
 mod page;
+mod past;
 mod silences;
 #[cfg(test)]
 mod tests;
@@ -27,9 +28,11 @@ use tokio::sync::watch as tokio_watch;
 
 pub use error::ApiError;
 pub use grpc::MeshApiService;
+pub use past::BUNDLE_CHUNK;
 pub use watchers::{Watchers, Watching};
 
 use crate::{
+    history::HistoryHandle,
     notify::{Audience, Incidents},
     outbox::{Ledger, Pending, WeakOutbox},
     pipeline::{Demand, MeshHandle},
@@ -51,6 +54,8 @@ pub struct Api {
     pub writes: StoreHandle,
     /// What became of incidents.
     pub reader: StoreReader,
+    /// The past.
+    pub history: HistoryHandle,
     /// Whether the store can be written.
     pub store: tokio_watch::Receiver<StoreState>,
     /// Messages that wait for delivery.
@@ -101,6 +106,7 @@ impl Api {
     pub fn nodes(&self) -> v1::ListNodesResponse {
         v1::ListNodesResponse {
             nodes: self.mesh.snapshot().nodes.iter().map(views::node).collect(),
+            window: None,
         }
     }
 
@@ -118,13 +124,7 @@ impl Api {
 
     /// Everything that is known between two ends.
     pub async fn path(&self, source: &str, target: &str) -> Result<v1::PathDetail, ApiError> {
-        for (field, value) in [("source", source), ("target", target)] {
-            if value.is_empty() {
-                return Err(ApiError::Invalid(format!(
-                    "{field} is missing: write the name of a node"
-                )));
-            }
-        }
+        require_ends(source, target)?;
         Ok(views::path(&self.mesh.path(source, target).await?))
     }
 
@@ -149,6 +149,17 @@ impl Api {
         let demand = demand(request)?;
         Ok(views::probe_result(self.mesh.run_probe(demand).await?))
     }
+}
+
+fn require_ends(source: &str, target: &str) -> Result<(), ApiError> {
+    for (field, value) in [("source", source), ("target", target)] {
+        if value.is_empty() {
+            return Err(ApiError::Invalid(format!(
+                "{field} is missing: write the name of a node"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The probe that a request means. What it does not say of the layer is left to the target.
@@ -187,6 +198,7 @@ pub fn wanted_layer(request: &v1::GetMatrixRequest) -> Result<Layer, ApiError> {
         kind,
         plane,
         family,
+        at: _,
     } = *request;
     let invalid = |error: convert::UnknownNumber| ApiError::Invalid(error.to_string());
     Ok(Layer {

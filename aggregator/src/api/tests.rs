@@ -17,6 +17,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::*;
 use crate::{
     incident::Incident,
+    history::HistoryHandle,
     notify::tests::incident,
     pipeline::{Diagnosed, MeshRequest, PipelineMetrics, Shot},
     snapshot::{Judging, LayerSnapshot, PathEnd, Snapshot},
@@ -88,6 +89,7 @@ fn play() -> Played {
         silences: Silences::default(),
         writes: StoreHandle::of_nothing(),
         reader: StoreReader::new("/nonexistent/a.db".into()),
+        history: HistoryHandle::of_nothing(),
         store: tokio_watch::channel(StoreState::default()).1,
         pending: Pending::default(),
         outbox: WeakOutbox::gone(),

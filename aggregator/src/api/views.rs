@@ -58,13 +58,7 @@ pub(super) fn node(row: &NodeRow) -> v1::Node {
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
-        lifecycle: match lifecycle {
-            Lifecycle::Active => v1::Lifecycle::Active,
-            Lifecycle::Draining => v1::Lifecycle::Draining,
-            Lifecycle::Leaving => v1::Lifecycle::Leaving,
-            Lifecycle::Gone => v1::Lifecycle::Gone,
-        }
-        .into(),
+        lifecycle: self::lifecycle(*lifecycle).into(),
         state: node_state(*state).into(),
         state_reason: state_reason.clone(),
         last_report_at: last_report_at.map(timestamp),
@@ -86,9 +80,18 @@ pub(super) fn node(row: &NodeRow) -> v1::Node {
     }
 }
 
+pub(super) fn lifecycle(lifecycle: Lifecycle) -> v1::Lifecycle {
+    match lifecycle {
+        Lifecycle::Active => v1::Lifecycle::Active,
+        Lifecycle::Draining => v1::Lifecycle::Draining,
+        Lifecycle::Leaving => v1::Lifecycle::Leaving,
+        Lifecycle::Gone => v1::Lifecycle::Gone,
+    }
+}
+
 /// What the truth table says. The shapes that name several nodes at once are darkness for each of them; where nothing
 /// is known of the node itself, it stays a suspect.
-fn node_state(state: NodeState) -> v1::NodeState {
+pub(super) fn node_state(state: NodeState) -> v1::NodeState {
     match state {
         NodeState::Ok => v1::NodeState::Ok,
         NodeState::Suspect => v1::NodeState::Suspect,
@@ -141,6 +144,7 @@ pub(super) fn matrix(snapshot: &LayerSnapshot) -> v1::Matrix {
         verdicts: verdicts.clone(),
         rtt_median: rtt_median.clone(),
         loss_percent: loss_percent.clone(),
+        ..v1::Matrix::default()
     }
 }
 
@@ -150,6 +154,7 @@ pub(super) fn path(cells: &PathCells) -> v1::PathDetail {
         reverse: cells.reverse.iter().map(cell).collect(),
         forward_traces: cells.forward_traces.iter().map(trace).collect(),
         reverse_traces: cells.reverse_traces.iter().map(trace).collect(),
+        window: None,
     }
 }
 

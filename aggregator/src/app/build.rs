@@ -28,6 +28,7 @@ use super::{
 use crate::{
     api::{Api, Watchers},
     config::Config,
+    history::{History, HistoryMetrics},
     metrics::{NotificationMetrics, ReloadMetrics, SilenceMetrics, StateCollector},
     notify::{Connections, Notifier, Quiet, Standings},
     outbox::{Built, LeftBehind, Outbox},
@@ -54,6 +55,7 @@ pub struct App {
     pub(super) store_rx: mpsc::Receiver<StoreBatch>,
     pub(super) notifier: Notifier,
     pub(super) outbox: Outbox,
+    pub(super) history: History,
     pub(super) reloader: Reloader,
     pub(super) reload: daemon_reload::ReloadHandle,
     pub(super) api: Api,
@@ -153,7 +155,14 @@ impl App {
             standings_tx,
         };
         let (notifier, incidents) = Notifier::new(loaded.incidents, loaded.told, connections);
+        let (history, past) = History::new(
+            config.history.settings(&config.store.path),
+            pipeline.handle().watch_findings(),
+            &incidents,
+            HistoryMetrics::register(own),
+        );
         let api = Api {
+            history: past,
             mesh: pipeline.handle(),
             incidents,
             silences,
@@ -215,6 +224,7 @@ impl App {
             store_rx,
             notifier,
             outbox,
+            history,
             reloader,
             reload,
             api,

@@ -8,6 +8,7 @@
 //! | `pipeline-store` | the mesh task has dropped its end |
 //! | `notifier` | the mesh task has dropped its end, and everything is told |
 //! | `outbox` | the notifier has ended, and what was never tried is tried once |
+//! | `history` (a thread) | the diagnosis has ended, and the last window is written |
 //! | `store` (a thread) | all of the above have ended, and everything is written |
 //! | `admin`, `reload`, `tls` | the shutdown is signaled |
 //!

@@ -34,6 +34,7 @@ impl App {
             store_rx,
             notifier,
             outbox,
+            history,
             reloader,
             reload,
             api,
@@ -87,6 +88,7 @@ impl App {
         tasks.spawn("pipeline-store", store.serve_pipeline(store_rx));
         tasks.spawn("notifier", notifier.run());
         tasks.spawn("outbox", outbox.run());
+        history.spawn(&mut tasks);
         tasks.spawn("reload", reloader.run(shutdown.clone()));
         pipeline.spawn(&mut tasks, &shutdown);
         tasks.spawn("admin", admin.serve(shutdown.clone()));

@@ -77,6 +77,7 @@ impl Config {
         let Self {
             listen,
             store,
+            history,
             tls,
             limits,
             log,
@@ -86,6 +87,7 @@ impl Config {
         Self {
             listen,
             store,
+            history,
             tls,
             limits,
             log,

@@ -11,6 +11,7 @@ mod certificates;
 mod change;
 mod check;
 mod external;
+mod history;
 mod intervals;
 mod mesh;
 mod network;
@@ -38,6 +39,7 @@ pub use change::ReloadPlan;
 pub use external::{
     Allowed, Ask, Cidr, ExpectedResponse, External, ExternalTarget, HostPort, PortRange,
 };
+pub use history::HistoryConfig;
 pub use intervals::{Interval, KindInterval, Probing, QuicInterval};
 pub use mesh::{
     AddressConfig, AggregatorAddressConfig, Detection, DnsName, DnsServer, Membership, Rcode,
@@ -91,6 +93,8 @@ pub struct Config {
     pub aggregators: Vec<AggregatorAddressConfig>,
     /// Where nodes, incidents and undelivered notifications are kept.
     pub store: StoreConfig,
+    /// How much of the past is kept.
+    pub history: HistoryConfig,
     /// Who can be told.
     pub receivers: Vec<ReceiverConfig>,
     /// What is told to whom.

@@ -13,7 +13,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{Chronicle, HistoryMetrics, HistorySettings, Observed, Question};
-use crate::{incident::Incident, wall};
+use crate::{incident::Incident, pipeline::Diagnosed, wall};
 
 /// Windows end on time although no picture comes.
 const TICK: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// What the thread waits for.
 #[derive(Debug)]
 pub(super) struct Inputs {
-    pub(super) pictures: watch::Receiver<Option<Observed>>,
+    pub(super) pictures: watch::Receiver<Option<Diagnosed>>,
     pub(super) open: Vec<Incident>,
     /// `None`: they have ended.
     pub(super) incidents: Option<broadcast::Receiver<Incident>>,
@@ -89,7 +89,7 @@ impl Inputs {
                     if changed.is_err() {
                         return Event::End;
                     }
-                    let observed = self.pictures.borrow_and_update().clone();
+                    let observed = self.pictures.borrow_and_update().as_ref().map(Observed::from);
                     if let Some(observed) = observed {
                         return Event::Picture(observed);
                     }

@@ -49,7 +49,7 @@ pub use record::{Gap, MeshWindow, PastFinding, PastNode, Resolution};
 pub use window::{Axes, Counted, LayerWindow, Line, OddRun, Run, ZoneLine};
 
 use self::keeper::{Inputs, Keeper};
-use crate::notify::Incidents;
+use crate::{notify::Incidents, pipeline::Diagnosed};
 
 /// Questions that wait. Each takes some milliseconds; whoever finds no room is told to ask again.
 const QUESTIONS: usize = 16;
@@ -63,6 +63,16 @@ pub struct Observed {
     pub picture: Arc<Picture>,
     /// What was found in this very picture.
     pub findings: Arc<[Finding]>,
+}
+
+impl From<&Diagnosed> for Observed {
+    fn from(diagnosed: &Diagnosed) -> Self {
+        Self {
+            at: diagnosed.shot.at,
+            picture: Arc::clone(&diagnosed.shot.picture),
+            findings: diagnosed.diagnosis.findings.clone().into(),
+        }
+    }
 }
 
 /// Settings of the history.
@@ -159,6 +169,14 @@ impl HistoryHandle {
         reply.await.map_err(|_| HistoryError::Stopped)?
     }
 
+    /// A handle whose keeper does not run.
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            questions: mpsc::channel(1).0,
+        }
+    }
+
     fn ask(&self, question: Question) -> Result<(), HistoryError> {
         self.questions
             .try_send(question)
@@ -179,7 +197,7 @@ impl History {
     /// Puts it together. The file is opened by the thread: it may be on a disk that refuses.
     pub fn new(
         settings: HistorySettings,
-        pictures: watch::Receiver<Option<Observed>>,
+        pictures: watch::Receiver<Option<Diagnosed>>,
         incidents: &Incidents,
         metrics: HistoryMetrics,
     ) -> (Self, HistoryHandle) {

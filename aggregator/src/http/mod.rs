@@ -6,6 +6,7 @@
 
 mod notifications;
 mod page;
+mod past;
 mod probe;
 mod query;
 mod runbook;
@@ -57,6 +58,7 @@ pub fn router(api: Api, json: JsonWriter) -> Router {
         .route("/api/v1/incidents/{id}", get(incident))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/explain", get(explain))
+        .route("/api/v1/incidents/{id}/bundle", get(past::bundle))
         .route(
             "/api/v1/silences",
             get(silences::list).post(silences::create),
@@ -81,8 +83,17 @@ async fn status(State(shared): State<Shared>, query: Query) -> Response {
     shared.answer(query.finish().map(|()| shared.api.status()))
 }
 
-async fn nodes(State(shared): State<Shared>, query: Query) -> Response {
-    shared.answer(query.finish().map(|()| shared.api.nodes()))
+async fn nodes(State(shared): State<Shared>, mut query: Query) -> Response {
+    let found = async {
+        let at = query.moment("at")?;
+        query.finish()?;
+        match at {
+            None => Ok(shared.api.nodes()),
+            Some(at) => shared.api.nodes_at(at).await,
+        }
+    }
+    .await;
+    shared.answer(found)
 }
 
 async fn node(State(shared): State<Shared>, Path(name): Path<String>, query: Query) -> Response {
@@ -111,9 +122,15 @@ async fn matrix(State(shared): State<Shared>, mut query: Query) -> Response {
             family: query.number("family", "FAMILY_", |name| {
                 v1::Family::from_str_name(name).map(i32::from)
             })?,
+            at: None,
         };
+        let at = query.moment("at")?;
         query.finish()?;
-        shared.api.matrix(wanted_layer(&request)?).await
+        let layer = wanted_layer(&request)?;
+        match at {
+            None => shared.api.matrix(layer).await,
+            Some(at) => shared.api.matrix_at(layer, at).await,
+        }
     }
     .await;
     shared.answer(found)
@@ -122,8 +139,12 @@ async fn matrix(State(shared): State<Shared>, mut query: Query) -> Response {
 async fn path(State(shared): State<Shared>, mut query: Query) -> Response {
     let found = async {
         let (source, target) = (query.text("source"), query.text("target"));
+        let at = query.moment("at")?;
         query.finish()?;
-        shared.api.path(&source, &target).await
+        match at {
+            None => shared.api.path(&source, &target).await,
+            Some(at) => shared.api.path_at(&source, &target, at).await,
+        }
     }
     .await;
     shared.answer(found)

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, convert::Infallible};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use jiff::Timestamp;
 use url::form_urlencoded;
 
 use crate::api::ApiError;
@@ -54,6 +55,19 @@ impl Query {
                 "{name}={other:?} is neither true nor false"
             ))),
         }
+    }
+
+    /// A moment as RFC 3339 writes it; `None` without it.
+    pub(super) fn moment(&mut self, name: &'static str) -> Result<Option<Timestamp>, ApiError> {
+        let text = self.text(name);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| {
+            ApiError::Invalid(format!(
+                "{name}={text:?} is no moment; write it as 2026-11-29T03:10:00Z"
+            ))
+        })
     }
 
     /// An enumeration by its short name (`dns-udp`) or its full one (`PROBE_KIND_DNS_UDP`); 0 without it.

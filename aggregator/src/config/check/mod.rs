@@ -46,6 +46,7 @@ impl Config {
         external::check(&self.external, &mut problems);
         self.check_intervals(&mut problems);
         receivers::check(self, &mut problems);
+        self.history.check(&self.store.path, &mut problems);
         stamp::check(&self.stamp, now, &mut problems);
         for (index, other) in self.aggregators.iter().enumerate() {
             if !is_host_and_port(&other.address.value) {

@@ -77,7 +77,8 @@ impl Api {
 
     /// Every known node.
     pub fn nodes(&self) -> Result<Vec<v1::Node>, ApiError> {
-        let list = async |mut mesh: MeshClient| mesh.list_nodes(v1::ListNodesRequest {}).await;
+        let list =
+            async |mut mesh: MeshClient| mesh.list_nodes(v1::ListNodesRequest::default()).await;
         Ok(self.call("ListNodes", list)?.nodes)
     }
 
@@ -102,6 +103,7 @@ impl Api {
             kind,
             plane,
             family,
+            at: None,
         };
         self.call("GetMatrix", async |mut mesh| mesh.get_matrix(request).await)
     }
@@ -111,6 +113,7 @@ impl Api {
         let request = v1::GetPathRequest {
             source: source.to_owned(),
             target: target.to_owned(),
+            at: None,
         };
         self.call("GetPath", async |mut mesh| {
             mesh.get_path(request.clone()).await
