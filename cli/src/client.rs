@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use meshprobe_core::path::Layer;
 use meshprobe_proto::v1::{self, mesh_service_client::MeshServiceClient};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -140,9 +141,10 @@ impl Client {
     }
 
     /// Every known node.
-    pub async fn nodes(&self) -> Result<v1::ListNodesResponse, ClientError> {
+    pub async fn nodes(&self, at: Option<Timestamp>) -> Result<v1::ListNodesResponse, ClientError> {
         let mut mesh = self.mesh.clone();
-        self.answer(mesh.list_nodes(v1::ListNodesRequest::default()))
+        let at = at.map(wire_time);
+        self.answer(mesh.list_nodes(v1::ListNodesRequest { at }))
             .await
     }
 
@@ -152,15 +154,44 @@ impl Client {
         self.answer(mesh.get_matrix(matrix_request(layer))).await
     }
 
+    /// One layer as it was.
+    pub async fn matrix_at(&self, layer: Layer, at: Timestamp) -> Result<v1::Matrix, ClientError> {
+        let mut mesh = self.mesh.clone();
+        let request = v1::GetMatrixRequest {
+            at: Some(wire_time(at)),
+            ..matrix_request(layer)
+        };
+        self.answer(mesh.get_matrix(request)).await
+    }
+
     /// Everything between two nodes.
     pub async fn path(
         &self,
         source: String,
         target: String,
+        at: Option<Timestamp>,
     ) -> Result<v1::PathDetail, ClientError> {
         let mut mesh = self.mesh.clone();
-        self.answer(mesh.get_path(v1::GetPathRequest { source, target }))
+        let at = at.map(wire_time);
+        self.answer(mesh.get_path(v1::GetPathRequest { source, target, at }))
             .await
+    }
+
+    /// The bundle of an incident: the octets of a file.
+    pub async fn bundle(&self, id: String) -> Result<Vec<u8>, ClientError> {
+        let mut mesh = self.mesh.clone();
+        let mut chunks = self
+            .answer(mesh.get_bundle(v1::GetBundleRequest { id }))
+            .await?;
+        let mut file = Vec::new();
+        while let Some(chunk) = chunks
+            .message()
+            .await
+            .map_err(|status| self.explain(&status))?
+        {
+            file.extend_from_slice(&chunk.data);
+        }
+        Ok(file)
     }
 
     /// One node, its probers and its host.
@@ -409,6 +440,15 @@ fn matrix_request(layer: Layer) -> v1::GetMatrixRequest {
         kind: layer.kind,
         plane: layer.plane,
         family: layer.family,
+        at: None,
+    }
+}
+
+fn wire_time(at: Timestamp) -> prost_types::Timestamp {
+    // A fraction before 1970 would have to be counted upwards; whole seconds are exact enough for windows.
+    prost_types::Timestamp {
+        seconds: at.as_second(),
+        nanos: at.subsec_nanosecond().max(0),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The `meshprobe` command: a client of the aggregator's public API, and `meshprobe demo`.
+//! The `meshprobe` command: a client of the aggregator's public API, `meshprobe replay` and `meshprobe demo`.
 //!
 //! A command asks the API ([`client`]), turns the answer into text ([`render`]) or into a document for programs
 //! ([`document`]), writes it once ([`console`]) and ends with an [`exit`] code that a script can use. Rendering is pure:
@@ -42,6 +42,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Health> {
     let console = &Console::for_standard_output(&global)?;
     match command {
         Command::Completion { shell } => commands::completion::run(shell, console),
+        Command::Replay { bundle } => commands::replay::run(&bundle, console),
         // Before anything starts a thread: the demo moves into namespaces of its own.
         Command::Demo(arguments) => demo::run(&arguments, console),
         Command::Ask(command) => commands::run(&global, command, console),

@@ -141,6 +141,45 @@ fn one_node_is_shown_by_its_name() {
 }
 
 #[test]
+fn an_answer_about_the_past_says_which_window_it_is_of() {
+    let aggregator = FakeAggregator::start(healthy());
+    for line in [
+        "nodes --at 2026-11-29T03:10:03Z",
+        "matrix --at 2026-11-29T03:10:03Z",
+        "path mesh-1 mesh-2 --at 2026-11-29T04:10:03+01:00",
+    ] {
+        let output = run(&aggregator, line);
+        let told = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+        assert!(
+            told.starts_with("As it was from 2026-11-29T03:10:00Z to 2026-11-29T03:10:10Z"),
+            "{line}: {told}"
+        );
+    }
+    let output = run(&aggregator, "nodes mesh-1 --at -2h");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("is not kept"));
+}
+
+#[test]
+fn a_bundle_is_saved_and_never_over_another_file() {
+    let aggregator = FakeAggregator::start(healthy());
+    let id = samples::resolved("mesh-5").id;
+    let path = std::env::temp_dir().join(format!("meshprobe-bundle-{}", std::process::id()));
+    let line = format!("incidents bundle {id} -f {}", path.display());
+    let output = run(&aggregator, &line);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let saved = std::fs::read_to_string(&path).expect("saved");
+    let again = run(&aggregator, &line);
+    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(saved, format!("bundle of {id}"));
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("create "), "{}", stderr(&again));
+    let output = run(&aggregator, &format!("incidents bundle {id} -f -"));
+    assert_eq!(stdout(&output), format!("bundle of {id}"));
+}
+
+#[test]
 fn the_first_line_of_the_matrix_is_the_conclusion() {
     let aggregator = FakeAggregator::start(broken());
     let text = stdout(&run(&aggregator, "matrix"));

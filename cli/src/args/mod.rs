@@ -1,6 +1,7 @@
 //! The command line.
 
 mod assert;
+mod at;
 mod demo;
 mod layer;
 mod notify;
@@ -13,6 +14,7 @@ use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use assert::AssertArgs;
+pub use at::AtArgs;
 pub use demo::{DemoArgs, DemoCommand};
 pub use layer::{FamilyArg, KindArg, LayerArgs, PlaneArg};
 pub use notify::{NotificationStateArg, NotifyCommand};
@@ -128,6 +130,17 @@ pub enum Command {
   meshprobe demo --script                      breaks and heals by itself, then ends"
     )]
     Demo(DemoArgs),
+    /// Diagnose an incident again from its bundle, offline, and compare with what was found then.
+    ///
+    /// Exit code 0: the same was found then in every picture; 2: something else; 1: the file cannot be used.
+    #[command(after_long_help = "Examples:
+  meshprobe incidents bundle 7c1f -f ticket.mpbundle
+  meshprobe replay ticket.mpbundle
+  meshprobe replay ticket.mpbundle -o json | jq '.pictures[].findings'")]
+    Replay {
+        /// The bundle.
+        bundle: PathBuf,
+    },
     /// Print the completion script of a shell.
     #[command(after_long_help = "Examples:
   meshprobe completion bash > /etc/bash_completion.d/meshprobe
@@ -155,11 +168,15 @@ pub enum ApiCommand {
         after_long_help = "Examples:
   meshprobe nodes
   meshprobe nodes -o wide
-  meshprobe nodes mesh-3                       its routes, MTUs, name servers, its prober's own health"
+  meshprobe nodes mesh-3                       its routes, MTUs, name servers, its prober's own health
+  meshprobe nodes --at -2h                     as they were two hours ago"
     )]
     Nodes {
         /// One of them.
         name: Option<String>,
+        /// When.
+        #[command(flatten)]
+        at: AtArgs,
     },
     /// Who reaches whom: the heat table of one layer, sources in rows, targets in columns.
     #[command(after_long_help = "Examples:
@@ -169,16 +186,28 @@ pub enum ApiCommand {
   meshprobe matrix --plane service             DNS through its virtual IP
   meshprobe matrix --kind mtu                  does the largest packet pass
   meshprobe matrix --kind http                 every external HTTP target from every node
-  meshprobe matrix -o wide | less -S           every cell with its round-trip time")]
-    Matrix(LayerArgs),
+  meshprobe matrix -o wide | less -S           every cell with its round-trip time
+  meshprobe matrix --at 2026-11-29T03:10:00Z   as it was then")]
+    Matrix {
+        /// Which layer.
+        #[command(flatten)]
+        layer: LayerArgs,
+        /// When.
+        #[command(flatten)]
+        at: AtArgs,
+    },
     /// Everything that is known between two nodes: each layer, both directions.
     #[command(after_long_help = "Examples:
-  meshprobe path mesh-1 mesh-3")]
+  meshprobe path mesh-1 mesh-3
+  meshprobe path mesh-1 mesh-3 --at -2h        as it was two hours ago")]
     Path {
         /// Node that sends.
         source: String,
         /// Node that answers.
         target: String,
+        /// When.
+        #[command(flatten)]
+        at: AtArgs,
     },
     /// Make one probe now and print its result. It waits for the probe's own end, however long --timeout is.
     #[command(after_long_help = "Examples:
@@ -288,7 +317,8 @@ What is still open when a silence ends is told then.")]
         after_long_help = "Examples:
   meshprobe incidents
   meshprobe incidents --all
-  meshprobe incidents show 7c1f"
+  meshprobe incidents show 7c1f
+  meshprobe incidents bundle 7c1f              one file for the ticket, see `meshprobe replay`"
     )]
     Incidents {
         /// Also the resolved ones.
@@ -333,6 +363,14 @@ pub enum IncidentsCommand {
     Show {
         /// Its id, or the beginning of it.
         id: String,
+    },
+    /// Save an incident in one file: what was seen around it, what was found, its timeline.
+    Bundle {
+        /// Its id, or the beginning of it.
+        id: String,
+        /// Where to; `-` is standard output. Default: its id with .mpbundle, in this folder.
+        #[arg(long, short = 'f', value_name = "FILE")]
+        file: Option<PathBuf>,
     },
 }
 

@@ -1,6 +1,10 @@
 //! `meshprobe incidents` and `meshprobe incidents show`.
 
-use anyhow::bail;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
 use meshprobe_proto::v1;
 
 use crate::client::Client;
@@ -27,6 +31,33 @@ pub(super) async fn show(client: &Client, id: &str, console: &Console) -> anyhow
     console.answer(|| incident::history(&found, console.now()), &found)?;
     let is_open = found.incident.as_ref().is_some_and(incident::is_open);
     Ok(Health::unless(is_open))
+}
+
+/// Saves an incident in a file.
+pub(super) async fn bundle(
+    client: &Client,
+    id: &str,
+    file: Option<PathBuf>,
+    console: &Console,
+) -> anyhow::Result<Health> {
+    let incidents = client.incidents(true).await?;
+    let id = &find(&incidents, id)?.id;
+    let octets = client.bundle(id.clone()).await?;
+    let path = file.unwrap_or_else(|| PathBuf::from(format!("{id}.mpbundle")));
+    if path.as_os_str() == "-" {
+        std::io::stdout().write_all(&octets)?;
+        return Ok(Health::Healthy);
+    }
+    // Never over something that is there already: it may be the bundle of a ticket.
+    let mut file = File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
+    file.write_all(&octets)
+        .with_context(|| format!("write {}", path.display()))?;
+    let path = path.display();
+    console.print(&format!(
+        "{path}: {} octets. `meshprobe replay {path}` diagnoses it again\n",
+        octets.len()
+    ))?;
+    Ok(Health::Healthy)
 }
 
 /// The incident with this id, or the only one whose id begins so.

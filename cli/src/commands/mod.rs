@@ -11,6 +11,7 @@ mod notify;
 mod path;
 mod probe;
 mod silence;
+pub mod replay;
 mod status;
 mod watch;
 
@@ -30,10 +31,13 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
         let client = || Client::connect(global);
         match command {
             ApiCommand::Status => status::run(&client().await?, console).await,
-            ApiCommand::Nodes { name: None } => nodes::run(&client().await?, console).await,
-            ApiCommand::Nodes { name: Some(name) } => {
-                nodes::show(&client().await?, name, console).await
+            ApiCommand::Nodes { name: None, at } => {
+                nodes::run(&client().await?, at.at, console).await
             }
+            ApiCommand::Nodes {
+                name: Some(name),
+                at,
+            } => nodes::show(&client().await?, name, at.at, console).await,
             ApiCommand::Probe {
                 source,
                 target,
@@ -43,11 +47,11 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
                 let layer = layer.layer();
                 probe::run(&client().await?, source, target, layer, trace, console).await
             }
-            ApiCommand::Matrix(layer) => {
-                matrix::run(&client().await?, layer.layer(), console).await
+            ApiCommand::Matrix { layer, at } => {
+                matrix::run(&client().await?, layer.layer(), at.at, console).await
             }
-            ApiCommand::Path { source, target } => {
-                path::run(&client().await?, source, target, console).await
+            ApiCommand::Path { source, target, at } => {
+                path::run(&client().await?, source, target, at.at, console).await
             }
             ApiCommand::Findings {
                 pattern,
@@ -73,6 +77,10 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
                 command: Some(IncidentsCommand::Show { id }),
                 ..
             } => incidents::show(&client().await?, &id, console).await,
+            ApiCommand::Incidents {
+                command: Some(IncidentsCommand::Bundle { id, file }),
+                ..
+            } => incidents::bundle(&client().await?, &id, file, console).await,
             ApiCommand::Incidents { all, command: None } => {
                 incidents::list(&client().await?, all, console).await
             }

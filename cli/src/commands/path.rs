@@ -1,5 +1,7 @@
 //! `meshprobe path`.
 
+use jiff::Timestamp;
+
 use crate::args::Format;
 use crate::client::Client;
 use crate::console::Console;
@@ -10,12 +12,22 @@ pub(super) async fn run(
     client: &Client,
     source: String,
     target: String,
+    at: Option<Timestamp>,
     console: &Console,
 ) -> anyhow::Result<Health> {
-    let detail = client.path(source.clone(), target.clone()).await?;
+    let detail = client.path(source.clone(), target.clone(), at).await?;
     let wide = console.format == Format::Wide;
     console.answer(
-        || render::path::render(&detail, &source, &target, wide, console.now()),
+        || {
+            render::window::line(detail.window.as_ref())
+                + &render::path::render(
+                    &detail,
+                    &source,
+                    &target,
+                    wide,
+                    at.unwrap_or_else(|| console.now()),
+                )
+        },
         &detail,
     )?;
     Ok(render::path::health(&detail))

@@ -20,6 +20,7 @@ pub mod table;
 pub mod time;
 pub mod trace;
 pub mod wrap;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

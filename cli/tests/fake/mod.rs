@@ -77,6 +77,17 @@ impl Fake {
     }
 }
 
+/// The window of ten seconds that a moment is in.
+fn window(at: prost_types::Timestamp) -> v1::HistoryWindow {
+    let start = at.seconds - at.seconds.rem_euclid(10);
+    let whole = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    v1::HistoryWindow {
+        start: whole(start),
+        end: whole(start + 10),
+        resolution_seconds: 10,
+    }
+}
+
 #[tonic::async_trait]
 impl MeshService for Fake {
     type WatchMatrixStream = Messages<v1::Matrix>;
@@ -133,14 +144,30 @@ impl MeshService for Fake {
     }
 
     type WatchIncidentsStream = Messages<v1::Incident>;
+    type GetBundleStream = Messages<v1::BundleChunk>;
+
+    /// The file in two chunks.
+    async fn get_bundle(
+        &self,
+        request: Request<v1::GetBundleRequest>,
+    ) -> Answer<Self::GetBundleStream> {
+        let id = request.into_inner().id;
+        let chunks =
+            ["bundle of ".to_owned(), id].map(|data| Ok(v1::BundleChunk { data: data.into() }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
 
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::Status> {
         self.answer(self.answers.status.clone()).await
     }
 
-    async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {
+    async fn list_nodes(
+        &self,
+        request: Request<v1::ListNodesRequest>,
+    ) -> Answer<v1::ListNodesResponse> {
         let nodes = self.answers.nodes.clone();
-        self.answer(v1::ListNodesResponse { nodes }).await
+        let window = request.into_inner().at.map(window);
+        self.answer(v1::ListNodesResponse { nodes, window }).await
     }
 
     async fn get_matrix(&self, request: Request<v1::GetMatrixRequest>) -> Answer<v1::Matrix> {
@@ -148,6 +175,7 @@ impl MeshService for Fake {
             kind,
             plane,
             family,
+            at,
         } = request.into_inner();
         let layer = Some(v1::Layer {
             kind,
@@ -156,6 +184,7 @@ impl MeshService for Fake {
         });
         self.answer(v1::Matrix {
             layer,
+            window: at.map(window),
             ..self.answers.matrix.clone()
         })
         .await
@@ -172,7 +201,13 @@ impl MeshService for Fake {
 
     async fn get_path(&self, request: Request<v1::GetPathRequest>) -> Answer<v1::PathDetail> {
         match &self.answers.path {
-            Some(path) => self.answer(path.clone()).await,
+            Some(path) => {
+                self.answer(v1::PathDetail {
+                    window: request.get_ref().at.map(window),
+                    ..path.clone()
+                })
+                .await
+            }
             None => Err(Status::not_found(format!(
                 "there is no node {:?}",
                 request.get_ref().target
