@@ -16,8 +16,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::*;
 use crate::{
-    incident::Incident,
     history::HistoryHandle,
+    incident::Incident,
     notify::tests::incident,
     pipeline::{Diagnosed, MeshRequest, PipelineMetrics, Shot},
     snapshot::{Judging, LayerSnapshot, PathEnd, Snapshot},

@@ -71,7 +71,7 @@ async fn look(global: &Global) -> Result<Look, ClientError> {
     let client = Client::connect(global).await?;
     let (status, nodes, findings) = tokio::try_join!(
         client.status(),
-        client.nodes(),
+        client.nodes(None),
         client.findings(v1::ListFindingsRequest::default())
     )?;
     Ok(Look {

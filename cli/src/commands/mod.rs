@@ -10,8 +10,8 @@ mod nodes;
 mod notify;
 mod path;
 mod probe;
-mod silence;
 pub mod replay;
+mod silence;
 mod status;
 mod watch;
 

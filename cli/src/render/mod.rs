@@ -19,8 +19,8 @@ pub mod style;
 pub mod table;
 pub mod time;
 pub mod trace;
-pub mod wrap;
 pub mod window;
+pub mod wrap;
 
 #[cfg(test)]
 mod tests;
