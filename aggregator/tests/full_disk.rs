@@ -12,9 +12,22 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
+    time::Duration,
 };
 
-use meshprobe_aggregator::{incident::Transition, store::Store};
+use jiff::{SignedDuration, Timestamp};
+use meshprobe_aggregator::{
+    history::{Chronicle, HistoryError, HistoryMetrics, HistorySettings, Layers, Observed},
+    incident::Transition,
+    store::Store,
+};
+use meshprobe_core::{
+    diagnosis::{NodePicture, Picture, Topology, TopologyNode},
+    ids::{NodeName, ZoneIndex},
+    lifecycle::Lifecycle,
+    time::Moment,
+};
 use support::{Folder, Inbox, Way, any_port, dark, eventually, settings, webhook};
 
 const SMALL_DISK: &str = "MESHPROBE_TEST_SMALL_DISK";
@@ -152,4 +165,99 @@ async fn inside_start_on_full_disk() {
     way.stop().await;
     let (_, loaded) = Store::open(settings(disk.join("a.db"))).unwrap();
     assert_eq!(loaded.incidents.len(), 2);
+}
+
+#[test]
+fn history_goes_on_in_memory_and_marks_what_did_not_fit() {
+    in_small_disk("inside_history_goes_on");
+}
+
+/// 2026-11-29T03:10:00Z and so many windows of ten seconds.
+fn window(number: i64) -> Timestamp {
+    Timestamp::from_second(1_795_921_800).unwrap() + SignedDuration::from_secs(10 * number)
+}
+
+/// A mesh of three nodes that nothing is known of.
+fn observed(number: i64) -> Observed {
+    let node = |number: u8| TopologyNode {
+        name: NodeName::try_from(format!("n-{number}")).unwrap(),
+        zone: ZoneIndex(0),
+        lifecycle: Lifecycle::Active,
+        is_warming_up: false,
+        addresses: Vec::new(),
+    };
+    Observed {
+        at: window(number),
+        picture: Arc::new(Picture {
+            now: Moment::from_millis(10_000 * number as u64),
+            topology: Arc::new(Topology {
+                nodes: (0..3).map(|number| Some(node(number))).collect(),
+                zones: vec![String::new()],
+            }),
+            layers: Vec::new(),
+            nodes: vec![NodePicture::UNKNOWN; 3],
+            traces: Vec::new(),
+        }),
+        findings: Arc::default(),
+    }
+}
+
+#[test]
+fn inside_history_goes_on() {
+    let Some(disk) = small_disk() else {
+        return assert!(std::env::var_os(SMALL_DISK).is_none());
+    };
+    let settings = HistorySettings {
+        path: disk.join("history.db"),
+        keep: [Duration::from_secs(86_400); 3],
+        keep_pictures: Duration::from_secs(86_400),
+        max_octets: 1 << 30,
+        pending_octets: 50_000,
+        picture_span: Duration::from_secs(600),
+        picture_octets: 1 << 20,
+        bundle_octets: 1 << 20,
+    };
+    let metrics = HistoryMetrics::default();
+    let mut chronicle = Chronicle::new(settings.clone(), metrics, window(0));
+    let mut live = |chronicle: &mut Chronicle, windows: std::ops::Range<i64>| {
+        for number in windows {
+            chronicle.observe(&observed(number));
+            chronicle.tick(window(number + 1));
+        }
+    };
+    let is_known = |chronicle: &Chronicle, number: i64| {
+        chronicle
+            .at(window(number), Layers::None)
+            .is_ok_and(|past| past.span.start() == window(number))
+    };
+    live(&mut chronicle, 0..20);
+    let filler = fill(&disk);
+    live(&mut chronicle, 20..100);
+    // What the disk refuses answers out of memory, beside what it took before.
+    assert!((0..100).all(|number| is_known(&chronicle, number)));
+    let on_disk = {
+        let (_, windows) = chronicle.size().unwrap();
+        windows
+    };
+    assert!(on_disk < 100, "{on_disk} rows on a full disk");
+    // There is no room for so many.
+    live(&mut chronicle, 100..1000);
+    assert!(is_known(&chronicle, 5) && is_known(&chronicle, 999));
+    let lost = (20..1000).find(|number| !is_known(&chronicle, *number));
+    let lost = lost.expect("not all of them fit");
+
+    fs::remove_file(filler).unwrap();
+    live(&mut chronicle, 1000..1010);
+    drop(chronicle);
+    let chronicle = Chronicle::new(settings, HistoryMetrics::default(), window(1010));
+    assert!(is_known(&chronicle, 5) && is_known(&chronicle, 999) && is_known(&chronicle, 1005));
+    match chronicle.at(window(lost), Layers::None) {
+        Err(HistoryError::Nothing(why)) => {
+            assert!(
+                why.contains("gap") && why.contains("no room in memory"),
+                "{why}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -81,6 +81,7 @@ mod tests {
     fn a_node_lists_its_labels_in_a_stable_order() {
         insta::assert_snapshot!(json(&v1::ListNodesResponse {
             nodes: samples::nodes(),
+            window: None,
         }));
     }
 

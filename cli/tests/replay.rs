@@ -95,12 +95,12 @@ fn pictures() -> Vec<Picture> {
 
 /// The file of these pictures, each with what `then` says was found in it.
 fn file(then: impl Fn(&Picture) -> Vec<Finding>) -> Vec<u8> {
-    let mut packer = PicturePacker::default();
+    let mut packing = PicturePacker::default();
     let mut packed = Vec::new();
     for picture in pictures() {
         let at = Timestamp::from_second(1_795_921_800).expect("a time")
             + Duration::from_millis(picture.now.as_millis());
-        packed.push(packer.pack(at, &picture, then(&picture).into()));
+        packed.push(packing.pack(at, &picture, then(&picture).into()));
     }
     let bundle = Bundle {
         manifest: Manifest::new("7c1f", Timestamp::UNIX_EPOCH, env!("CARGO_PKG_VERSION")),

@@ -6,7 +6,7 @@ use meshprobe_core::path::Layer;
 use meshprobe_proto::{json::JsonWriter, v1};
 
 use super::{Api, ApiError, views};
-use crate::history::{HistoryError, Layers, Line, Past, PastNode, WindowSpan, ZoneLine};
+use crate::history::{HistoryError, Layers, Line, Past, PastMesh, PastNode, WindowSpan, ZoneLine};
 
 /// Octets of one chunk of a bundle.
 pub const BUNDLE_CHUNK: usize = 64 << 10;
@@ -17,24 +17,25 @@ impl Api {
         let past = self.history.at(at, Layers::None).await?;
         Ok(v1::ListNodesResponse {
             nodes: past.mesh.0.nodes.iter().map(node).collect(),
-            window: Some(window(past.span)),
+            window: Some(window(past.span, &past.mesh)),
         })
     }
 
     /// The matrix of one layer as it was; without data it is empty, and says which layer it would be.
     pub async fn matrix_at(&self, layer: Layer, at: Timestamp) -> Result<v1::Matrix, ApiError> {
-        let Past { span, layers, .. } = self.history.at(at, Layers::One(layer)).await?;
+        let Past { span, layers, mesh } = self.history.at(at, Layers::One(layer)).await?;
+        let window = Some(window(span, &mesh));
         let Some(found) = layers.first() else {
             return Ok(v1::Matrix {
                 layer: Some(layer.into()),
                 at: Some(views::timestamp(span.end())),
-                window: Some(window(span)),
+                window,
                 ..v1::Matrix::default()
             });
         };
         let lines = |lines: &[Line]| lines.iter().map(sum).collect();
         Ok(v1::Matrix {
-            window: Some(window(span)),
+            window,
             source_sums: lines(&found.window.rows),
             target_sums: lines(&found.window.columns),
             zone_sums: found.window.zones.iter().map(zone_sum).collect(),
@@ -74,7 +75,7 @@ impl Api {
         Ok(v1::PathDetail {
             forward: cells(source, target),
             reverse: cells(target, source),
-            window: Some(window(span)),
+            window: Some(window(span, &mesh)),
             ..v1::PathDetail::default()
         })
     }
@@ -89,11 +90,12 @@ impl Api {
     }
 }
 
-fn window(span: WindowSpan) -> v1::HistoryWindow {
+fn window(span: WindowSpan, mesh: &PastMesh) -> v1::HistoryWindow {
     v1::HistoryWindow {
         start: Some(views::timestamp(span.start())),
         end: Some(views::timestamp(span.end())),
         resolution_seconds: span.resolution.length().as_secs() as u32,
+        recorded_seconds: (mesh.0.recorded_millis / 1000).clamp(0, i64::from(u32::MAX)) as u32,
     }
 }
 

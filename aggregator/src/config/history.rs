@@ -61,7 +61,7 @@ impl HistoryConfig {
         let path = self.path.clone();
         HistorySettings {
             path: path.unwrap_or_else(|| store.with_file_name("history.db")),
-            keep: [self.keep_10s, self.keep_1m, self.keep_10m].map(|keep| keep.duration()),
+            keep: [self.keep_10s, self.keep_1m, self.keep_10m].map(HumanDuration::duration),
             keep_pictures: self.keep_pictures.duration(),
             max_octets: self.max_bytes,
             pending_octets: self.pending_bytes as usize,

@@ -314,6 +314,13 @@ impl Archive {
             let start = resolution.start_of(moment);
             let mut meshes = self.meshes(resolution, start, start)?;
             let Some(mesh) = meshes.remove(&start) else {
+                // A longer window would tell of the time around a hole as if it were of the hole.
+                if self
+                    .begins(resolution)?
+                    .is_some_and(|oldest| oldest <= start)
+                {
+                    break;
+                }
                 continue;
             };
             let wanted = match layers {
@@ -335,6 +342,23 @@ impl Archive {
             });
         }
         Err(HistoryError::Nothing(self.why_nothing(at)?))
+    }
+
+    /// Start of the oldest window of a resolution.
+    fn begins(&self, resolution: Resolution) -> Result<Option<i64>, Unread> {
+        let pending = self.pending.iter().filter_map(|record| match record {
+            Record::Mesh {
+                resolution: r,
+                start,
+                ..
+            } if *r == resolution => Some(*start),
+            _ => None,
+        });
+        let kept = match &self.database {
+            Some(database) => database.oldest_of(resolution)?,
+            None => None,
+        };
+        Ok(pending.chain(kept).min())
     }
 
     fn why_nothing(&self, at: Timestamp) -> Result<String, Unread> {

@@ -226,6 +226,15 @@ impl Database {
             .query_row("SELECT min(start) FROM windows", [], |row| row.get(0))
     }
 
+    /// Start of the oldest window of a resolution.
+    pub(super) fn oldest_of(&self, resolution: Resolution) -> rusqlite::Result<Option<i64>> {
+        self.connection.query_row(
+            "SELECT min(start) FROM windows WHERE length = ?1 AND layer = ?2",
+            params![resolution.millis(), MESH],
+            |row| row.get(0),
+        )
+    }
+
     /// Start of the newest window of a resolution.
     pub(super) fn newest_of(&self, resolution: Resolution) -> rusqlite::Result<Option<i64>> {
         self.connection.query_row(

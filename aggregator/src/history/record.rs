@@ -195,6 +195,8 @@ pub struct MeshWindow {
     pub nodes: Vec<PastNode>,
     /// What stood in it.
     pub findings: Vec<PastFinding>,
+    /// How much of it was recorded: a longer window may have holes.
+    pub recorded_millis: i64,
 }
 
 /// A node in the past.
@@ -264,6 +266,7 @@ pub(super) fn merge_mesh(windows: &[MeshWindow]) -> MeshWindow {
     MeshWindow {
         nodes: nodes.into_values().collect(),
         findings,
+        recorded_millis: windows.iter().map(|window| window.recorded_millis).sum(),
     }
 }
 

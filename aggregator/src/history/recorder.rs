@@ -103,6 +103,7 @@ impl Recorder {
         let window = MeshWindow {
             nodes: nodes(&last, &states, &failing),
             findings,
+            recorded_millis: resolution.millis(),
         };
         records.push(mesh_record(resolution, start, &window));
         records

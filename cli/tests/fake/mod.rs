@@ -85,6 +85,7 @@ fn window(at: prost_types::Timestamp) -> v1::HistoryWindow {
         start: whole(start),
         end: whole(start + 10),
         resolution_seconds: 10,
+        recorded_seconds: 10,
     }
 }
 
