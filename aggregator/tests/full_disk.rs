@@ -219,7 +219,7 @@ fn inside_history_goes_on() {
     };
     let metrics = HistoryMetrics::default();
     let mut chronicle = Chronicle::new(settings.clone(), metrics, window(0));
-    let mut live = |chronicle: &mut Chronicle, windows: std::ops::Range<i64>| {
+    let live = |chronicle: &mut Chronicle, windows: std::ops::Range<i64>| {
         for number in windows {
             chronicle.observe(&observed(number));
             chronicle.tick(window(number + 1));
