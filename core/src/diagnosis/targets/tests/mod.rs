@@ -228,3 +228,31 @@ fn a_target_outside_is_one_finding_with_the_phase_that_fails() {
         f.status.insert(name, 502);
     });
 }
+
+/// What is expected, and what breaks.
+type Pair = (&'static [&'static str], fn(&mut Faults));
+
+/// Two failures at once, each with its own finding and nothing else.
+#[test]
+fn two_failures_are_two_findings() {
+    let pairs: [Pair; 3] = [
+        (&["dns-server dns-1"], |f| {
+            f.dark.insert(4);
+            f.dead_dns.insert(0);
+        }),
+        // The server on a dark node is no finding of its own, nor its share of the virtual IP.
+        (&[], |f| {
+            f.dark.insert(1);
+        }),
+        (&["service-vip mesh-4", "tls registry.example.net"], |f| {
+            f.no_vips.insert(3);
+            f.expired.insert("registry.example.net");
+        }),
+    ];
+    for (expected, break_it) in pairs {
+        let mut run = Run::new("pair", World::new(6, true, 5).with_noise(0.001));
+        break_it(&mut run.world.faults);
+        run.pass(40);
+        run.told_only(expected, SOON + 3);
+    }
+}
