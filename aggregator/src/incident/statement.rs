@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use meshprobe_core::diagnosis::Topology;
 use meshprobe_core::finding::{
-    Alternative, Confidence, Estimate, Finding, NamedPath, Pattern, Place, Scope,
+    Alternative, Confidence, Estimate, Finding, NamedPath, Pattern, Place, Scope, first_actions,
 };
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
@@ -55,7 +55,7 @@ impl Statement {
             },
             alternatives: Vec::new(),
             counter_examples: Vec::new(),
-            first_actions: Vec::new(),
+            first_actions: actions(&Finding::new(declared.pattern, declared.scope(), "")),
             paths: Vec::new(),
             since: declared.since,
             subject: sentence::subject(declared),
@@ -94,7 +94,7 @@ impl Statement {
             confidence: *confidence,
             alternatives: alternatives.clone(),
             counter_examples: counter_examples.clone(),
-            first_actions: Vec::new(),
+            first_actions: actions(finding),
             paths: paths.clone(),
             since: since.map_or(now.wall, |since| now.wall_at(since)),
         }
@@ -150,6 +150,14 @@ impl Statement {
         incident.updated_at = now;
         is_elsewhere || matters_more
     }
+}
+
+/// What to do first, a line each that a shell takes as it is.
+fn actions(finding: &Finding) -> Vec<String> {
+    first_actions(finding)
+        .into_iter()
+        .map(|action| format!("{}  # {}", action.command, action.what))
+        .collect()
 }
 
 /// The zone of a node; `None`: nobody has this name, or its zone is unknown.

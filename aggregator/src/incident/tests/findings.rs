@@ -125,6 +125,11 @@ fn a_finding_opens_when_it_stood_for_four_seconds_and_ends_after_three_looks_wit
         ([name_of("x1")].as_slice(), ["x".to_owned()].as_slice())
     );
     assert_eq!(incident.severity, Severity::Critical);
+    let actions = &incident.first_actions;
+    assert!(
+        !actions.is_empty() && actions.iter().all(|line| line.contains("  # ")),
+        "{actions:?}"
+    );
 
     let ended = world.looks(40, &[]);
     assert_eq!(ended.len(), 1);
