@@ -68,8 +68,11 @@ impl Api {
             since: Some(incident.started_at),
             incident: Some(incident),
         }));
-        // The diagnosis' own order inside one severity.
-        all.sort_by_key(|one| std::cmp::Reverse(one.severity()));
+        // Inside one severity what was declared stands first, for it lies lowest; then the diagnosis' own order.
+        all.sort_by_key(|one| {
+            let is_higher = !is_declared(one.finding.pattern);
+            (std::cmp::Reverse(one.severity()), is_higher)
+        });
         (at, all)
     }
 
