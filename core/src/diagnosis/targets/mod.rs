@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`cells`] | what one cell says, and several together |
 //! | [`share`] | whether a share is lost and goes on |
-//! | [`dns`] | blocked nodes, dead and overloaded servers |
+//! | [`dns`], [`overloaded`] | blocked nodes, dead servers, servers that lose a share |
 //! | [`vip`] | virtual IPs on a node, everywhere, and a share of them |
 //! | [`external`] | the way out, targets, certificates, answers |
 //! | [`names`] | what servers forward to, single names, names as applications ask them |
@@ -18,6 +18,7 @@ mod dns;
 mod external;
 mod found;
 mod names;
+mod overloaded;
 mod share;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
-use super::dns::inner_questions;
 use super::external::needs_a_name;
 use super::found::{self, is_service, listed};
+use super::overloaded::inner_questions;
 use super::share::Counts;
 use crate::detail::Detail;
 use crate::diagnosis::TargetName;

@@ -1,11 +1,15 @@
 //! Each failure in virtual time, from its beginning to half a minute after its end: the expected finding comes in time, no
 //! other one ever stands for as long as an incident needs, and it goes away.
 
+mod columns;
+mod faults;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::world::{CLUSTER_NAME, Faults, World};
+use self::columns::CLUSTER_NAME;
+use self::faults::Faults;
+use self::world::World;
 use crate::diagnosis::{DiagnosisConfig, diagnose};
 
 /// Seconds for which a finding has to stand to be told.

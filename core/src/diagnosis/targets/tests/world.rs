@@ -1,11 +1,13 @@
 //! A small cluster in virtual time: every question and connection is really drawn, and counted by the cells that the
 //! aggregator counts with. One picture a second.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::columns::{ABSENT_NAME, CLUSTER_NAME, EXTERNAL_NAME, layer, layers};
+use super::faults::{Fate, Faults};
 use crate::cell::PathCell;
 use crate::dark::NodeState;
 use crate::detail::{
@@ -19,84 +21,14 @@ use crate::finding::Pattern;
 use crate::ids::{NodeName, ZoneIndex};
 use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;
-use crate::path::{Family, Layer, Plane, ProbeKind};
+use crate::path::{Layer, Plane, ProbeKind};
 use crate::time::Moment;
 use crate::verdict::{Thresholds, Verdict};
 use crate::window::Summary;
 
-pub(super) const CLUSTER_NAME: &str = "kubernetes.default.svc.cluster.local.";
-pub(super) const ABSENT_NAME: &str = "absent.default.svc.cluster.local.";
-pub(super) const EXTERNAL_NAME: &str = "www.example.com.";
 const REPORT: f64 = 10.0;
 const STEP: f64 = 0.1;
 const START: f64 = 1_000.0;
-
-/// What is broken now.
-#[derive(Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a failure of its own"
-)]
-pub(super) struct Faults {
-    /// DNS instances whose process is gone: connections are refused.
-    pub(super) dead_dns: BTreeSet<usize>,
-    /// DNS instances that nobody reaches.
-    pub(super) silent_dns: BTreeSet<usize>,
-    /// Share of the questions that each instance loses.
-    pub(super) dns_loss: BTreeMap<usize, f64>,
-    /// Nodes whose pods may not send to port 53.
-    pub(super) blocked: BTreeSet<usize>,
-    /// Nodes without virtual IPs.
-    pub(super) no_vips: BTreeSet<usize>,
-    /// Nodes without the virtual IP of the DNS.
-    pub(super) no_dns_vip: BTreeSet<usize>,
-    /// What the servers forward to answers with failures.
-    pub(super) servfail: bool,
-    /// Names that are gone.
-    pub(super) absent: BTreeSet<&'static str>,
-    /// One of three backends is gone.
-    pub(super) stale: bool,
-    /// Nobody gets out.
-    pub(super) no_way_out: bool,
-    /// Nodes that do not get out.
-    pub(super) cut: BTreeSet<usize>,
-    /// Hosts outside that are down, and whether they refuse.
-    pub(super) down: BTreeMap<&'static str, bool>,
-    pub(super) expired: BTreeSet<&'static str>,
-    pub(super) status: BTreeMap<&'static str, u16>,
-    pub(super) dark: BTreeSet<usize>,
-    /// Nothing gets through at all, for a moment.
-    pub(super) freeze: bool,
-    /// Resolvers that ask the internet's server.
-    pub(super) drift: BTreeSet<usize>,
-}
-
-/// How a probe ends.
-#[derive(Clone, Debug, PartialEq)]
-enum Fate {
-    Reply,
-    Timeout,
-    Refused,
-    Rcode(u8),
-    Tls(&'static str),
-    Status(u16),
-    /// The name could not be resolved.
-    Unresolved(OutcomeClass),
-}
-
-impl Fate {
-    fn class(&self) -> OutcomeClass {
-        match self {
-            Self::Reply => OutcomeClass::Reply,
-            Self::Timeout => OutcomeClass::Timeout,
-            Self::Refused => OutcomeClass::Refused,
-            Self::Rcode(_) => OutcomeClass::Rcode,
-            Self::Tls(_) => OutcomeClass::TlsFailed,
-            Self::Status(_) => OutcomeClass::HttpStatus,
-            Self::Unresolved(class) => *class,
-        }
-    }
-}
 
 struct Probed {
     source: usize,
@@ -650,106 +582,6 @@ fn picture_of(cell: &PathCell, now: Moment, thresholds: &Thresholds) -> CellPict
         rtt: None,
         rtt_baseline: None,
     }
-}
-
-const fn layer(kind: ProbeKind, plane: Plane) -> Layer {
-    Layer {
-        kind,
-        plane,
-        family: Family::V4,
-    }
-}
-
-fn layers(dns: &[usize], targets: bool) -> Vec<(Layer, f64, Arc<[Target]>)> {
-    let question = |server: &str, address: &str, plane: Plane, name: &str| Target {
-        heading: format!("{server}/{name}"),
-        name: TargetName::Dns {
-            server: server.to_owned(),
-            address: address.parse().unwrap(),
-            name: name.to_owned(),
-            expected_rcode: if name == ABSENT_NAME { 3 } else { 0 },
-            plane,
-        },
-    };
-    let names = [CLUSTER_NAME, EXTERNAL_NAME, ABSENT_NAME];
-    let instances: Vec<Target> = dns
-        .iter()
-        .enumerate()
-        .flat_map(|(instance, node)| {
-            let server = format!("dns-{}", instance + 1);
-            let address = format!("10.244.{}.53:53", node + 1);
-            names.map(|name| question(&server, &address, Plane::Pod, name))
-        })
-        .collect();
-    let vip: Vec<Target> = names
-        .map(|name| question("vip", "10.96.0.10:53", Plane::Service, name))
-        .to_vec();
-    let mut layers: Vec<(Layer, f64, Arc<[Target]>)> = Vec::new();
-    for kind in [ProbeKind::DnsUdp, ProbeKind::DnsTcp] {
-        layers.push((layer(kind, Plane::Pod), 5.0, instances.clone().into()));
-        layers.push((layer(kind, Plane::Service), 5.0, vip.clone().into()));
-    }
-    if !targets {
-        return layers;
-    }
-    let search = |name: &str| Target {
-        heading: name.to_owned(),
-        name: TargetName::Search {
-            name: name.to_owned(),
-        },
-    };
-    let service = Target {
-        heading: "responders".to_owned(),
-        name: TargetName::Service {
-            name: "responders".to_owned(),
-            address: "10.96.0.30:4862".parse().unwrap(),
-        },
-    };
-    let outside = |kind: ProbeKind, list: &[(&str, &str)]| -> Arc<[Target]> {
-        list.iter()
-            .map(|(name, endpoint)| Target {
-                heading: (*name).to_owned(),
-                name: TargetName::External {
-                    name: (*name).to_owned(),
-                    kind,
-                    family: Family::V4,
-                    endpoint: (*endpoint).to_owned(),
-                },
-            })
-            .collect()
-    };
-    layers.push((
-        layer(ProbeKind::DnsSearch, Plane::Pod),
-        5.0,
-        vec![search("kubernetes"), search("www.example.com")].into(),
-    ));
-    layers.push((
-        layer(ProbeKind::Service, Plane::Service),
-        1.0,
-        vec![service].into(),
-    ));
-    let tcp = [
-        ("www.example.com-tcp", "203.0.113.10:443"),
-        ("registry.example.net-tcp", "203.0.113.11:443"),
-    ];
-    let tls = [
-        ("www.example.com-tls", "www.example.com:443"),
-        ("registry.example.net-tls", "registry.example.net:443"),
-    ];
-    let http = [
-        ("www.example.com-http", "www.example.com:80"),
-        ("www.example.com-https", "www.example.com:443"),
-        ("registry.example.net-http", "registry.example.net:80"),
-        ("registry.example.net-https", "registry.example.net:443"),
-    ];
-    for (kind, list) in [
-        (ProbeKind::TcpConnect, &tcp[..]),
-        (ProbeKind::Tls, &tls[..]),
-        (ProbeKind::Http, &http[..]),
-    ] {
-        layers.push((layer(kind, Plane::Pod), 5.0, outside(kind, list)));
-    }
-    layers
 }
 
 /// `SplitMix64`: the same seed gives the same run.
