@@ -9,7 +9,8 @@ pub struct PathId {
 }
 
 impl PathId {
-    pub(crate) const fn new(slot: u32, generation: u32) -> Self {
+    /// The path in this slot, in this generation of its use.
+    pub const fn new(slot: u32, generation: u32) -> Self {
         Self { slot, generation }
     }
 

@@ -26,6 +26,18 @@ impl Chance {
         self.0.random_range(0..count)
     }
 
+    /// Does something with this probability happen?
+    #[inline]
+    pub(crate) fn happens(&mut self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+
+    /// How many things with this probability do not happen before the next one does.
+    #[inline]
+    pub(crate) fn until(&mut self, probability: f64) -> u64 {
+        ((1.0 - self.unit()).ln() / (-probability).ln_1p()) as u64
+    }
+
     /// Uniform in `[0, 1)`.
     #[inline]
     fn unit(&mut self) -> f64 {
@@ -36,6 +48,18 @@ impl Chance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_skipped_leaves_as_much_as_what_is_thrown() {
+        let mut chance = Chance::new(5);
+        let (mut thrown, mut happened) = (0_u64, 0_u64);
+        while thrown < 1_000_000 {
+            thrown += chance.until(0.01) + 1;
+            happened += 1;
+        }
+        // Five deviations of the binomial distribution: 10,000 ± 5 √9,900.
+        assert!((9_502..=10_498).contains(&happened), "{happened}");
+    }
 
     #[test]
     fn the_same_seed_gives_the_same_run() {

@@ -5,7 +5,8 @@
 //!
 //! - `dark`: hours of uniform loss, and nothing may be declared ([`experiment::DarkArguments`]);
 //! - `clock-step`: wall clocks jump, and nothing may follow from it ([`experiment::ClockStepArguments`]);
-//! - `cuts`: nodes are cut, and each is found in time ([`experiment::CutsArguments`]).
+//! - `cuts`: nodes are cut, and each is found in time ([`experiment::CutsArguments`]);
+//! - `diagnosis`: a thousand faults of every kind, and each is named ([`diagnosis::DiagnosisArguments`]).
 //!
 //! What is simulated is the network, the kernel's part of TCP, and the passing of time. What decides is the code of the
 //! products: the prober's sender, tracker, flush plan, book and spool; the aggregator's plan, sessions, judge and
@@ -17,6 +18,7 @@ mod agenda;
 mod aggregator;
 mod calm;
 mod chance;
+pub mod diagnosis;
 mod dice;
 pub mod experiment;
 pub mod mesh;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use meshprobe_sim::diagnosis::DiagnosisArguments;
 use meshprobe_sim::experiment::{ClockStepArguments, CutsArguments, DarkArguments, Outcome};
 
 /// What a simulation found that must not be.
@@ -15,6 +16,7 @@ enum Arguments {
     Dark(DarkArguments),
     Cuts(CutsArguments),
     ClockStep(ClockStepArguments),
+    Diagnosis(DiagnosisArguments),
 }
 
 fn main() -> ExitCode {
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Arguments::Dark(arguments) => finish("dark", &arguments.run()),
         Arguments::Cuts(arguments) => finish("cuts", &arguments.run()),
         Arguments::ClockStep(arguments) => finish("clock-step", &arguments.run()),
+        Arguments::Diagnosis(arguments) => finish("diagnosis", &arguments.run()),
     }
 }
 
