@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use meshprobe_sim::diagnosis::DiagnosisArguments;
+use meshprobe_sim::diagnosis::{DiagnosisArguments, ScenarioArguments};
 use meshprobe_sim::experiment::{ClockStepArguments, CutsArguments, DarkArguments, Outcome};
 
 /// What a simulation found that must not be.
@@ -17,6 +17,7 @@ enum Arguments {
     Cuts(CutsArguments),
     ClockStep(ClockStepArguments),
     Diagnosis(DiagnosisArguments),
+    Scenario(ScenarioArguments),
 }
 
 fn main() -> ExitCode {
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Arguments::Cuts(arguments) => finish("cuts", &arguments.run()),
         Arguments::ClockStep(arguments) => finish("clock-step", &arguments.run()),
         Arguments::Diagnosis(arguments) => finish("diagnosis", &arguments.run()),
+        Arguments::Scenario(arguments) => finish("scenario", &arguments.run()),
     }
 }
 

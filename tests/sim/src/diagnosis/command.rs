@@ -90,7 +90,10 @@ impl DiagnosisArguments {
     pub fn run(&self) -> DiagnosisReport {
         let started = clock::now();
         let nodes = usize::from(self.nodes);
-        let zones = self.zones.unwrap_or_else(|| usual_zones(nodes)).clamp(1, nodes);
+        let zones = self
+            .zones
+            .unwrap_or_else(|| usual_zones(nodes))
+            .clamp(1, nodes);
         let families = self.families();
         let plain = spec(nodes, zones, false);
         let dual = spec(nodes, zones, true);
@@ -173,8 +176,10 @@ impl DiagnosisArguments {
         drawn.retain(|(number, ..)| self.only.is_none_or(|only| only == *number));
         let mut verdicts = Vec::new();
         for is_dual in [false, true] {
-            let faults: Vec<&(usize, bool, Fault)> =
-                drawn.iter().filter(|(_, dual, _)| *dual == is_dual).collect();
+            let faults: Vec<&(usize, bool, Fault)> = drawn
+                .iter()
+                .filter(|(_, dual, _)| *dual == is_dual)
+                .collect();
             if !faults.is_empty() {
                 let world = if is_dual { dual } else { plain };
                 verdicts.extend(self.try_in(world, &faults));
@@ -306,7 +311,10 @@ fn is_late_to_clear(verdict: &Verdict) -> bool {
 pub(super) fn table(verdicts: &[Verdict]) -> String {
     let mut by_family: BTreeMap<&str, Vec<&Verdict>> = BTreeMap::new();
     for verdict in verdicts {
-        by_family.entry(verdict.fault.family).or_default().push(verdict);
+        by_family
+            .entry(verdict.fault.family)
+            .or_default()
+            .push(verdict);
     }
     let mut text = format!(
         "{:<20} {:>6} {:>6} {:>6} {:>6} {:>5}  {:>14}  {:>14}\n",

@@ -5,7 +5,6 @@
 //!
 //! Reports travel by a management way that faults spare unless they are about it, as in the lab.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshprobe_core::outcome::OutcomeClass;
@@ -245,7 +244,10 @@ impl Engine {
         let Rows::Nodes(rows) = &self.layers[layer] else {
             return 0;
         };
-        rows[source].paths.get(&target).map_or(0, |path| path.streak)
+        rows[source]
+            .paths
+            .get(&target)
+            .map_or(0, |path| path.streak)
     }
 
     /// One probe of a path, with its own dice.
@@ -258,7 +260,13 @@ impl Engine {
         is_regular: bool,
     ) {
         let now = self.now;
-        let dead = flows::is_dead(condition, spec.layer, ends, self.port(layer, spec, ends), now);
+        let dead = flows::is_dead(
+            condition,
+            spec.layer,
+            ends,
+            self.port(layer, spec, ends),
+            now,
+        );
         let (mut forward, mut back) = (condition.forward, condition.back);
         if dead.0 {
             forward = 1.0;
@@ -497,19 +505,6 @@ impl Engine {
             }
         }
     }
-
-    /// What differs from the usual, by node, for pictures and explanations.
-    pub(super) fn conditions(&self) -> BTreeMap<usize, usize> {
-        let mut count = BTreeMap::new();
-        for rows in &self.layers {
-            if let Rows::Nodes(rows) = rows {
-                for row in rows.iter().filter(|row| !row.conditions.is_empty()) {
-                    *count.entry(row.source).or_default() += row.conditions.len();
-                }
-            }
-        }
-        count
-    }
 }
 
 /// What became of a probe.
@@ -550,7 +545,9 @@ fn trips(layer: Layer, arrives: f64, returns: f64) -> f64 {
     let round = arrives * returns;
     match layer.kind {
         // The echo after the handshake.
-        ProbeKind::Tcp if layer.plane == Plane::Pod => returns * tcp_success(round) / round.max(1e-9),
+        ProbeKind::Tcp if layer.plane == Plane::Pod => {
+            returns * tcp_success(round) / round.max(1e-9)
+        }
         // The handshake, then the echo.
         ProbeKind::Quic => returns * round,
         _ => returns,

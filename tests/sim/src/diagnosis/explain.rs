@@ -12,25 +12,40 @@ const CELLS: usize = 6;
 
 /// What the diagnosis said of a picture, and the cells that the rules touch or that fail.
 pub(super) fn story(engine: &Engine, picture: &Picture, diagnosis: &Diagnosis) -> String {
-    let mut text = format!("  at second {}, {} s after the fault\n", engine.now, engine.now - engine.since);
+    let mut text = format!(
+        "  at second {}, {} s after the fault\n",
+        engine.now,
+        engine.now - engine.since
+    );
     for finding in &diagnosis.findings {
-        push(&mut text, &format!(
-            "  said: {} · {} ({:?}) {}",
-            finding.pattern, finding.scope, finding.confidence, finding.summary
-        ));
+        push(
+            &mut text,
+            &format!(
+                "  said: {} · {} ({:?}) {}",
+                finding.pattern, finding.scope, finding.confidence, finding.summary
+            ),
+        );
         for evidence in finding.evidence.iter().take(4) {
             push(&mut text, &format!("        {evidence}"));
         }
         for alternative in &finding.alternatives {
-            push(&mut text, &format!("        or {} · {}", alternative.pattern, alternative.scope));
+            push(
+                &mut text,
+                &format!("        or {} · {}", alternative.pattern, alternative.scope),
+            );
         }
     }
     for (node, known) in picture.nodes.iter().enumerate() {
         if let Some(declaration) = &known.declaration {
-            push(&mut text, &format!(
-                "  declared: {} {} plane {:?}",
-                engine.world.name(node), declaration.pattern, declaration.plane
-            ));
+            push(
+                &mut text,
+                &format!(
+                    "  declared: {} {} plane {:?}",
+                    engine.world.name(node),
+                    declaration.pattern,
+                    declaration.plane
+                ),
+            );
         }
     }
     for (layer, rows) in picture.layers.iter().zip(&engine.layers) {
@@ -57,13 +72,16 @@ pub(super) fn story(engine: &Engine, picture: &Picture, diagnosis: &Diagnosis) -
                     Columns::Targets(targets) => targets[column].heading.clone(),
                 };
                 let detail = row.detail(column).map(|d| format!(" {d:?}"));
-                push(&mut text, &format!(
-                    "  {} {}→{heading} {}{}",
-                    layer.layer,
-                    engine.world.name(source),
-                    shape(cell),
-                    detail.unwrap_or_default()
-                ));
+                push(
+                    &mut text,
+                    &format!(
+                        "  {} {}→{heading} {}{}",
+                        layer.layer,
+                        engine.world.name(source),
+                        shape(cell),
+                        detail.unwrap_or_default()
+                    ),
+                );
             }
         }
         if bad > shown {
@@ -83,7 +101,10 @@ pub(super) fn opened(opened: &[Opened], begun: u32, healed: u32) -> String {
         } else {
             format!("after {} s", one.at - begun)
         };
-        push(&mut text, &format!("  opened {when}: {pattern} · {scope}: {}", one.summary));
+        push(
+            &mut text,
+            &format!("  opened {when}: {pattern} · {scope}: {}", one.summary),
+        );
     }
     text
 }

@@ -5,9 +5,7 @@ use meshprobe_core::path::{Family as IpFamily, ProbeKind};
 
 use super::fault::{Fault, Name};
 use super::rule::{DnsWrong, Drop, Ends, Protocol, Rule, Vip, Wrong};
-use super::world::{
-    DNS_VIP, EXTERNAL_NAME, NAMES, RESPONDERS, SERVERS, World, host_ip,
-};
+use super::world::{DNS_VIP, EXTERNAL_NAME, NAMES, RESPONDERS, SERVERS, World, host_ip};
 use crate::chance::Chance;
 
 /// A family by its name.
@@ -155,6 +153,7 @@ impl Draw<'_> {
             expected: vec![expected],
             is_total,
             period: 0,
+            lasts: 0,
         }
     }
 

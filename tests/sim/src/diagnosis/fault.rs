@@ -20,6 +20,8 @@ pub(super) struct Fault {
     pub(super) is_total: bool,
     /// Seconds in which it comes and goes; zero: it stays.
     pub(super) period: u32,
+    /// Seconds after which it ends by itself; zero: it does not.
+    pub(super) lasts: u32,
 }
 
 impl Fault {

@@ -49,12 +49,10 @@ pub(super) fn is_dead(
             mix(tuple) % u64::from(of) < u64::from(failing)
         }
         Some(DeadFlows::NewerThan(since)) => {
-            let place = (0..u32::from(FLOWS)).find(|place| {
-                self::port(source, *place as u8, now) == port
-            });
-            let replaced = place.and_then(|place| {
-                Some(generation(place, now)? != generation(place, since)?)
-            });
+            let place =
+                (0..u32::from(FLOWS)).find(|place| self::port(source, *place as u8, now) == port);
+            let replaced =
+                place.and_then(|place| Some(generation(place, now)? != generation(place, since)?));
             replaced.unwrap_or(false)
         }
     };

@@ -20,6 +20,7 @@ mod flows;
 mod node;
 mod path;
 mod rule;
+mod scenario;
 mod sizes;
 mod target;
 mod trial;
@@ -29,3 +30,4 @@ mod wire;
 mod world;
 
 pub use command::{DiagnosisArguments, DiagnosisReport};
+pub use scenario::{ScenarioArguments, ScenarioReport};

@@ -138,7 +138,9 @@ impl Node {
         }
         let declared = declaration(wire, node, now);
         if declared.is_none() && self.declared.is_some() {
-            self.cleared_at = now + CLEARED_AFTER;
+            self.cleared_at = self.cleared_at.min(now + CLEARED_AFTER);
+            // What was over before it stood long enough was never declared.
+            self.declared.take_if(|(from, _)| *from > now);
         } else if let Some(declared) = declared {
             self.declared = Some((now + DECLARED_AFTER, Arc::new(declared)));
             self.cleared_at = u32::MAX;
@@ -183,6 +185,7 @@ impl Node {
         let state = match declared {
             _ if is_leaving => NodeState::Leaving,
             Some((_, declaration)) => NodeState::Failed(declaration.pattern),
+            None if !self.is_probing && !self.events.is_empty() => NodeState::Unknown,
             None => NodeState::Ok,
         };
         let health = SelfHealth {
@@ -228,7 +231,10 @@ fn delivery(wire: &Wire<'_>, node: usize) -> f64 {
     });
     let (mut there, mut back) = (1.0, 1.0);
     for drop in drops {
-        let (out, into) = (hits(drop, wire.world, node, true), hits(drop, wire.world, node, false));
+        let (out, into) = (
+            hits(drop, wire.world, node, true),
+            hits(drop, wire.world, node, false),
+        );
         if out && drop.loss < 1.0 {
             there *= 1.0 - drop.loss;
         }
@@ -292,10 +298,10 @@ fn declaration(wire: &Wire<'_>, node: usize, now: u32) -> Option<Declaration> {
         Rule::ReportsCut(at) if *at == node => Some((Pattern::ReportsCut, None)),
         _ => None,
     });
-    let is_leaving = wire
-        .rules
-        .iter()
-        .any(|rule| matches!(rule, Rule::Life { node: at, .. } if *at == node));
+    // Nor is a prober that never ran declared to be down.
+    let is_leaving = wire.rules.iter().any(|rule| {
+        matches!(rule, Rule::Life { node: at, .. } | Rule::Event { node: at, .. } if *at == node)
+    });
     if is_leaving || wire.rules.is_empty() {
         return None;
     }
@@ -351,9 +357,13 @@ fn healthy_facts(world: &World, node: usize) -> HostFacts {
         links: vec![("eth0".to_owned(), 1_500), ("flannel.1".to_owned(), 1_450)],
         routes,
         nameservers: vec!["10.96.0.10".to_owned()],
-        search: ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
-            .map(str::to_owned)
-            .to_vec(),
+        search: [
+            "default.svc.cluster.local",
+            "svc.cluster.local",
+            "cluster.local",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         resolver_options: vec!["ndots:5".to_owned()],
         conntrack: Some((2_000 + node as u32, 262_144)),
         neighbours: Some((nodes as u32, 1_024)),

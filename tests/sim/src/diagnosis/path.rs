@@ -128,7 +128,11 @@ impl Row {
                 sent,
                 replied: sent,
                 received,
-                ..if sent > 0 { healthy } else { Summary::default() }
+                ..if sent > 0 {
+                    healthy
+                } else {
+                    Summary::default()
+                }
             };
             apply(cell, &summary, now, &spec.thresholds);
         }
@@ -159,7 +163,9 @@ impl Row {
             (path.extra, path.lost, path.received, path.failure) = (0, 0, 0, None);
             path.streak > 0
                 || now.saturating_sub(path.touched) < SETTLED
-                || conditions.binary_search_by_key(target, |(at, _)| *at).is_ok()
+                || conditions
+                    .binary_search_by_key(target, |(at, _)| *at)
+                    .is_ok()
         });
         self.is_changed = true;
     }

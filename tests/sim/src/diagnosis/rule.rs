@@ -196,11 +196,17 @@ pub(super) enum Rule {
         wrong: DnsWrong,
     },
     /// A virtual IP is not known on a node, or nowhere.
-    NoVip { node: Option<usize>, vip: Vip },
+    NoVip {
+        node: Option<usize>,
+        vip: Vip,
+    },
     /// One of the responders' backends is the address of a pod that is gone.
     StaleBackend,
     /// A target outside.
-    Server { server: usize, wrong: Wrong },
+    Server {
+        server: usize,
+        wrong: Wrong,
+    },
     /// The node has no power.
     Dark(usize),
     /// The prober is gone; the node is fine.
@@ -210,11 +216,17 @@ pub(super) enum Rule {
     /// The prober gets too little of a processor.
     Starved(usize),
     /// The second node has the first one's pod address too; these nodes' routes lead there.
-    SameAddress { node: usize, other: usize },
+    SameAddress {
+        node: usize,
+        other: usize,
+    },
     /// The resolver's search list differs.
     Drift(usize),
     /// The routes to these nodes' pods are gone on a node.
-    NoRoutes { node: usize, to: Vec<usize> },
+    NoRoutes {
+        node: usize,
+        to: Vec<usize>,
+    },
     /// The cluster said something about a node.
     Event {
         node: usize,
@@ -222,7 +234,10 @@ pub(super) enum Rule {
         message: String,
     },
     /// A node stands elsewhere in its life.
-    Life { node: usize, stage: Lifecycle },
+    Life {
+        node: usize,
+        stage: Lifecycle,
+    },
 }
 
 /// How often the prober's own plane matters.

@@ -144,8 +144,7 @@ impl TargetRow {
         } else {
             column.streak = 0;
         }
-        self.has_news |=
-            (before == 0) != (column.streak == 0) || TELLING.contains(&column.streak);
+        self.has_news |= (before == 0) != (column.streak == 0) || TELLING.contains(&column.streak);
         column.detail = detail(wire.world, goal, &answer, &mut column.history);
         if before == 0 && column.streak == 1 {
             column.follow_ups = FOLLOW_UPS;
@@ -192,10 +191,14 @@ impl TargetRow {
             .columns
             .iter()
             .map(|column| cell::picture(&column.cell, &self.coverage, None, now, &spec.thresholds));
-        let details = self.columns.iter().enumerate().filter_map(|(number, column)| {
-            let detail = column.detail.clone()?;
-            Some((number as u32, detail))
-        });
+        let details = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(number, column)| {
+                let detail = column.detail.clone()?;
+                Some((number as u32, detail))
+            });
         RowPicture::dense(cells.collect(), details.collect())
     }
 }

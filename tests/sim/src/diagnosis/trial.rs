@@ -74,7 +74,10 @@ impl Verdict {
     /// Told, and taken back, in the time that is promised?
     pub(super) fn is_in_time(&self) -> bool {
         let found = !self.fault.is_total || self.seconds().is_none_or(|s| s <= FOUND_WITHIN);
-        found && self.cleared.is_some_and(|seconds| seconds <= CLEARED_WITHIN)
+        found
+            && self
+                .cleared
+                .is_some_and(|seconds| seconds <= CLEARED_WITHIN)
     }
 }
 
@@ -108,6 +111,9 @@ pub(super) fn run(mut engine: Engine, fault: &Fault, pace: Pace) -> Verdict {
             } else {
                 fault.rules.clone()
             });
+        }
+        if since == fault.lasts {
+            engine.set_rules(Vec::new());
         }
         if !is_look(since, pace) {
             continue;

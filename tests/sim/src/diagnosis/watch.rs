@@ -89,6 +89,7 @@ impl Watcher {
                 topology: &picture.topology,
                 declared: &declared,
                 quiet: &quiet,
+                is_blind: false,
             },
             now,
         ));
@@ -106,10 +107,7 @@ impl Watcher {
 
     fn note(&mut self, change: &IncidentChange, now: u32) {
         let incident = &change.incident;
-        if matches!(
-            change.transition,
-            Transition::Opened | Transition::Reopened
-        ) {
+        if matches!(change.transition, Transition::Opened | Transition::Reopened) {
             self.opened.push(Opened {
                 at: now,
                 name: (incident.pattern, incident.scope.clone()),

@@ -94,7 +94,12 @@ impl Answer {
 
 impl Wire<'_> {
     /// What happens to the probes of a path between nodes; `None`: nothing.
-    pub(super) fn condition(&self, layer: Layer, source: usize, target: usize) -> Option<Condition> {
+    pub(super) fn condition(
+        &self,
+        layer: Layer,
+        source: usize,
+        target: usize,
+    ) -> Option<Condition> {
         let there = way(layer, End::Node(source), End::Node(target));
         let back = way(layer, End::Node(target), End::Node(source));
         let mut found = Condition {

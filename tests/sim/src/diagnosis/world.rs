@@ -77,7 +77,11 @@ pub(super) enum Goal {
     /// The responders' virtual IP.
     Service,
     /// A server outside, by number.
-    Server { server: usize, tls: bool, http: bool },
+    Server {
+        server: usize,
+        tls: bool,
+        http: bool,
+    },
     /// The API server behind its virtual IP.
     Api,
 }
@@ -295,10 +299,7 @@ impl World {
 
 fn topology(spec: &WorldSpec) -> Topology {
     let nodes = (0..spec.nodes).map(|node| {
-        let mut addresses = vec![
-            (Plane::Pod, pod_ip(node)),
-            (Plane::Host, host_ip(node)),
-        ];
+        let mut addresses = vec![(Plane::Pod, pod_ip(node)), (Plane::Host, host_ip(node))];
         if spec.dual {
             let [high, low] = (node as u16).to_be_bytes().map(u16::from);
             let v6 = |net| IpAddr::V6(Ipv6Addr::new(0xfd00, net, high, low, 0, 0, 0, 2));
