@@ -139,13 +139,12 @@ impl DiagnosisArguments {
         }
         let mut families = Vec::new();
         for name in &self.family {
-            match family::find(name) {
-                Some(family) => families.push(family),
-                None => {
-                    println!("Families are:");
-                    for family in family::ALL {
-                        println!("  {}", family.name);
-                    }
+            if let Some(family) = family::find(name) {
+                families.push(family);
+            } else {
+                println!("Families are:");
+                for family in family::ALL {
+                    println!("  {}", family.name);
                 }
             }
         }
@@ -316,10 +315,10 @@ pub(super) fn table(verdicts: &[Verdict]) -> String {
             .or_default()
             .push(verdict);
     }
-    let mut text = format!(
+    let mut lines = vec![format!(
         "{:<20} {:>6} {:>6} {:>6} {:>6} {:>5}  {:>14}  {:>14}\n",
         "family", "faults", "found", "wrong", "extra", "late", "find p50/p99", "clear p50/p99"
-    );
+    )];
     for (family, verdicts) in by_family {
         let (mut to_find, mut to_clear) = (Times::default(), Times::default());
         for verdict in &verdicts {
@@ -339,14 +338,14 @@ pub(super) fn table(verdicts: &[Verdict]) -> String {
             let quantiles = times.quantiles();
             format!("{} / {} s", quantiles.p50_s, quantiles.p99_s)
         };
-        text.push_str(&format!(
+        lines.push(format!(
             "{family:<20} {:>6} {found:>6} {wrong:>6} {extra:>6} {late:>5}  {:>14}  {:>14}\n",
             verdicts.len(),
             both(&to_find),
             both(&to_clear)
         ));
     }
-    text
+    lines.concat()
 }
 
 /// A wrong answer.

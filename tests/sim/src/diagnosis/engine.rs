@@ -283,10 +283,10 @@ impl Engine {
             self.measure_size(layer, spec, ends, (forward, back), condition);
             return;
         }
-        let arrives = (1.0 - forward) * (1.0 - HEALTHY_LOSS);
+        let there = (1.0 - forward) * (1.0 - HEALTHY_LOSS);
         let returns = (1.0 - back) * (1.0 - HEALTHY_LOSS);
-        let arrived = self.chance.happens(arrives);
-        let replied = arrived && self.chance.happens(trips(spec.layer, arrives, returns));
+        let arrived = self.chance.happens(there);
+        let replied = arrived && self.chance.happens(trips(spec.layer, there, returns));
         let fate = Fate {
             arrived,
             class: if replied {

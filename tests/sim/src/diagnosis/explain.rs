@@ -6,6 +6,7 @@ use meshprobe_core::diagnosis::{CellPicture, Columns, Diagnosis, Picture};
 
 use super::engine::{Engine, Rows};
 use super::watch::Opened;
+use super::world::World;
 
 /// Cells of one layer that are shown.
 const CELLS: usize = 6;
@@ -41,7 +42,7 @@ pub(super) fn story(engine: &Engine, picture: &Picture, diagnosis: &Diagnosis) -
                 &mut text,
                 &format!(
                     "  declared: {} {} plane {:?}",
-                    engine.world.name(node),
+                    World::name(node),
                     declaration.pattern,
                     declaration.plane
                 ),
@@ -68,7 +69,7 @@ pub(super) fn story(engine: &Engine, picture: &Picture, diagnosis: &Diagnosis) -
                 }
                 shown += 1;
                 let heading = match &layer.columns {
-                    Columns::Nodes => engine.world.name(column).to_string(),
+                    Columns::Nodes => World::name(column).to_string(),
                     Columns::Targets(targets) => targets[column].heading.clone(),
                 };
                 let detail = row.detail(column).map(|d| format!(" {d:?}"));
@@ -77,7 +78,7 @@ pub(super) fn story(engine: &Engine, picture: &Picture, diagnosis: &Diagnosis) -
                     &format!(
                         "  {} {}→{heading} {}{}",
                         layer.layer,
-                        engine.world.name(source),
+                        World::name(source),
                         shape(cell),
                         detail.unwrap_or_default()
                     ),

@@ -44,7 +44,7 @@ pub(super) struct Node {
     pub(super) invalid: u32,
     /// How probable it is that a report arrives in a second.
     pub(super) delivery: f64,
-    host_prober: bool,
+    planes: &'static [Plane],
     facts: Arc<HostFacts>,
     usual: Arc<HostFacts>,
     /// Facts that are on their way, and when they are there.
@@ -69,7 +69,11 @@ impl Node {
             is_starved: false,
             invalid: 0,
             delivery: 1.0,
-            host_prober: world.spec.host_probers,
+            planes: if world.spec.host_probers {
+                &[Plane::Pod, Plane::Host]
+            } else {
+                &[Plane::Pod]
+            },
             usual: Arc::clone(&facts),
             facts,
             coming: None,
@@ -199,12 +203,7 @@ impl Node {
             longest_stall: Duration::from_millis(if self.is_starved { 900 } else { 3 }),
             ..SelfHealth::default()
         };
-        let planes: &[Plane] = if self.host_prober {
-            &[Plane::Pod, Plane::Host]
-        } else {
-            &[Plane::Pod]
-        };
-        let probers = planes.iter().map(|plane| ProberPicture {
+        let probers = self.planes.iter().map(|plane| ProberPicture {
             plane: *plane,
             health,
             facts: Some(Arc::clone(&self.facts)),

@@ -173,9 +173,9 @@ impl ScenarioArguments {
                 let family = family::find(name).filter(|family| (family.fits)(world))?;
                 Some(family.draw(world, &mut chance))
             }
-            Made::By(make) => {
-                let fault = make(world, &mut chance);
-                (!fault.title.is_empty()).then_some(fault)
+            Made::By(draw) => {
+                let drawn = draw(world, &mut chance);
+                (!drawn.title.is_empty()).then_some(drawn)
             }
         }
     }
@@ -213,7 +213,7 @@ fn at_node(
     rules: impl Fn(usize) -> Vec<Rule>,
 ) -> Fault {
     let node = chance.index(world.nodes());
-    let name = world.name(node);
+    let name = World::name(node);
     let expected = (pattern, Scope::node(name.clone()));
     fault(format!("{pattern} {name}"), rules(node), Some(expected))
 }
@@ -287,7 +287,7 @@ fn egress_dead(world: &World, chance: &mut Chance) -> Fault {
 fn path_one_way(world: &World, chance: &mut Chance) -> Fault {
     let from = chance.index(world.nodes());
     let to = (from + 1 + chance.index(world.nodes() - 1)) % world.nodes();
-    let names = (world.name(from), world.name(to));
+    let names = (World::name(from), World::name(to));
     let rule = Rule::Drop(Drop::all(Ends::Node(from), Ends::Node(to), 1.0));
     let title = format!("path {}→{}", names.0, names.1);
     let expected = (Pattern::Path, Scope::path(names.0, names.1));
@@ -301,7 +301,7 @@ fn zones(world: &World, loss: f64) -> Fault {
     }
     let (a, b) = (Ends::Zone(0), Ends::Zone(1));
     let rules = [Drop::all(a, b, loss), Drop::all(b, a, loss)];
-    let scope = Scope::zones(world.zone_name(0), world.zone_name(1));
+    let scope = Scope::zones(World::zone_name(0), World::zone_name(1));
     Fault {
         is_total: loss >= 1.0,
         ..fault(

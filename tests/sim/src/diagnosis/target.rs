@@ -84,7 +84,7 @@ impl TargetRow {
                 break;
             }
             for (column, answer) in entry.remove() {
-                self.take(spec, source, column, answer, wire, (now, chance));
+                self.take(spec, source, column, &answer, wire, (now, chance));
             }
         }
         for column in 0..self.columns.len() {
@@ -120,7 +120,7 @@ impl TargetRow {
             let waiting = self.waiting.entry(now + patience).or_default();
             waiting.push((column, answer));
         } else {
-            self.take(spec, source, column, answer, wire, (now, chance));
+            self.take(spec, source, column, &answer, wire, (now, chance));
         }
     }
 
@@ -129,7 +129,7 @@ impl TargetRow {
         spec: &LayerSpec,
         source: usize,
         number: usize,
-        answer: Answer,
+        answer: &Answer,
         wire: &Wire<'_>,
         (now, chance): (u32, &mut Chance),
     ) {
@@ -145,7 +145,7 @@ impl TargetRow {
             column.streak = 0;
         }
         self.has_news |= (before == 0) != (column.streak == 0) || TELLING.contains(&column.streak);
-        column.detail = detail(wire.world, goal, &answer, &mut column.history);
+        column.detail = Some(detail(goal, answer, &mut column.history));
         if before == 0 && column.streak == 1 {
             column.follow_ups = FOLLOW_UPS;
         } else if column.streak == 0 {
@@ -204,14 +204,14 @@ impl TargetRow {
 }
 
 /// What a probe found beside its outcome.
-fn detail(world: &World, goal: Goal, answer: &Answer, history: &mut History) -> Option<Detail> {
+fn detail(goal: Goal, answer: &Answer, history: &mut History) -> Detail {
     match goal {
-        Goal::Dns { .. } => Some(Detail::Dns(DnsDetail {
+        Goal::Dns { .. } => Detail::Dns(DnsDetail {
             rcode: answer.code.map(|code| code as u8),
             answers: u16::from(answer.code == Some(0)),
             ..DnsDetail::default()
-        })),
-        Goal::Search { name } => Some(Detail::Search(SearchDetail {
+        }),
+        Goal::Search { name } => Detail::Search(SearchDetail {
             queries: 1,
             answered_name: if answer.class.is_loss() {
                 String::new()
@@ -220,16 +220,16 @@ fn detail(world: &World, goal: Goal, answer: &Answer, history: &mut History) -> 
             },
             server: None,
             failure: answer.failure.to_owned(),
-        })),
+        }),
         Goal::Service => {
-            let backend = answer.backend.map(|node| world.name(node).to_string());
+            let backend = answer.backend.map(|node| World::name(node).to_string());
             history.record(backend.as_deref());
-            Some(Detail::Service(history.detail()))
+            Detail::Service(history.detail())
         }
-        Goal::Server { .. } | Goal::Api => Some(Detail::External(ExternalDetail {
+        Goal::Server { .. } | Goal::Api => Detail::External(ExternalDetail {
             status: answer.code,
             failure: answer.failure.to_owned(),
             ..ExternalDetail::default()
-        })),
+        }),
     }
 }

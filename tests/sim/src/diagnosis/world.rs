@@ -124,11 +124,11 @@ impl World {
         zone_of(&self.spec, node)
     }
 
-    pub(super) fn zone_name(&self, zone: usize) -> String {
+    pub(super) fn zone_name(zone: usize) -> String {
         zone_name(zone)
     }
 
-    pub(super) fn name(&self, node: usize) -> NodeName {
+    pub(super) fn name(node: usize) -> NodeName {
         name(node)
     }
 

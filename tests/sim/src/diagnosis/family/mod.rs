@@ -1,11 +1,13 @@
 //! The families of faults: each draws a random fault of its kind, with a random place and size.
 
+mod targets;
+
 use meshprobe_core::finding::{Pattern, Place, Scope};
 use meshprobe_core::path::{Family as IpFamily, ProbeKind};
 
 use super::fault::{Fault, Name};
-use super::rule::{DnsWrong, Drop, Ends, Protocol, Rule, Vip, Wrong};
-use super::world::{DNS_VIP, EXTERNAL_NAME, NAMES, RESPONDERS, SERVERS, World, host_ip};
+use super::rule::{Drop, Ends, Protocol, Rule};
+use super::world::{World, host_ip};
 use crate::chance::Chance;
 
 /// A family by its name.
@@ -158,7 +160,7 @@ impl Draw<'_> {
     }
 
     fn at_node(&self, node: usize, loss: f64, pattern: Pattern, drops: &[Drop]) -> Fault {
-        let name = self.world.name(node);
+        let name = World::name(node);
         let title = format!("{name} {:.0} %", loss * 100.0);
         let rules = drops.iter().copied().map(Rule::Drop).collect();
         self.fault(&title, rules, (pattern, Scope::node(name)), loss >= 1.0)
@@ -236,7 +238,7 @@ impl Draw<'_> {
 
     fn path(&mut self) -> Fault {
         let ((from, to), loss) = (self.two_nodes(), self.share());
-        let names = (self.world.name(from), self.world.name(to));
+        let names = (World::name(from), World::name(to));
         let drop = Drop::all(Ends::Node(from), Ends::Node(to), loss);
         let title = format!("{}→{} {:.0} %", names.0, names.1, loss * 100.0);
         let name = (Pattern::Path, Scope::path(names.0, names.1));
@@ -245,7 +247,7 @@ impl Draw<'_> {
 
     fn one_route(&mut self) -> Fault {
         let (from, to) = self.two_nodes();
-        let names = (self.world.name(from), self.world.name(to));
+        let names = (World::name(from), World::name(to));
         let rules = vec![
             Rule::Drop(Drop::overlay(Ends::Node(from), Ends::Node(to), 1.0)),
             Rule::NoRoutes {
@@ -260,7 +262,7 @@ impl Draw<'_> {
 
     fn between_zones(&mut self, both_ways: bool) -> Fault {
         let ((a, b), loss) = (self.two_zones(), self.share());
-        let names = (self.world.zone_name(a), self.world.zone_name(b));
+        let names = (World::zone_name(a), World::zone_name(b));
         let mut rules = vec![Rule::Drop(Drop::all(Ends::Zone(a), Ends::Zone(b), loss))];
         let scope = if both_ways {
             rules.push(Rule::Drop(Drop::all(Ends::Zone(b), Ends::Zone(a), loss)));
@@ -286,7 +288,7 @@ impl Draw<'_> {
             Drop::all(Ends::Zone(zone), Ends::NotZone(zone), loss),
             Drop::all(Ends::NotZone(zone), Ends::Zone(zone), loss),
         ];
-        let name = self.world.zone_name(zone);
+        let name = World::zone_name(zone);
         let title = format!("{name} {:.0} %", loss * 100.0);
         let scope = Scope::of(Place::Zone(name));
         let rules = drops.map(Rule::Drop).to_vec();
@@ -297,7 +299,7 @@ impl Draw<'_> {
         let (a, b) = self.two_zones();
         let (failing, of) = (1 + self.chance.index(4) as u32, 16);
         let both_ways = self.chance.index(2) == 0;
-        let names = (self.world.zone_name(a), self.world.zone_name(b));
+        let names = (World::zone_name(a), World::zone_name(b));
         let rule = |from, to| Rule::Flows {
             from: Ends::Zone(from),
             to: Ends::Zone(to),
@@ -325,7 +327,7 @@ impl Draw<'_> {
 
     fn kind_node(&mut self) -> Fault {
         let (node, (protocol, kind)) = (self.node(), self.protocol());
-        let name = self.world.name(node);
+        let name = World::name(node);
         let rules = [
             Drop::all(Ends::Any, Ends::Node(node), 1.0).protocol(protocol),
             Drop::all(Ends::Node(node), Ends::Any, 1.0).protocol(protocol),
@@ -350,7 +352,7 @@ impl Draw<'_> {
 
     fn mtu_node(&mut self) -> Fault {
         let (node, above) = (self.node(), self.packet_size());
-        let name = self.world.name(node);
+        let name = World::name(node);
         let rule = |from, to| Rule::Size {
             from,
             to,
@@ -372,7 +374,7 @@ impl Draw<'_> {
 
     fn mtu_signalled(&mut self) -> Fault {
         let (node, above) = (self.node(), self.packet_size());
-        let name = self.world.name(node);
+        let name = World::name(node);
         let rule = Rule::Size {
             from: Ends::Node(node),
             to: Ends::AnyNode,
@@ -395,145 +397,6 @@ impl Draw<'_> {
         self.fault(&above.to_string(), vec![rule], name, false)
     }
 
-    fn instance(&mut self) -> usize {
-        self.chance.index(self.world.dns.len())
-    }
-
-    fn dns_server(&mut self) -> Fault {
-        let instance = self.instance();
-        let wrong = if self.chance.index(2) == 0 {
-            DnsWrong::Killed
-        } else {
-            DnsWrong::Gone
-        };
-        let rule = Rule::Dns {
-            instance: Some(instance),
-            wrong,
-        };
-        let server = World::dns_name(instance);
-        let title = format!("{server} {wrong:?}");
-        let name = (Pattern::DnsServer, Scope::target(server));
-        self.fault(&title, vec![rule], name, true)
-    }
-
-    fn dns_overloaded(&mut self) -> Fault {
-        let loss = (10 + self.chance.index(50)) as f64 / 100.0;
-        let instance = (self.chance.index(2) == 0).then(|| self.instance());
-        let rule = Rule::Dns {
-            instance,
-            wrong: DnsWrong::Starved(loss),
-        };
-        let scope = instance.map_or(Scope::everywhere(), |instance| {
-            Scope::target(World::dns_name(instance))
-        });
-        let title = format!("{scope} {:.0} %", loss * 100.0);
-        let name = (Pattern::DnsOverloaded, scope);
-        self.fault(&title, vec![rule], name, false)
-    }
-
-    fn dns_blocked(&mut self) -> Fault {
-        let node = self.node();
-        let drop = Drop {
-            dns: true,
-            ..Drop::all(Ends::Node(node), Ends::Any, 1.0)
-        };
-        self.at_node(node, 1.0, Pattern::DnsBlocked, &[drop])
-    }
-
-    fn dns_upstream(&mut self) -> Fault {
-        let rule = Rule::Dns {
-            instance: None,
-            wrong: DnsWrong::Rcode {
-                name: None,
-                rcode: 2,
-            },
-        };
-        let name = (Pattern::DnsUpstream, Scope::everywhere());
-        self.fault("", vec![rule], name, true)
-    }
-
-    fn dns_name(&mut self) -> Fault {
-        let (name, rcode) = match self.chance.index(3) {
-            0 => (0, 3),
-            1 => (EXTERNAL_NAME, 3),
-            // A wildcard that answers what must not exist.
-            _ => (2, 0),
-        };
-        let rule = Rule::Dns {
-            instance: None,
-            wrong: DnsWrong::Rcode {
-                name: Some(name),
-                rcode,
-            },
-        };
-        let text = NAMES[name].0;
-        let expected = (Pattern::DnsName, Scope::target(text));
-        self.fault(text, vec![rule], expected, true)
-    }
-
-    fn dns_vip(&mut self) -> Fault {
-        let node = self.node();
-        let rule = Rule::NoVip {
-            node: Some(node),
-            vip: Vip::Dns,
-        };
-        let name = self.world.name(node);
-        let title = name.to_string();
-        let expected = (Pattern::ServiceVip, Scope::node(name).with_target(DNS_VIP));
-        self.fault(&title, vec![rule], expected, true)
-    }
-
-    fn vip_broken(&mut self) -> Fault {
-        let node = self.node();
-        let rule = Rule::NoVip {
-            node: Some(node),
-            vip: Vip::All,
-        };
-        let name = self.world.name(node);
-        let title = name.to_string();
-        let expected = (Pattern::ServiceVip, Scope::node(name));
-        self.fault(&title, vec![rule], expected, true)
-    }
-
-    fn vip_stale(&mut self) -> Fault {
-        let expected = (Pattern::ServiceVip, Scope::target(RESPONDERS));
-        self.fault("", vec![Rule::StaleBackend], expected, false)
-    }
-
-    fn external_node(&mut self) -> Fault {
-        let node = self.node();
-        let drop = Drop::all(Ends::Node(node), Ends::Internet, 1.0);
-        self.at_node(node, 1.0, Pattern::External, &[drop])
-    }
-
-    fn external_all(&mut self) -> Fault {
-        let drop = Drop::all(Ends::AnyNode, Ends::Internet, 1.0);
-        self.everywhere(1.0, (Pattern::External, Scope::everywhere()), drop)
-    }
-
-    fn server(&mut self, pattern: Pattern, wrong: Wrong) -> Fault {
-        let server = self.chance.index(SERVERS.len());
-        let name = SERVERS[server];
-        let rule = Rule::Server { server, wrong };
-        let title = format!("{name} {wrong:?}");
-        self.fault(&title, vec![rule], (pattern, Scope::target(name)), true)
-    }
-
-    fn external_target(&mut self) -> Fault {
-        let wrong = [Wrong::Refused, Wrong::Silent][self.chance.index(2)];
-        self.server(Pattern::External, wrong)
-    }
-
-    fn tls(&mut self) -> Fault {
-        let wrong = [Wrong::Expired, Wrong::Handshake][self.chance.index(2)];
-        self.server(Pattern::Tls, wrong)
-    }
-
-    fn http(&mut self) -> Fault {
-        let wrong = [Wrong::Status(502), Wrong::Status(503)][self.chance.index(2)];
-        self.server(Pattern::Http, wrong)
-    }
-
     fn slow_node(&mut self) -> Fault {
         let node = self.node();
         let micros = 20_000 + self.chance.index(80_000) as u64;
@@ -542,7 +405,7 @@ impl Draw<'_> {
             to: Ends::Any,
             micros,
         };
-        let name = self.world.name(node);
+        let name = World::name(node);
         let title = format!("{name} {} ms", micros / 1_000);
         let expected = (Pattern::Slow, Scope::node(name));
         self.fault(&title, vec![rule], expected, false)
@@ -550,7 +413,7 @@ impl Draw<'_> {
 
     fn new_flows(&mut self) -> Fault {
         let node = self.node();
-        let name = self.world.name(node);
+        let name = World::name(node);
         let title = name.to_string();
         let expected = (Pattern::NewFlows, Scope::node(name));
         self.fault(&title, vec![Rule::TableFull(node)], expected, true)
@@ -569,7 +432,7 @@ impl Draw<'_> {
             Self::v6(Ends::Any, Ends::Node(node)),
             Self::v6(Ends::Node(node), Ends::Any),
         ];
-        let name = self.world.name(node);
+        let name = World::name(node);
         let title = format!("{name} v6");
         let scope = Scope::node(name).with_family(IpFamily::V6);
         let rules = rules.map(Rule::Drop).to_vec();
@@ -584,7 +447,7 @@ impl Draw<'_> {
 
     fn address_conflict(&mut self) -> Fault {
         let (node, other) = self.two_nodes();
-        let names = (self.world.name(node), self.world.name(other));
+        let names = (World::name(node), World::name(other));
         let title = format!("{} {}", names.0, names.1);
         let scope = Scope::nodes(vec![names.0, names.1]);
         let rule = Rule::SameAddress { node, other };
@@ -593,7 +456,7 @@ impl Draw<'_> {
 
     fn observer_unhealthy(&mut self) -> Fault {
         let node = self.node();
-        let name = self.world.name(node);
+        let name = World::name(node);
         let title = name.to_string();
         let expected = (Pattern::ObserverUnhealthy, Scope::node(name));
         self.fault(&title, vec![Rule::Starved(node)], expected, false)
@@ -601,7 +464,7 @@ impl Draw<'_> {
 
     fn config_drift(&mut self) -> Fault {
         let node = self.node();
-        let name = self.world.name(node);
+        let name = World::name(node);
         let title = name.to_string();
         let expected = (Pattern::ConfigDrift, Scope::node(name));
         self.fault(&title, vec![Rule::Drift(node)], expected, false)
