@@ -15,7 +15,9 @@
 //! The task ends when the last handle is dropped: it waits for attempts in flight, and makes the first attempt of what was
 //! never tried. The rest stays in the store.
 
+mod by_hand;
 mod handle;
+mod lane;
 mod ledger;
 mod limit;
 mod queue;
@@ -39,6 +41,7 @@ pub use ledger::{Ledger, Record};
 
 use self::{
     handle::Command,
+    lane::{Lane, fresh, progress, standing_of},
     limit::Limiter,
     queue::{Class, Queue, Waiting},
     refresh::{Change, Refresh},
@@ -49,7 +52,7 @@ use crate::{
     deadline::until,
     metrics::NotificationMetrics,
     notify::Standings,
-    receiver::{Attempt, Digest, Message, News, Receiver, Test},
+    receiver::{Attempt, Digest, Message, News, Receiver},
     store::{Finished, Notification, NotificationState, Operation, StoreHandle},
     wall,
 };
@@ -58,9 +61,6 @@ use crate::{
 const QUEUE_DEPTH: usize = 256;
 /// When a receiver is back, the messages that waited for it follow within this time.
 const CATCH_UP: Duration = Duration::from_secs(2);
-/// While messages wait for a receiver that is down, one of them is tried so often, however long they have to wait each:
-/// when the receiver is back, everything follows within this time.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// A wait that was stored by a process whose clock was wrong is not believed beyond this.
 const MAX_STORED_WAIT: Duration = Duration::from_secs(3600);
 
@@ -98,23 +98,6 @@ pub struct Outbox {
     /// Who waits for the end of a test, by receiver and key.
     testers: HashMap<(String, String), oneshot::Sender<Tested>>,
     digests: u64,
-}
-
-#[derive(Debug)]
-struct Lane {
-    route: Route,
-    queue: Queue,
-    limiter: Limiter,
-    refresh: Option<Refresh>,
-    last_attempt: Instant,
-}
-
-impl Lane {
-    /// When one of the messages that wait is to find out whether the receiver is back.
-    fn look_at(&self) -> Option<Instant> {
-        let waits = self.queue.has_hopeful();
-        waits.then(|| self.last_attempt + LOOK_EVERY)
-    }
 }
 
 #[derive(Debug)]
@@ -405,60 +388,6 @@ impl Outbox {
         }
     }
 
-    /// Sends a test: the way of every notification, with one attempt.
-    fn test(&mut self, receiver: String, tested_tx: oneshot::Sender<Tested>) {
-        if !self.routes.contains_key(&receiver) {
-            // The dropped end says that there is no such receiver.
-            return;
-        }
-        let wall_millis = wall::millis();
-        let id = format!("test.{wall_millis}.{}", self.testers.len());
-        let message = Message::Test(Test { at: wall::now() });
-        let notification = fresh(id, &receiver, message, wall_millis);
-        self.submit(
-            vec![Operation::Notify(Box::new(notification.clone()))],
-            &notification.id,
-        );
-        self.testers
-            .insert((receiver, notification.id.clone()), tested_tx);
-        self.accept(vec![notification]);
-    }
-
-    fn retry(&mut self, receiver: &str, id: &str) -> Retried {
-        let Some(record) = self.ledger.one(receiver, id) else {
-            return Retried::Unknown;
-        };
-        let Some(lane) = self.routes.get_mut(receiver) else {
-            return Retried::NoReceiver;
-        };
-        match record.state {
-            NotificationState::Delivered | NotificationState::Digested => Retried::Done,
-            NotificationState::Pending => {
-                if lane.queue.hurry(id, clock::now()) {
-                    Retried::Now
-                } else {
-                    Retried::InFlight
-                }
-            }
-            NotificationState::Dead => {
-                let wall_millis = wall::millis();
-                let mut notification = record.notification;
-                notification.attempts = 0;
-                notification.queued_at_millis = wall_millis;
-                notification.next_attempt_millis = wall_millis;
-                info!(
-                    receiver,
-                    id, "A notification that was given up is tried again"
-                );
-                self.metrics.revived();
-                let state = NotificationState::Pending;
-                self.submit(vec![progress(&notification, state, wall_millis)], id);
-                self.accept(vec![notification]);
-                Retried::Now
-            }
-        }
-    }
-
     fn handle_ended(&mut self, mut message: Waiting, attempt: Attempt) {
         let (now, wall_millis) = (clock::now(), wall::millis());
         message.notification.attempts += 1;
@@ -620,40 +549,5 @@ impl Outbox {
                 .into_iter()
                 .any(|class| lane.queue.has_untried(class, now))
         })
-    }
-}
-
-/// What stands for one receiver.
-fn standing_of(standings: &Standings, receiver: &str) -> Vec<News> {
-    standings
-        .iter()
-        .filter(|standing| standing.receivers.iter().any(|name| name == receiver))
-        .map(|standing| standing.news.clone())
-        .collect()
-}
-
-fn fresh(id: String, receiver: &str, message: Message, wall_millis: i64) -> Notification {
-    Notification {
-        id,
-        receiver: receiver.to_owned(),
-        message,
-        created_at_millis: wall_millis,
-        queued_at_millis: wall_millis,
-        attempts: 0,
-        next_attempt_millis: wall_millis,
-        last_answer: None,
-    }
-}
-
-fn progress(notification: &Notification, state: NotificationState, at_millis: i64) -> Operation {
-    Operation::Progress {
-        receiver: notification.receiver.clone(),
-        id: notification.id.clone(),
-        state,
-        attempts: notification.attempts,
-        next_attempt_millis: notification.next_attempt_millis,
-        queued_at_millis: notification.queued_at_millis,
-        last_answer: notification.last_answer.clone(),
-        at_millis,
     }
 }
