@@ -109,11 +109,9 @@ impl OutboxArguments {
                 let before = way.pending.count();
                 way.stop().await?;
                 way = Way::start(&store, address)?;
-                ensure!(
-                    way.pending.count() == before,
-                    "{before} waited before the restart, {} after it",
-                    way.pending.count()
-                );
+                settled(&way, before)
+                    .await
+                    .context("what waited before the restart")?;
                 println!("  restarted with {before} notifications that wait");
             }
         }
