@@ -1,10 +1,12 @@
 //! The targets of one source in one layer: few, each with a cell of its own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshprobe_core::cell::PathCell;
-use meshprobe_core::detail::{Detail, DnsDetail, ExternalDetail, SearchDetail};
+use meshprobe_core::detail::{Detail, DnsDetail, ExternalDetail, Phases, SearchDetail};
 use meshprobe_core::diagnosis::RowPicture;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::ProbeKind;
@@ -13,7 +15,7 @@ use meshprobe_prober::service::history::History;
 
 use super::cell::{self, Coverage};
 use super::path::{is_due, rtt};
-use super::wire::{Answer, Wire};
+use super::wire::{Answer, NO_ADDRESS, Wire};
 use super::world::{Goal, LayerSpec, World};
 use crate::chance::Chance;
 
@@ -226,10 +228,35 @@ fn detail(goal: Goal, answer: &Answer, history: &mut History) -> Detail {
             history.record(backend.as_deref());
             Detail::Service(history.detail())
         }
-        Goal::Server { .. } | Goal::Api => Detail::External(ExternalDetail {
-            status: answer.code,
-            failure: answer.failure.to_owned(),
-            ..ExternalDetail::default()
-        }),
+        Goal::Server { server, tls, http } => {
+            let port = if http && !tls { 80 } else { 443 };
+            let address = SocketAddr::from(([203, 0, 113, 10 + server as u8], port));
+            outside(answer, address, tls)
+        }
+        Goal::Api => outside(answer, SocketAddr::from(([10, 96, 0, 1], 443)), false),
     }
+}
+
+/// What a probe of a target outside found: phases as far as it came.
+fn outside(answer: &Answer, address: SocketAddr, tls: bool) -> Detail {
+    let is_resolved = answer.failure != NO_ADDRESS;
+    let is_connected = matches!(
+        answer.class,
+        OutcomeClass::Reply | OutcomeClass::TlsFailed | OutcomeClass::HttpStatus
+    );
+    let has_handshake = tls && is_connected && answer.class != OutcomeClass::TlsFailed;
+    let took = |done: bool, micros| done.then(|| Duration::from_micros(micros));
+    Detail::External(ExternalDetail {
+        address: is_resolved.then_some(address),
+        phases: Phases {
+            dns: took(is_resolved, 800),
+            connect: took(is_connected, 1_500),
+            tls: took(has_handshake, 3_000),
+            first_byte: None,
+            total: None,
+        },
+        status: answer.code,
+        failure: answer.failure.to_owned(),
+        ..ExternalDetail::default()
+    })
 }

@@ -11,6 +11,8 @@ use crate::chance::Chance;
 
 /// Loss of a healthy network, each leg on its own.
 pub(super) const HEALTHY_LOSS: f64 = 1e-3;
+/// Why a target by name was not tried.
+pub(super) const NO_ADDRESS: &str = "the name has no address";
 /// Tries of an application's resolver inside the time of a probe.
 const RESOLVER_TRIES: i32 = 2;
 /// Tries of a DNS server at what it forwards to.
@@ -479,7 +481,7 @@ impl Wire<'_> {
     ) -> Answer {
         let resolved = self.search(source, EXTERNAL_NAME, chance);
         if resolved.class.is_loss() {
-            return Answer::timeout("the name has no address");
+            return Answer::timeout(NO_ADDRESS);
         }
         let wrong = self.rules.iter().find_map(|rule| match rule {
             Rule::Server { server: at, wrong } if *at == server => Some(*wrong),
