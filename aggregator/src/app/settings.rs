@@ -19,6 +19,7 @@ pub(super) fn pipeline(config: &Config) -> anyhow::Result<PipelineConfig> {
     let report_interval = config.probing.report_interval.duration();
     let mut judge = JudgeConfig::for_report_interval(report_interval);
     judge.dark = config.detection.dark_config(report_interval);
+    judge.book.opens = config.detection.diagnosis_opens;
     Ok(PipelineConfig {
         membership: membership(config),
         plan: plan(config)?,

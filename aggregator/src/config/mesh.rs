@@ -7,6 +7,7 @@ use meshprobe_daemon::config::{HumanDuration, Spanned};
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, IpLiteral};
+use crate::incident::Opens;
 
 /// A failure domain.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -145,6 +146,8 @@ pub struct Detection {
     pub warm_up: HumanDuration,
     /// How many observers are asked to look at once when one accuses.
     pub confirmers: usize,
+    /// Which findings of the diagnosis open incidents, and so page people. All of them are shown.
+    pub diagnosis_opens: Opens,
 }
 
 impl Default for Detection {
@@ -163,6 +166,7 @@ impl Default for Detection {
             silent_after: silent_after.into(),
             warm_up: warm_up.into(),
             confirmers,
+            diagnosis_opens: Opens::default(),
         }
     }
 }
@@ -176,6 +180,7 @@ impl Detection {
             silent_after,
             warm_up,
             confirmers,
+            diagnosis_opens: _,
         } = *self;
         DarkConfig {
             dark_hold: dark_hold.duration(),

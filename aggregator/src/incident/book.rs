@@ -12,6 +12,7 @@ use meshprobe_core::finding::{Pattern, Place, Scope};
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 use meshprobe_core::time::Moment;
+use serde::{Deserialize, Serialize};
 
 use super::findings::{Absence, is_found};
 use super::statement::Statement;
@@ -97,6 +98,17 @@ impl Declared {
     }
 }
 
+/// Which findings of the diagnosis open incidents. All of them are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opens {
+    /// What is found about a node whose failure the dark-node detector has declared: two judges agree.
+    #[default]
+    Declared,
+    /// Everything that is found.
+    All,
+}
+
 /// How long incidents live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BookConfig {
@@ -114,6 +126,8 @@ pub struct BookConfig {
     /// After a restart an open incident about a share has so long to be found again: the counts that a small loss is
     /// seen in have been lost.
     pub relearn: Duration,
+    /// Which findings open incidents.
+    pub opens: Opens,
 }
 
 impl Default for BookConfig {
@@ -125,6 +139,7 @@ impl Default for BookConfig {
             look: Duration::from_secs(5),
             absent_looks: 3,
             relearn: Duration::from_secs(90),
+            opens: Opens::default(),
         }
     }
 }
@@ -159,6 +174,11 @@ impl IncidentBook {
             entries: BTreeMap::new(),
             candidates: BTreeMap::new(),
         }
+    }
+
+    /// Other numbers are in force.
+    pub fn reconfigure(&mut self, config: BookConfig) {
+        self.config = config;
     }
 
     /// Takes over what was remembered. Open incidents stay open until their failure is seen to be over.

@@ -17,7 +17,7 @@ use meshprobe_core::finding::{Finding, Pattern, Place};
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::time::Moment;
 
-use super::book::{Entry, IncidentBook};
+use super::book::{Entry, IncidentBook, Opens};
 use super::cover::{Domain, contains};
 use super::statement::{Statement, zone_of};
 use super::{Incident, IncidentChange, IncidentId, IncidentState};
@@ -60,6 +60,20 @@ pub(crate) const fn is_found(pattern: Pattern) -> bool {
     )
 }
 
+/// Is it about the ways of a node as a whole, which is what the detector declares?
+const fn is_of_a_node(pattern: Pattern) -> bool {
+    matches!(
+        pattern,
+        Pattern::NodeIngress
+            | Pattern::NodeEgress
+            | Pattern::NodeLink
+            | Pattern::Isolated
+            | Pattern::OverlayIngress
+            | Pattern::OverlayEgress
+            | Pattern::OverlayNode
+    )
+}
+
 impl IncidentBook {
     /// The diagnosis looked at the mesh.
     pub fn handle_findings(&mut self, look: &Look<'_>, now: Now) -> Vec<IncidentChange> {
@@ -86,11 +100,13 @@ impl IncidentBook {
         for (id, statement) in new {
             let since = *self.candidates.entry(id.clone()).or_insert(now.moment);
             let stood = now.moment.saturating_since(since) >= self.config.hold;
-            let is_declared = match &statement.scope.place {
-                Place::Nodes(nodes) => nodes.iter().all(|node| look.declared.contains(node)),
-                _ => false,
-            };
-            if !(stood || is_declared) || is_quiet(&statement.scope.place, look) {
+            let is_declared = is_of_a_node(statement.pattern)
+                && match &statement.scope.place {
+                    Place::Nodes(nodes) => nodes.iter().all(|node| look.declared.contains(node)),
+                    _ => false,
+                };
+            let opens = is_declared || (stood && self.config.opens == Opens::All);
+            if !opens || is_quiet(&statement.scope.place, look) {
                 continue;
             }
             let zone_of = |node: &NodeName| zone_of(look.topology, node);

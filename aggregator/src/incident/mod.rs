@@ -22,7 +22,7 @@ use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
 use serde::{Deserialize, Serialize};
 
-pub use book::{BookConfig, Declared, DeclaredNode, IncidentBook};
+pub use book::{BookConfig, Declared, DeclaredNode, IncidentBook, Opens};
 pub use findings::Look;
 pub(crate) use findings::is_found;
 pub use id::{IncidentId, IncidentIdError};

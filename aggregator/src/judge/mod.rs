@@ -137,12 +137,13 @@ impl Judge {
 
     /// Other numbers are in force.
     pub(crate) fn reconfigure(&mut self, config: JudgeConfig) {
-        // How long incidents live and how a start is judged cannot be configured.
+        // How a start is judged cannot be configured.
         let JudgeConfig {
             dark,
-            book: _,
+            book,
             warm_up: _,
         } = config;
+        self.book.reconfigure(book);
         self.detector.reconfigure(dark);
     }
 

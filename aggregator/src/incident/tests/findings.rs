@@ -36,7 +36,10 @@ impl World {
         nodes.extend(["x1", "x2", "x3"].map(|name| node(1, name)));
         nodes.extend(["y1", "y2", "y3"].map(|name| node(2, name)));
         Self {
-            book: book(),
+            book: IncidentBook::new(BookConfig {
+                opens: Opens::All,
+                ..BookConfig::default()
+            }),
             topology: Topology {
                 nodes,
                 zones: vec![String::new(), "x".to_owned(), "y".to_owned()],
@@ -110,6 +113,18 @@ fn losing(mut finding: Finding, lost: u64) -> Finding {
         lost,
     });
     finding
+}
+
+#[test]
+fn by_default_only_what_is_found_about_a_declared_node_opens() {
+    let mut world = World::new();
+    world.book.reconfigure(BookConfig::default());
+    let kind = finding(Pattern::Kind, Scope::node(name_of("x1")));
+    let found = [ingress("x1"), path("x2", "y1"), kind];
+    assert_eq!(world.looks(60, &found), []);
+    world.declared.insert(name_of("x1"));
+    world.look(&found);
+    assert_eq!(world.open(), ["node-ingress · x1"]);
 }
 
 #[test]
