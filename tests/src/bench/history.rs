@@ -24,7 +24,7 @@ use meshprobe_core::ids::{NodeName, ZoneIndex};
 use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
-use meshprobe_core::rtt::RttCode;
+use meshprobe_core::rtt::{Rtt, RttCode};
 use meshprobe_core::time::Moment;
 use meshprobe_core::verdict::Verdict;
 use meshprobe_daemon::clock;
@@ -88,7 +88,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let mut second = START;
     while second < end {
         let in_hour = (second - START) % 3600;
-        let around = in_hour >= BEGINS - BEFORE && in_hour < BEGINS + LASTS;
+        let around = (BEGINS - BEFORE..BEGINS + LASTS).contains(&in_hour);
         // The last picture of a window is the one that counts.
         second += if around { 5 } else { 10 };
         let observed = world.picture(second - 1);
@@ -349,10 +349,8 @@ impl World {
                 long_sent: 150.0 + (draw >> 32 & 255) as f32 / 256.0,
                 long_lost: f32::from(lost),
                 long_received: Some(150.0 + (draw >> 40 & 255) as f32 / 256.0),
-                rtt: rtt.filter(|_| !all).map(|rtt| rtt.as_duration()),
-                rtt_baseline: RttCode::from_octet(base as u8)
-                    .rtt()
-                    .map(|rtt| rtt.as_duration()),
+                rtt: rtt.filter(|_| !all).map(Rtt::as_duration),
+                rtt_baseline: RttCode::from_octet(base as u8).rtt().map(Rtt::as_duration),
                 ..CellPicture::NOT_SAMPLED
             }
         });
