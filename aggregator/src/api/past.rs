@@ -82,7 +82,11 @@ impl Api {
 
     /// The bundle of an incident: the octets of a file.
     pub async fn bundle(&self, id: &str, json: &JsonWriter) -> Result<Bytes, ApiError> {
-        let detail = self.incident(id).await?;
+        let mut detail = self.incident(id).await?;
+        // Whoever the file is sent to needs no addresses of receivers, and those may stand in errors.
+        for told in &mut detail.notifications {
+            told.last_error.clear();
+        }
         let shown = json.write(&detail).map_err(|error| {
             ApiError::Internal(format!("the incident has no JSON form: {error}"))
         })?;

@@ -101,9 +101,12 @@ impl<'a> Localiser<'a> {
             );
             for found in found {
                 let standing = found.standing;
+                let is_declared = touches_declared(&causes, found.shape);
                 let cause = self.cause(layer, &evidence, found);
-                // What one layer refutes, no other one, which knows less, brings back.
+                // What one layer refutes, no other one, which knows less, brings back. And what is left of a node that was declared,
+                // or of one path of it, is no second cause.
                 match standing {
+                    Standing::Found if is_declared => over.push(cause),
                     Standing::Over => over.push(cause),
                     Standing::Found | Standing::Given => causes.push(cause),
                 }
@@ -401,6 +404,18 @@ fn is_part_of(shape: Shape, other: Shape) -> bool {
         (Shape::Pair(a, b) | Shape::Path(a, b), Shape::Node(node)) => a == node || b == node,
         _ => false,
     }
+}
+
+/// Is it all about a node that the detector has declared, or about one path of such a node?
+fn touches_declared(causes: &[Cause], shape: Shape) -> bool {
+    let declared = causes
+        .iter()
+        .filter(|cause| cause.declaration.is_some())
+        .filter_map(|cause| cause.shape.node());
+    declared.into_iter().any(|node| match shape {
+        Shape::Pair(a, b) | Shape::Path(a, b) => a == node || b == node,
+        shape => shape.node() == Some(node),
+    })
 }
 
 /// How long a row of losses has lasted, at least.

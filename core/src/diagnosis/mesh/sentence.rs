@@ -175,8 +175,10 @@ pub(super) fn summary(
         Extent::Family(crate::path::Family::V6) => "; IPv4 works",
         Extent::All => "",
     });
-    if total && !cause.age.is_zero() {
-        text = format!("{text}, for {} at least", lasting(cause.age));
+    // Only the detector knows since when: a row of losses says little of time, for what is under suspicion is probed much more often.
+    if let Some(declaration) = cause.declaration.as_ref().filter(|_| total) {
+        let lasts = ground.picture.now.saturating_since(declaration.since);
+        text = format!("{text}, for {}", lasting(lasts));
     }
     text
 }
