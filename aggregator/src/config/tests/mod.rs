@@ -265,7 +265,9 @@ fn a_reload_says_what_changes_now_and_what_waits_for_a_restart() {
     let serde_json::Value::Object(sections) = serde_json::to_value(&old).unwrap() else {
         panic!("a configuration is an object")
     };
-    let restart = ["listen", "store", "tls", "limits", "log", "drain"];
+    let restart = [
+        "listen", "store", "history", "tls", "limits", "log", "drain",
+    ];
     let reloadable = sections
         .keys()
         .filter(|name| !restart.contains(&name.as_str()));
