@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The aggregator writes often, and shortly.
 const BUSY: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
+/// What a prober sent is asked of the one in the pods; a second one on the node's own network has its own numbers.
+const POD: &str = "pod";
 
 /// How far the reports of one prober's start were taken, as the aggregator stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -126,7 +128,8 @@ pub(super) fn none_lost(mesh: &Mesh, store: &Path, tell: impl Fn(&str)) -> anyho
 }
 
 fn newest<'a>(stored: &'a [Progress], node: &str) -> Option<&'a Progress> {
-    let own = stored.iter().filter(|progress| progress.node == node);
+    let is_own = |progress: &&Progress| progress.node == node && progress.plane == POD;
+    let own = stored.iter().filter(is_own);
     own.max_by_key(|progress| progress.incarnation)
 }
 
