@@ -106,6 +106,15 @@ impl IncidentBook {
                     _ => false,
                 };
             let opens = is_declared || (stood && self.config.opens == Opens::All);
+            // While a node's failure begins and ends, its two ways look different for some seconds: that is no other failure.
+            let renames = is_of_a_node(statement.pattern)
+                && self
+                    .open_incidents()
+                    .any(|one| is_of_a_node(one.pattern) && one.scope == statement.scope);
+            let renamed_after = self.config.look * self.config.absent_looks;
+            if renames && now.moment.saturating_since(since) < renamed_after {
+                continue;
+            }
             if !opens || is_quiet(&statement.scope.place, look) {
                 continue;
             }

@@ -43,6 +43,8 @@ fn names_are_camel_case_enumerations_are_names_and_defaults_are_written() {
             "nodes": 3,
             "nodesReporting": 0,
             "openIncidents": 0,
+            "silencedIncidents": 0,
+            "findings": 0,
             // 64-bit integers do not fit into a JavaScript number.
             "paths": [{"verdict": "VERDICT_DOWN", "count": "18446744073709551615"}],
             "layers": [{"kind": "PROBE_KIND_DNS_UDP", "plane": "PLANE_SERVICE", "family": "FAMILY_V6"}],

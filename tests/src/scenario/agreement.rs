@@ -264,7 +264,8 @@ mod tests {
             disagreements(&journal, &told, &[&what]),
             Vec::<String>::new()
         );
+        // Its end may be held back beyond the run; that it flaps has to be told.
         let wrong = disagreements(&journal, &[], &[&what]);
-        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
     }
 }

@@ -128,6 +128,20 @@ fn by_default_only_what_is_found_about_a_declared_node_opens() {
 }
 
 #[test]
+fn a_declared_node_whose_ways_look_different_for_some_seconds_keeps_its_incident() {
+    let mut world = World::new();
+    world.declared.insert(name_of("x1"));
+    let cut = finding(Pattern::OverlayNode, Scope::node(name_of("x1")));
+    let heals = finding(Pattern::OverlayIngress, Scope::node(name_of("x1")));
+    assert_eq!(world.look(std::slice::from_ref(&cut)).len(), 1);
+    assert_eq!(world.looks(10, std::slice::from_ref(&heals)), []);
+    assert_eq!(world.looks(10, std::slice::from_ref(&cut)), []);
+    assert_eq!(world.open(), ["overlay-node · x1"]);
+    let renamed = world.looks(40, std::slice::from_ref(&heals));
+    assert_eq!(world.open(), ["overlay-ingress · x1"], "{renamed:?}");
+}
+
+#[test]
 fn a_finding_opens_when_it_stood_for_four_seconds_and_ends_after_three_looks_without_it() {
     let mut world = World::new();
     let opened = world.looks(40, &[ingress("x1")]);
@@ -236,7 +250,9 @@ fn a_cause_that_gets_another_name_takes_the_place_of_the_first() {
     let mut world = World::new();
     let node = || Scope::node(name_of("x1"));
     world.looks(5, &[finding(Pattern::OverlayNode, node())]);
-    world.looks(5, &[finding(Pattern::NodeLink, node())]);
+    world.looks(10, &[finding(Pattern::NodeLink, node())]);
+    assert_eq!(world.open(), ["overlay-node · x1"], "not at once");
+    world.looks(10, &[finding(Pattern::NodeLink, node())]);
     assert_eq!(world.open(), ["node-link · x1"]);
 }
 
