@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use meshprobe_aggregator::incident::{
-    BookConfig, Declared, DeclaredNode, IncidentBook, IncidentChange, Look, Transition,
+    BookConfig, Declared, DeclaredNode, IncidentBook, IncidentChange, Look, Opens, Transition,
 };
 use meshprobe_aggregator::pipeline::{Now, now_by_hand};
 use meshprobe_core::dark::{Declaration, NodeState};
@@ -49,7 +49,10 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn new() -> Self {
         Self {
-            book: IncidentBook::new(BookConfig::default()),
+            book: IncidentBook::new(BookConfig {
+                opens: Opens::All,
+                ..BookConfig::default()
+            }),
             config: DiagnosisConfig::default(),
             declared: Vec::new(),
             opened: Vec::new(),
