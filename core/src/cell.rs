@@ -7,6 +7,8 @@
 
 mod fading;
 
+use std::time::Duration;
+
 use fading::{Fading, fade};
 
 use crate::outcome::OutcomeClass;
@@ -23,8 +25,10 @@ const FIVE_TIMES: u32 = 4_755;
 const BASELINE_WINDOWS: u8 = 6;
 /// Successes in a row that refute a loss of p1 = 5 %: 0 of 73 has an upper Wilson bound of 0.05.
 const REFUTES_LOSS: u8 = 73;
-/// A longer row of losses than random loss makes: at 50 % loss, one row in a thousand is that long.
+/// A longer row of losses than random loss usually makes: at 50 % loss, one row in a thousand is that long.
 const OUTAGE: u8 = 10;
+/// Unless what else was lost makes such a row more often than this: then it is heavy loss and no outage.
+const CHANCE_OF_ROW: f32 = 0.01;
 /// Losses of one row that count as random loss.
 const ROW_COUNTS: u32 = 2;
 /// Windows with an outlier, of the last six (60 s), that make a tail: one alone may be chance.
@@ -65,7 +69,9 @@ pub struct PathCell {
     rtt_max: u8,
     tail_bits: u8,
     consecutive_losses: u8,
-    consecutive_replies: u8,
+    /// With a loss at the end: seconds that the row of losses there has lasted. Without: replies since the end of the
+    /// newest window with a loss in it. Both saturate.
+    run: u8,
     last_failure: u8,
     /// Verdict (3 bits), LOSSY, RECOVERING, windows seen by the baseline (3 bits).
     flags: u8,
@@ -127,7 +133,7 @@ impl PathCell {
         rtt_max: 0,
         tail_bits: 0,
         consecutive_losses: 0,
-        consecutive_replies: 0,
+        run: 0,
         last_failure: 0,
         flags: Verdict::NotSampled as u8,
     };
@@ -148,18 +154,21 @@ impl PathCell {
     ) -> Option<(Verdict, Verdict)> {
         let now = tenths(now);
         let before = self.judged();
-        let outage_over = self.consecutive_losses >= OUTAGE && summary.replied > 0;
+        let outage_over = summary.replied > 0 && self.is_in_outage();
         if outage_over {
             self.start_over();
         }
         self.turn_slots(now, slot(thresholds));
         self.forget_received(now, slot(thresholds));
-        let faded = fade(now.saturating_sub(self.updated.saturating_sub(1)));
+        let elapsed = now.saturating_sub(self.updated.saturating_sub(1));
+        let faded = fade(elapsed);
         self.long_sent.fade(faded);
         self.long_lost.fade(faded);
         self.updated = now + 1;
         if summary.sent > 0 {
-            self.count(summary, outage_over, thresholds);
+            self.count(summary, outage_over, elapsed, thresholds);
+        } else if self.consecutive_losses > 0 {
+            self.run = self.run.saturating_add(seconds(elapsed));
         }
         if !summary.rtt_median.is_none() {
             self.learn_rtt(summary);
@@ -264,7 +273,20 @@ impl PathCell {
 
     /// Replies since the end of the newest window with a loss in it; saturates.
     pub const fn consecutive_replies(&self) -> u8 {
-        self.consecutive_replies
+        if self.consecutive_losses == 0 {
+            self.run
+        } else {
+            0
+        }
+    }
+
+    /// How long the row of losses at the end of the newest window has lasted; whole seconds, saturates at 255.
+    pub const fn failing_for(&self) -> Duration {
+        Duration::from_secs(if self.consecutive_losses == 0 {
+            0
+        } else {
+            self.run as u64
+        })
     }
 
     /// Losses in the slot of the fast window that `now` is in, and in the whole slot before it.
@@ -318,10 +340,31 @@ impl PathCell {
         now.saturating_sub(updated) as f32 > thresholds.stale_after_seconds * 10.0
     }
 
+    /// Is the row of losses at the end longer than what was lost beside it explains? A path that loses four of five probes
+    /// has rows of ten all the time.
+    fn is_in_outage(&self) -> bool {
+        let row = f32::from(self.consecutive_losses);
+        let beside = |sent: f32, lost: f32| (lost - row).max(0.0) / (sent - row).max(1.0);
+        let sum = |counts: [u16; 2]| counts.into_iter().map(f32::from).sum();
+        let fast = beside(sum(self.sent), sum(self.lost));
+        let long = beside(self.long_sent.get(), self.long_lost.get());
+        self.consecutive_losses >= OUTAGE
+            && fast
+                .max(long)
+                .min(1.0)
+                .powi(i32::from(self.consecutive_losses))
+                < CHANCE_OF_ROW
+    }
+
     /// An outage is over: what was lost in it says nothing about the loss from now on.
     fn start_over(&mut self) {
-        self.long_sent = Fading::from(self.long_sent.get() - self.long_lost.get());
-        self.long_lost = Fading::ZERO;
+        let row = match self.consecutive_losses {
+            u8::MAX => f32::MAX,
+            row => row.into(),
+        };
+        let row = row.min(self.long_lost.get());
+        self.long_sent = Fading::from(self.long_sent.get() - row);
+        self.long_lost = Fading::from(self.long_lost.get() - row);
         self.sent = [0; 2];
         self.lost = [0; 2];
         self.flags |= RECOVERING;
@@ -365,7 +408,14 @@ impl PathCell {
         }
     }
 
-    fn count(&mut self, summary: &Summary, outage_over: bool, thresholds: &Thresholds) {
+    /// `elapsed`: tenths of a second since the end of the window before.
+    fn count(
+        &mut self,
+        summary: &Summary,
+        outage_over: bool,
+        elapsed: u32,
+        thresholds: &Thresholds,
+    ) {
         // Of the window in which an outage ended, what counts is what came after: the row at its end.
         let lost = if outage_over {
             u32::from(summary.consecutive_losses).min(summary.lost())
@@ -379,28 +429,41 @@ impl PathCell {
         self.long_sent.add(sent as f32 * in_mid);
         self.long_lost.add(lost as f32 * in_mid);
         let events = self.independent_losses(lost, summary);
+        let before = self.consecutive_losses;
         self.consecutive_losses = if lost == 0 {
             0
         } else {
             summary.consecutive_losses
         };
+        let replies = self.consecutive_replies();
+        self.run = if self.consecutive_losses > 0 {
+            let goes_on = before > 0 && summary.replied == 0;
+            let window = summary.window_millis / 100;
+            let (lasted, more) = if goes_on {
+                (self.run, elapsed)
+            } else {
+                let row = u32::from(self.consecutive_losses).min(sent);
+                (0, window * row / sent.max(1))
+            };
+            lasted.saturating_add(seconds(more))
+        } else if lost > 0 {
+            0
+        } else if before > 0 {
+            summary.replied.min(255) as u8
+        } else {
+            replies.saturating_add(summary.replied.min(255) as u8)
+        };
         if let Some(class) = summary.last_failure {
             self.last_failure = class as u8;
         }
-        self.consecutive_replies = if lost == 0 {
-            self.consecutive_replies
-                .saturating_add(summary.replied.min(255) as u8)
-        } else {
-            0
-        };
         let step = events as f32 * CUSUM_LOSS + summary.replied as f32 * CUSUM_SUCCESS;
         let alarm = thresholds.cusum_alarm;
         let mut cusum = (f32::from(self.cusum) / CUSUM_SCALE + step).clamp(0.0, alarm);
         if cusum >= alarm {
             self.flags |= LOSSY;
-        } else if self.consecutive_replies >= REFUTES_LOSS || cusum < alarm / 2.0 {
+        } else if self.consecutive_replies() >= REFUTES_LOSS || cusum < alarm / 2.0 {
             self.flags &= !LOSSY;
-            if self.consecutive_replies >= REFUTES_LOSS {
+            if self.consecutive_replies() >= REFUTES_LOSS {
                 cusum = 0.0;
             }
         }
@@ -513,6 +576,11 @@ fn slot(thresholds: &Thresholds) -> u32 {
 
 fn tenths(now: Moment) -> u32 {
     u32::try_from(now.as_millis() / 100).unwrap_or(u32::MAX - 1)
+}
+
+/// Tenths of a second in whole ones.
+fn seconds(tenths: u32) -> u8 {
+    u8::try_from((tenths + 5) / 10).unwrap_or(u8::MAX)
 }
 
 fn add(counter: u16, n: u32) -> u16 {

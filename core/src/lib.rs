@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cell;
+pub mod coverage;
 pub mod dark;
 pub mod detail;
 pub mod diagnosis;

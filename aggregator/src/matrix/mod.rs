@@ -8,7 +8,6 @@
 //! each path, and cost more than all the rest.
 
 mod census;
-mod coverage;
 mod details;
 mod dictionary;
 mod path;
@@ -24,6 +23,7 @@ mod tests;
 use std::time::Duration;
 
 use meshprobe_core::cell::PathCell;
+use meshprobe_core::coverage::Coverage;
 use meshprobe_core::detail::Detail;
 use meshprobe_core::diagnosis::TracePicture;
 use meshprobe_core::ids::NodeIndex;
@@ -36,7 +36,6 @@ use meshprobe_proto::v1;
 use crate::plan::PlanConfig;
 
 pub(crate) use census::{Census, CensusResult};
-use coverage::Coverage;
 pub(crate) use details::{Details, Keeping, PathKey};
 pub use dictionary::DictionaryError;
 pub(crate) use dictionary::{Column, Dictionary};

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshprobe_core::cell::{LongCounts, PathCell};
+use meshprobe_core::cell::PathCell;
+use meshprobe_core::coverage::Coverage;
 use meshprobe_core::detail::Detail;
-use meshprobe_core::diagnosis::{CellPicture, RowPicture};
+use meshprobe_core::diagnosis::{CellPicture, Heard, RowPicture};
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::ProbeKind;
-use meshprobe_core::rtt::Rtt;
 use meshprobe_core::time::Moment;
 use meshprobe_core::verdict::Verdict;
 
@@ -86,7 +86,7 @@ impl Matrix {
             cells,
             details: &self.details,
             source,
-            end,
+            coverage,
             now,
         };
         let mut places = Vec::new();
@@ -136,75 +136,23 @@ struct RowView<'a> {
     cells: &'a LayerCells,
     details: &'a Details,
     source: NodeIndex,
-    end: Moment,
+    coverage: Coverage,
     now: Moment,
 }
 
 impl RowView<'_> {
     fn cell(&self, cell: &PathCell, column: usize) -> CellPicture {
-        let thresholds = self.cells.thresholds();
-        let fast = cell.fast_window(self.now, thresholds);
-        let long = cell.long_counts(self.end);
-        let (received, long_received) = self
-            .received(cell, column, fast.sent, fast.lost, long)
-            .unzip();
-        let (_, median, _) = cell.rtt();
-        let short = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
-        CellPicture {
-            verdict: cell.verdict(self.now, thresholds),
-            failure: cell.last_failure(),
-            consecutive_losses: cell.consecutive_losses(),
-            consecutive_replies: cell.consecutive_replies(),
-            sent: short(fast.sent),
-            lost: short(fast.lost),
-            slot_lost: cell.lost_by_slot(self.now, thresholds),
-            received: received.map(short),
-            long_sent: long.sent,
-            long_lost: long.lost,
-            long_received,
-            rtt: median.rtt().map(Rtt::as_duration),
-            rtt_baseline: cell.rtt_baseline().rtt().map(Rtt::as_duration),
-        }
-    }
-
-    /// Of the probes of the fast window, and of the longer time, those that arrived; `None`: the target does not say.
-    ///
-    /// Whatever was answered has arrived. Where something was lost, the target's word decides how much of it: as a share,
-    /// because it speaks of a time that is shifted against the source's.
-    fn received(
-        &self,
-        cell: &PathCell,
-        column: usize,
-        sent: u32,
-        lost: u32,
-        long: LongCounts,
-    ) -> Option<(u32, f32)> {
-        if !is_counted(self.cells.layer.kind) {
-            return None;
-        }
-        let theirs = self.cells.coverage(column);
-        let their_end = theirs.end()?;
-        if self.now.saturating_since(their_end) >= self.cells.stale_after() {
-            return None;
-        }
-        if lost == 0 && long.lost < 0.05 {
-            return Some((sent, long.sent));
-        }
-        let thresholds = self.cells.thresholds();
-        let heard = self.cells.cell(column, self.source.index());
-        let (arrived, long_arrived) = heard.map_or((0, 0.0), |heard| {
-            let (_, arrived) = heard.newest_slots(their_end, thresholds);
-            (arrived, heard.long_received(their_end))
+        let heard = is_counted(self.cells.layer.kind).then(|| Heard {
+            cell: self.cells.cell(column, self.source.index()),
+            coverage: self.cells.coverage(column),
         });
-        let (sent_lately, _) = cell.newest_slots(self.end, thresholds);
-        let ours = self.cells.coverage(self.source.index());
-        let rate = |count: u32, seconds: f32| count as f32 / seconds.max(0.1);
-        let share = rate(arrived, theirs.seconds()) / rate(sent_lately, ours.seconds()).max(1e-6);
-        let received = (sent as f32 * share.min(1.0)).round() as u32;
-        Some((
-            received.clamp(sent.saturating_sub(lost), sent),
-            long_arrived.clamp(long.sent - long.lost, long.sent),
-        ))
+        CellPicture::of(
+            cell,
+            &self.coverage,
+            heard,
+            self.now,
+            self.cells.thresholds(),
+        )
     }
 
     /// What the newest probe found. Of UDP only what a failing path says: that of the others is large and tells nothing.

@@ -65,7 +65,7 @@ fn losses_in_a_row_are_suspect_then_down_then_healthy_again() {
     assert_eq!(change, Some((Verdict::Healthy, Verdict::Suspect)));
     let change = cell.apply(&window(200, 4, 0, 5), seconds(t), &thresholds());
     assert_eq!(change, Some((Verdict::Suspect, Verdict::Down)));
-    let t = feed(&mut cell, t + 10, 3, &window(10_000, 20, 0, 60));
+    let t = feed(&mut cell, t + 10, 3, &window(10_000, 20, 0, 120));
     assert_eq!(cell.verdict(seconds(t), &thresholds()), Verdict::Down);
     cell.apply(&window(200, 1, 1, 0), seconds(t), &thresholds());
     assert_eq!(cell.verdict(seconds(t), &thresholds()), Verdict::Suspect);
@@ -80,7 +80,7 @@ fn losses_in_a_row_are_suspect_then_down_then_healthy_again() {
 fn a_late_loss_at_the_end_of_an_outage_does_not_make_the_path_lossy() {
     let mut cell = PathCell::EMPTY;
     let t = feed(&mut cell, 10, 3, &window(10_000, 10, 10, 0));
-    let t = feed(&mut cell, t, 6, &window(10_000, 20, 0, 60));
+    let t = feed(&mut cell, t, 6, &window(10_000, 20, 0, 120));
     cell.apply(&window(400, 4, 2, 1), seconds(t), &thresholds());
     let t = feed(&mut cell, t + 1, 2, &window(10_000, 10, 10, 0));
     assert_eq!(cell.verdict(seconds(t), &thresholds()), Verdict::Healthy);
@@ -330,7 +330,7 @@ proptest! {
 fn an_outage_leaves_no_loss_in_the_long_counts() {
     let mut cell = PathCell::EMPTY;
     let t = feed(&mut cell, 10, 10, &window(10_000, 10, 10, 0));
-    let t = feed(&mut cell, t, 6, &window(10_000, 20, 0, 60));
+    let t = feed(&mut cell, t, 6, &window(10_000, 20, 0, 120));
     assert!(cell.long_counts(seconds(t - 10)).lost > 60.0);
     feed(&mut cell, t, 1, &window(10_000, 10, 10, 0));
     let LongCounts { sent, lost } = cell.long_counts(seconds(t));

@@ -10,6 +10,7 @@
 //!
 //! How long a finding has to stand before people are told is the incident's business, not ours.
 
+mod developed;
 mod diagnoser;
 mod evidence;
 pub mod explain;
@@ -22,6 +23,7 @@ mod route;
 mod sketch;
 mod targets;
 
+pub use developed::Heard;
 pub use diagnoser::Diagnoser;
 pub use mesh::{Explained, ExplainedCause};
 pub use picture::{

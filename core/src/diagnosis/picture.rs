@@ -172,6 +172,9 @@ pub struct CellPicture {
     /// Replies since the end of the newest window with a loss in it; saturates. Zero: the newest window has one.
     #[serde(default)]
     pub consecutive_replies: u8,
+    /// How long the row of losses at its end has lasted, whole seconds, at most 255; zero: there is none.
+    #[serde(default)]
+    pub failing_for: Duration,
     /// Valid probes in the fast window (10 to 20 s; longer for kinds that are sent rarely).
     pub sent: u16,
     /// Of those, not answered in time.
@@ -203,6 +206,7 @@ impl CellPicture {
         failure: None,
         consecutive_losses: 0,
         consecutive_replies: 0,
+        failing_for: Duration::ZERO,
         sent: 0,
         lost: 0,
         slot_lost: [0; 2],

@@ -230,6 +230,7 @@ impl Sketch {
         let (mut fast_sent, mut fast_lost, mut fast_arrived) = (0u16, 0u16, 0u16);
         let fast = FAST_WINDOW.max(3.0 * step);
         let mut age = HISTORY.max(6.0 * step) - phase;
+        let mut row_began = age;
         while age > 0.0 {
             let weight = (-age / FADING).exp();
             let was_down = cell.consecutive_losses > 0;
@@ -247,6 +248,7 @@ impl Sketch {
                 }
                 if back {
                     cell.consecutive_losses = 0;
+                    cell.failing_for = Duration::ZERO;
                     cell.consecutive_replies = cell.consecutive_replies.saturating_add(1);
                 } else {
                     lost += weight;
@@ -259,6 +261,7 @@ impl Sketch {
                     cell.consecutive_replies = 0;
                     cell.failure = Some(OutcomeClass::Timeout);
                     if k == 0 && !was_down {
+                        row_began = age;
                         probes += follow_ups;
                     }
                 }
@@ -268,6 +271,9 @@ impl Sketch {
         }
         if (self.slow)(layer, from, to) {
             cell.rtt = Some(Duration::from_millis(50));
+        }
+        if cell.consecutive_losses > 0 {
+            cell.failing_for = Duration::from_secs_f64(row_began.min(255.0).floor());
         }
         cell.sent = fast_sent;
         cell.lost = fast_lost;

@@ -46,6 +46,11 @@ pub(super) fn pack(row: &RowPicture) -> Vec<u8> {
     );
     packer.octets(cells.iter().map(|cell| cell.consecutive_losses));
     packer.octets(cells.iter().map(|cell| cell.consecutive_replies));
+    packer.octets(
+        cells
+            .iter()
+            .map(|cell| cell.failing_for.as_secs().min(255) as u8),
+    );
     packer.numbers(cells.iter().map(|cell| cell.sent.into()));
     packer.numbers(cells.iter().map(|cell| cell.lost.into()));
     packer.numbers(cells.iter().map(|cell| cell.slot_lost[0].into()));
@@ -84,6 +89,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
     let failures = unpacker.octets(count)?;
     let losses = unpacker.octets(count)?;
     let replies = unpacker.octets(count)?;
+    let failing_for = unpacker.octets(count)?;
     let sent: Vec<u16> = unpacker.numbers(count)?;
     let lost: Vec<u16> = unpacker.numbers(count)?;
     let slot_lost: [Vec<u16>; 2] = [unpacker.numbers(count)?, unpacker.numbers(count)?];
@@ -113,6 +119,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
             },
             consecutive_losses: losses[i],
             consecutive_replies: replies[i],
+            failing_for: Duration::from_secs(failing_for[i].into()),
             sent: sent[i],
             lost: lost[i],
             slot_lost: [slot_lost[0][i], slot_lost[1][i]],
@@ -195,6 +202,7 @@ mod tests {
                 failure: OutcomeClass::from_number(failure),
                 consecutive_losses: n.3,
                 consecutive_replies: n.4,
+                failing_for: Duration::from_secs(n.4.into()),
                 sent: n.0,
                 lost: n.1,
                 slot_lost: [n.1 / 2, n.0],

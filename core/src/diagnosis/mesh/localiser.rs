@@ -123,7 +123,7 @@ impl<'a> Localiser<'a> {
             what: What::Loss,
             ratio: found.ratio,
             is_total,
-            age: age(layer, found.sum.longest),
+            age: age(&found.sum),
             sum: found.sum,
             alternatives: found.alternatives,
             declaration: None,
@@ -173,7 +173,7 @@ impl<'a> Localiser<'a> {
             what,
             ratio,
             is_total: false,
-            age: age(layer, sum.longest),
+            age: age(&sum),
             sum,
             alternatives: Vec::new(),
             declaration: None,
@@ -299,7 +299,7 @@ impl<'a> Localiser<'a> {
             declared
         };
         let sum = sum(shape);
-        let longest = age(layer, sum.longest);
+        let longest = age(&sum);
         let since = self.ground.picture.now.saturating_since(declaration.since);
         Some(Cause {
             layer: layer.layer,
@@ -418,12 +418,7 @@ fn touches_declared(causes: &[Cause], shape: Shape) -> bool {
     })
 }
 
-/// How long a row of losses has lasted, at least.
-fn age(layer: &LayerPicture, row: u8) -> Duration {
-    let burst = if is_one_way(layer.layer.kind) {
-        BURST
-    } else {
-        BURST - 1
-    };
-    layer.interval * u32::from(row.saturating_sub(burst))
+/// How long a dead place has been dead.
+fn age(sum: &Sum) -> Duration {
+    Duration::from_secs(sum.dead_for.into())
 }

@@ -4,17 +4,29 @@ use super::ground::Ground;
 use super::shape::Shape;
 use super::tally::{Clean, Evidence, Leg, Sum, Tally, UNIT, Visitor};
 
-/// Which causes cover a leg, as bits, put together of what its ends and their zones say.
+/// A set of causes of many legs: bit k stands for the k-th of them. Single paths have no bit, they are taken out of the
+/// sums instead. Should there be more causes than bits, the last ones share a bit: these are whole nodes that the detector
+/// has declared, of which each takes everything.
+pub(super) type Mask = u64;
+
+/// The bit of the k-th cause of many legs.
+pub(super) const fn bit(k: usize) -> Mask {
+    let last = Mask::BITS as usize - 1;
+    1 << if k < last { k } else { last }
+}
+
+/// Which causes cover a leg, put together of what its ends and their zones say.
 #[derive(Clone, Debug)]
 struct Masks {
-    from: Vec<u32>,
-    to: Vec<u32>,
-    zones: Vec<u32>,
+    from: Vec<Mask>,
+    to: Vec<Mask>,
+    zones: Vec<Mask>,
     zone_count: usize,
 }
 
 impl Masks {
-    fn of(causes: &[Shape], ground: &Ground<'_>) -> Self {
+    /// `causes`: those of many legs, in order.
+    fn of(causes: &[(Shape, f64)], ground: &Ground<'_>) -> Self {
         let zone_count = ground.zone_count();
         let mut masks = Self {
             from: vec![0; ground.len()],
@@ -22,8 +34,8 @@ impl Masks {
             zones: vec![0; zone_count * zone_count],
             zone_count,
         };
-        for (k, cause) in causes.iter().enumerate() {
-            let bit = 1 << k;
+        for (k, (cause, _)) in causes.iter().enumerate() {
+            let bit = bit(k);
             match *cause {
                 Shape::Ingress(node) => masks.to[node as usize] |= bit,
                 Shape::Egress(node) => masks.from[node as usize] |= bit,
@@ -31,7 +43,6 @@ impl Masks {
                     masks.from[node as usize] |= bit;
                     masks.to[node as usize] |= bit;
                 }
-                // Single paths are taken out of the sums instead.
                 Shape::Path(..) | Shape::Pair(..) => {}
                 shape => {
                     for x in 0..zone_count {
@@ -47,7 +58,7 @@ impl Masks {
     }
 
     #[inline]
-    fn at(&self, from: usize, to: usize, zones: usize) -> u32 {
+    fn at(&self, from: usize, to: usize, zones: usize) -> Mask {
         self.from[from] | self.to[to] | self.zones[zones]
     }
 }
@@ -86,7 +97,8 @@ impl<'a> Look<'a> {
         causes: &[(Shape, f64)],
         price: f64,
     ) -> Self {
-        let shapes: Vec<Shape> = causes.iter().map(|(shape, _)| *shape).collect();
+        let (paths, large): (Vec<(Shape, f64)>, Vec<_>) =
+            causes.iter().partition(|(shape, _)| shape.is_path());
         let healthy = evidence.healthy();
         let mut look = Self {
             ground,
@@ -94,11 +106,11 @@ impl<'a> Look<'a> {
             notable: Vec::new(),
             explained: vec![healthy],
             worth_of_loss: vec![-healthy.ln()],
-            ratios: causes.iter().map(|(_, ratio)| *ratio).collect(),
+            ratios: large.iter().map(|(_, ratio)| *ratio).collect(),
             healthy,
             price,
-            masks: Masks::of(&shapes, ground),
-            is_plain: causes.is_empty(),
+            masks: Masks::of(&large, ground),
+            is_plain: large.is_empty(),
             last: 0,
             is_slow: false,
         };
@@ -106,7 +118,7 @@ impl<'a> Look<'a> {
         look.tallies.iter_mut().for_each(Tally::close);
         look.notable.sort_unstable();
         look.notable.dedup();
-        for path in shapes.into_iter().filter(|shape| shape.is_path()) {
+        for (path, _) in paths {
             look.take_out(evidence, path);
         }
         look
@@ -117,9 +129,15 @@ impl<'a> Look<'a> {
         self.tallies[0].sum(shape)
     }
 
-    /// The causes that cover a leg, as bits.
-    pub(super) fn mask(&self, from: usize, to: usize) -> u32 {
-        self.masks.at(from, to, self.zones(from, to))
+    /// The causes that may take packets of a leg, as bits: of a round trip of which nobody knows which way lost them, those
+    /// that cover either way.
+    pub(super) fn mask(&self, from: usize, to: usize, is_ambiguous: bool) -> Mask {
+        let mask = self.masks.at(from, to, self.zones(from, to));
+        if is_ambiguous {
+            mask | self.masks.at(to, from, self.zones(to, from))
+        } else {
+            mask
+        }
     }
 
     /// A single path is a cause: its legs are no part of any other one.
@@ -131,9 +149,11 @@ impl<'a> Look<'a> {
         };
         for (from, to) in legs {
             let (from, to) = (from as usize, to as usize);
-            let sum = evidence.leg(from, to);
-            let (mask, zones) = (self.mask(from, to), self.zones(from, to));
-            if sum.legs > 0 {
+            let zones = self.zones(from, to);
+            for leg in evidence.words(from, to).into_iter().flatten() {
+                let mask = self.mask(from, to, leg.is_ambiguous);
+                let mut sum = Sum::EMPTY;
+                sum.add(leg);
                 self.tally(mask).subtract(from, to, zones, &sum);
             }
         }
@@ -145,13 +165,13 @@ impl<'a> Look<'a> {
     }
 
     #[inline]
-    fn tally(&mut self, mask: u32) -> &mut Tally {
+    fn tally(&mut self, mask: Mask) -> &mut Tally {
         if self.tallies[self.last].causes != mask {
             let known = self.tallies.iter().position(|tally| tally.causes == mask);
             self.last = known.unwrap_or_else(|| {
                 self.tallies.push(Tally::new(mask, self.ground));
                 let passing = self.ratios.iter().enumerate();
-                let passing = passing.filter(|(k, _)| mask >> k & 1 == 1);
+                let passing = passing.filter(|(k, _)| mask & bit(*k) != 0);
                 let passing: f64 = passing.map(|(_, ratio)| 1.0 - ratio).product();
                 let explained = 1.0 - passing * (1.0 - self.healthy);
                 self.explained.push(explained);
@@ -189,7 +209,7 @@ impl Visitor for Look<'_> {
 
     fn leg(&mut self, from: usize, to: usize, leg: Leg) {
         let zones = self.zones(from, to);
-        let mask = self.masks.at(from, to, zones);
+        let mask = self.mask(from, to, leg.is_ambiguous);
         self.tally(mask).add(from, to, zones, leg);
         if leg.lost > 0 && self.is_notable(leg) {
             self.notable.push((from as u32, to as u32));

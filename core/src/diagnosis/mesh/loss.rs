@@ -4,7 +4,7 @@ use super::across::each_touched;
 use super::ground::Ground;
 use super::shape::Shape;
 use super::slow::is_slow;
-use super::tally::{Clean, Evidence, Leg, Sum, UNIT, Visitor};
+use super::tally::{Clean, Evidence, Leg, UNIT, Visitor};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::path::ProbeKind;
 use crate::verdict::Verdict;
@@ -85,22 +85,13 @@ impl Evidence for LossOf<'_> {
         });
     }
 
-    fn leg(&self, from: usize, to: usize) -> Sum {
-        let mut sum = Sum::EMPTY;
+    fn words(&self, from: usize, to: usize) -> [Option<Leg>; 2] {
         if !is_one_way(self.layer.layer.kind) {
-            if let Some(cell) = self.cell(from, to) {
-                sum.add(round_trip(cell));
-            }
-            return sum;
+            return [self.cell(from, to).map(round_trip), None];
         }
         let out = self.cell(from, to).map(|cell| legs(cell).0);
         let back = self.cell(to, from).map(|cell| legs(cell).1);
-        for leg in [out, back].into_iter().flatten() {
-            if leg.sent > 0 {
-                sum.add(leg);
-            }
-        }
-        sum
+        [out, back].map(|leg| leg.filter(|leg| leg.sent > 0))
     }
 
     fn healthy(&self) -> f64 {
@@ -183,6 +174,11 @@ pub(super) fn round_trip(cell: &CellPicture) -> Leg {
         slots: cell.slot_lost,
         quiet: cell.consecutive_replies,
         dead: counts.dead,
+        dead_for: if counts.dead > 0 {
+            cell.failing_for.as_secs() as u8
+        } else {
+            0
+        },
         is_ambiguous: false,
     }
 }
@@ -215,6 +211,7 @@ fn legs(cell: &CellPicture) -> (Leg, Leg) {
         slots: whole.slots,
         quiet: whole.quiet,
         dead: if out_is_dead { counts.dead } else { 0 },
+        dead_for: if out_is_dead { whole.dead_for } else { 0 },
         is_ambiguous: false,
     };
     let back = Leg {
@@ -225,6 +222,7 @@ fn legs(cell: &CellPicture) -> (Leg, Leg) {
         slots: whole.slots,
         quiet: whole.quiet,
         dead: if out_is_dead { 0 } else { counts.dead },
+        dead_for: if out_is_dead { 0 } else { whole.dead_for },
         is_ambiguous: false,
     };
     (out, back)

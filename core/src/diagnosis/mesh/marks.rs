@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::shape::Shape;
-use super::tally::{Evidence, Leg, Sum, UNIT, Visitor};
+use super::tally::{Evidence, Leg, UNIT, Visitor};
 use crate::diagnosis::{CellPicture, Columns, LayerPicture, Picture};
 use crate::path::ProbeKind;
 
@@ -69,17 +69,14 @@ impl Evidence for Marks<'_> {
         }
     }
 
-    fn leg(&self, from: usize, to: usize) -> Sum {
+    fn words(&self, from: usize, to: usize) -> [Option<Leg>; 2] {
         let key = (from as u32, to as u32);
         let first = self.legs.partition_point(|(a, b, _)| (*a, *b) < key);
-        let same = self.legs[first..]
+        let mut same = self.legs[first..]
             .iter()
-            .take_while(|(a, b, _)| (*a, *b) == key);
-        let mut sum = Sum::EMPTY;
-        for (_, _, seen) in same {
-            sum.add(leg(*seen));
-        }
-        sum
+            .take_while(|(a, b, _)| (*a, *b) == key)
+            .map(|(_, _, seen)| leg(*seen));
+        [same.next(), same.next()]
     }
 
     fn healthy(&self) -> f64 {

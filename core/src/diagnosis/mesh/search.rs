@@ -2,7 +2,7 @@
 //! it costs to name it.
 
 use super::ground::Ground;
-use super::look::{Look, likelihood};
+use super::look::{Look, Mask, bit, likelihood};
 use super::shape::Shape;
 use super::tally::{Evidence, Sum, UNIT};
 
@@ -26,8 +26,6 @@ const BURST: u8 = 4;
 const CHANCE_OF_CALM: f64 = 0.02;
 /// Most causes of one matrix, single paths included.
 const MOST: usize = 24;
-/// Sets of causes are kept as bits.
-const MASK_BITS: usize = 32;
 /// Two explanations that differ by less are the same one: e².
 const SAME_GAIN: f64 = 2.0;
 
@@ -103,7 +101,7 @@ pub(super) fn search_on<'a>(
         _ => look_at(evidence, ground, &mut found, known),
     };
     let mut paths: Option<Vec<Worth>> = None;
-    while found.len() < known + MOST && found.len() < MASK_BITS {
+    while found.len() < known + MOST {
         let told = found[known..].iter().filter(|f| !f.shape.is_path());
         let step = Step {
             evidence,
@@ -253,16 +251,27 @@ impl<E: Evidence> Step<'_, E> {
     }
 
     /// The legs of a candidate, apart by the causes that explain them already.
-    fn parts(&self, shape: Shape) -> Vec<(u32, Sum)> {
+    fn parts(&self, shape: Shape) -> Vec<(Mask, Sum)> {
         if let Shape::Path(from, to) | Shape::Pair(from, to) = shape {
-            let leg = |from: u32, to: u32| {
-                let sum = self.evidence.leg(from as usize, to as usize);
-                (self.look.mask(from as usize, to as usize), sum)
+            let ways: &[(u32, u32)] = match shape {
+                Shape::Pair(..) => &[(from, to), (to, from)],
+                _ => &[(from, to)],
             };
-            return match shape {
-                Shape::Pair(..) => vec![leg(from, to), leg(to, from)],
-                _ => vec![leg(from, to)],
-            };
+            let mut parts: Vec<(Mask, Sum)> = Vec::new();
+            for (from, to) in ways.iter().map(|(a, b)| (*a as usize, *b as usize)) {
+                for leg in self.evidence.words(from, to).into_iter().flatten() {
+                    let mask = self.look.mask(from, to, leg.is_ambiguous);
+                    match parts.iter_mut().find(|(known, _)| *known == mask) {
+                        Some((_, sum)) => sum.add(leg),
+                        None => {
+                            let mut sum = Sum::EMPTY;
+                            sum.add(leg);
+                            parts.push((mask, sum));
+                        }
+                    }
+                }
+            }
+            return parts;
         }
         let tallies = self.look.tallies.iter();
         tallies
@@ -271,7 +280,7 @@ impl<E: Evidence> Step<'_, E> {
     }
 
     /// The loss that causes explain together.
-    fn explained(&self, mask: u32) -> f64 {
+    fn explained(&self, mask: Mask) -> f64 {
         explained(self.found, mask, self.evidence.healthy())
     }
 
@@ -299,14 +308,11 @@ impl<E: Evidence> Step<'_, E> {
 }
 
 /// The loss of legs that a set of causes covers, as far as they explain it.
-fn explained(found: &[Found], mask: u32, healthy: f64) -> f64 {
-    let mut through = 1.0 - healthy;
-    for (k, found) in found.iter().enumerate() {
-        if mask >> k & 1 == 1 {
-            through *= 1.0 - found.ratio;
-        }
-    }
-    1.0 - through
+fn explained(found: &[Found], mask: Mask, healthy: f64) -> f64 {
+    let large = found.iter().filter(|found| !found.shape.is_path());
+    let covering = large.enumerate().filter(|(k, _)| mask & bit(*k) != 0);
+    let through: f64 = covering.map(|(_, found)| 1.0 - found.ratio).product();
+    1.0 - through * (1.0 - healthy)
 }
 
 /// Is a partial fault over, or was it but one burst?
@@ -369,20 +375,23 @@ fn at_most(events: u64, expected: f64) -> f64 {
 /// The severity of causes whose legs overlap, by coordinate descent over the shares that get through (`NetBouncer`'s model: a
 /// leg lets through the product of what its causes let through).
 fn refine(found: &mut [Found], look: &Look<'_>, known: usize) {
+    let large: Vec<usize> = (0..found.len())
+        .filter(|at| !found[*at].shape.is_path())
+        .collect();
     for _ in 0..8 {
         let mut moved: f64 = 0.0;
-        for k in known..found.len() {
+        for (k, at) in large.iter().enumerate().filter(|(_, at)| **at >= known) {
             let (mut above, mut below) = (0.0, 0.0);
-            for tally in look.tallies.iter().filter(|t| t.causes >> k & 1 == 1) {
+            for tally in look.tallies.iter().filter(|t| t.causes & bit(k) != 0) {
                 let sum = tally.sum(Shape::Everywhere);
                 if sum.sent == 0 {
                     continue;
                 }
-                let others: f64 = found
+                let others: f64 = large
                     .iter()
                     .enumerate()
-                    .filter(|(other, _)| *other != k && tally.causes >> other & 1 == 1)
-                    .map(|(_, f)| 1.0 - f.ratio)
+                    .filter(|(other, _)| *other != k && tally.causes & bit(*other) != 0)
+                    .map(|(_, other)| 1.0 - found[*other].ratio)
                     .product();
                 let weight = sum.sent as f64;
                 above += weight * others * (1.0 - sum.ratio());
@@ -390,8 +399,8 @@ fn refine(found: &mut [Found], look: &Look<'_>, known: usize) {
             }
             if below > 0.0 {
                 let ratio = 1.0 - (above / below).clamp(0.0, 1.0);
-                moved = moved.max((ratio - found[k].ratio).abs());
-                found[k].ratio = ratio;
+                moved = moved.max((ratio - found[*at].ratio).abs());
+                found[*at].ratio = ratio;
             }
         }
         if moved < 1e-6 {

@@ -1,6 +1,7 @@
 //! Counts of legs, summed up by row, column, zone pair and all together.
 
 use super::ground::Ground;
+use super::look::Mask;
 use super::shape::Shape;
 
 /// Counts are kept in eighths of a probe: exact sums, in whatever order they are made, of counts that fade.
@@ -23,6 +24,8 @@ pub(super) struct Leg {
     pub(super) quiet: u8,
     /// Losses in a row at its end, if nothing gets through now.
     pub(super) dead: u8,
+    /// How long that row has lasted, seconds.
+    pub(super) dead_for: u8,
     /// It is not known which leg of a round trip lost them.
     pub(super) is_ambiguous: bool,
 }
@@ -48,6 +51,8 @@ pub(super) struct Sum {
     pub(super) quiet: u8,
     /// Longest row of losses of a dead leg.
     pub(super) longest: u8,
+    /// The same in seconds.
+    pub(super) dead_for: u8,
 }
 
 impl Sum {
@@ -63,6 +68,7 @@ impl Sum {
         ambiguous: 0,
         quiet: u8::MAX,
         longest: 0,
+        dead_for: 0,
     };
 
     /// A leg that lost nothing.
@@ -102,6 +108,7 @@ impl Sum {
         self.ambiguous += u32::from(leg.is_ambiguous);
         self.quiet = self.quiet.min(leg.quiet);
         self.longest = self.longest.max(leg.dead);
+        self.dead_for = self.dead_for.max(leg.dead_for);
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -117,6 +124,7 @@ impl Sum {
         self.ambiguous += other.ambiguous;
         self.quiet = self.quiet.min(other.quiet);
         self.longest = self.longest.max(other.longest);
+        self.dead_for = self.dead_for.max(other.dead_for);
     }
 
     /// Share that is lost.
@@ -188,8 +196,18 @@ pub(super) trait Evidence {
     /// The legs that a shape covers.
     fn visit_in(&self, shape: Shape, take: impl FnMut(Leg));
 
+    /// What is known of one leg, by who says it.
+    fn words(&self, from: usize, to: usize) -> [Option<Leg>; 2];
+
     /// Everything that is known of one leg.
-    fn leg(&self, from: usize, to: usize) -> Sum;
+    fn leg(&self, from: usize, to: usize) -> Sum {
+        let mut sum = Sum::EMPTY;
+        self.words(from, to)
+            .into_iter()
+            .flatten()
+            .for_each(|leg| sum.add(leg));
+        sum
+    }
 
     /// The share that is lost where all is well.
     fn healthy(&self) -> f64;
@@ -210,8 +228,8 @@ pub(super) trait Evidence {
 /// The sums of all legs that the same causes explain.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
-    /// Bit k: the k-th cause covers them.
-    pub(super) causes: u32,
+    /// Which causes those are.
+    pub(super) causes: Mask,
     from: Vec<Sum>,
     to: Vec<Sum>,
     zones: Vec<Sum>,
@@ -223,7 +241,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(causes: u32, ground: &Ground<'_>) -> Self {
+    pub(super) fn new(causes: Mask, ground: &Ground<'_>) -> Self {
         let (nodes, zone_count) = (ground.len(), ground.zone_count());
         Self {
             causes,

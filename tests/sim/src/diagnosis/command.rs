@@ -103,8 +103,10 @@ impl DiagnosisArguments {
             self.try_all(&families, plain, dual)
         };
         print!("{}", table(&verdicts));
-        for verdict in verdicts.iter().filter(|v| !v.is_right()).take(self.explain) {
-            println!("\n{}", tell(verdict));
+        let wrong = verdicts.iter().enumerate().filter(|(_, v)| !v.is_right());
+        for (number, verdict) in wrong.take(self.explain) {
+            let number = self.only.unwrap_or(number);
+            println!("\nfault {number}: {}", tell(verdict));
         }
         let hours = self.hours.unwrap_or_else(|| usual_hours(nodes));
         let wrong = self.watch_health(plain, hours);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshprobe_core::cell::PathCell;
+use meshprobe_core::coverage::Coverage;
 use meshprobe_core::detail::Detail;
 use meshprobe_core::diagnosis::RowPicture;
 use meshprobe_core::outcome::OutcomeClass;
@@ -12,7 +13,7 @@ use meshprobe_core::rtt::Rtt;
 use meshprobe_core::window::Summary;
 use meshprobe_prober::udp::flow_loss::FlowTable;
 
-use super::cell::{Coverage, apply};
+use super::cell::{apply, cover};
 use super::wire::Condition;
 use super::world::LayerSpec;
 
@@ -110,7 +111,7 @@ impl Row {
 
     /// Closes the window that began after second `start` and ends with `now`.
     pub(super) fn report(&mut self, spec: &LayerSpec, start: u32, now: u32, counts: bool) {
-        self.coverage.add(start, now, &spec.thresholds);
+        cover(&mut self.coverage, start, now, &spec.thresholds);
         let window_millis = (now - start) * 1_000;
         let received = if counts {
             (now - start) * spec.at_once

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshprobe_core::cell::PathCell;
+use meshprobe_core::coverage::Coverage;
 use meshprobe_core::detail::{Detail, DnsDetail, ExternalDetail, Phases, SearchDetail};
-use meshprobe_core::diagnosis::RowPicture;
+use meshprobe_core::diagnosis::{CellPicture, RowPicture};
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::ProbeKind;
 use meshprobe_core::window::Summary;
 use meshprobe_prober::service::history::History;
 
-use super::cell::{self, Coverage};
+use super::cell::{self, cover, moment};
 use super::path::{is_due, rtt};
 use super::wire::{Answer, NO_ADDRESS, Wire};
 use super::world::{Goal, LayerSpec, World};
@@ -162,7 +163,7 @@ impl TargetRow {
 
     /// Closes the window that began after second `start` and ends with `now`.
     pub(super) fn report(&mut self, spec: &LayerSpec, start: u32, now: u32) {
-        self.coverage.add(start, now, &spec.thresholds);
+        cover(&mut self.coverage, start, now, &spec.thresholds);
         for column in &mut self.columns {
             if column.sent == 0 {
                 continue;
@@ -189,10 +190,15 @@ impl TargetRow {
 
     /// What a picture shows.
     pub(super) fn picture(&self, spec: &LayerSpec, now: u32) -> RowPicture {
-        let cells = self
-            .columns
-            .iter()
-            .map(|column| cell::picture(&column.cell, &self.coverage, None, now, &spec.thresholds));
+        let cells = self.columns.iter().map(|column| {
+            CellPicture::of(
+                &column.cell,
+                &self.coverage,
+                None,
+                moment(now),
+                &spec.thresholds,
+            )
+        });
         let details = self
             .columns
             .iter()

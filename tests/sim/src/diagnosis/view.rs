@@ -5,11 +5,12 @@ use std::sync::Arc;
 use meshprobe_core::cell::PathCell;
 use meshprobe_core::detail::Detail;
 use meshprobe_core::diagnosis::{
-    CellPicture, LayerPicture, Picture, RowPicture, Topology, TopologyNode,
+    CellPicture, Heard, LayerPicture, Picture, RowPicture, Topology, TopologyNode,
 };
 use meshprobe_core::path::ProbeKind;
+use meshprobe_core::time::Moment;
 
-use super::cell::{self, Heard, moment};
+use super::cell::moment;
 use super::engine::{Engine, Rows, counts_arrivals, targets_of};
 use super::path::{Row, phase};
 use super::sizes;
@@ -100,7 +101,7 @@ fn show_row(world: &World, spec: &LayerSpec, row: &Row, rows: &[Row], now: u32) 
     let (source, nodes) = (row.source, world.nodes());
     let counts = counts_arrivals(spec.layer);
     let show = |cell: &PathCell, heard: Option<Heard<'_>>| {
-        cell::picture(cell, &row.coverage, heard, now, &spec.thresholds)
+        CellPicture::of(cell, &row.coverage, heard, moment(now), &spec.thresholds)
     };
     // What nobody has lost anything of looks the same from both ends, as long as the target reports at all.
     let regular: Vec<CellPicture> = row.regular.iter().map(|cell| show(cell, None)).collect();
@@ -108,7 +109,8 @@ fn show_row(world: &World, spec: &LayerSpec, row: &Row, rows: &[Row], now: u32) 
         let there = &rows[target];
         let normal = &there.regular[phase(spec, target, source)];
         let cell = there.paths.get(&source).map_or(normal, |path| &path.cell);
-        let coverage = &there.coverage;
+        let coverage = there.coverage;
+        let cell = Some(cell);
         counts.then_some(Heard { cell, coverage })
     };
     let mut cells = vec![CellPicture::NOT_SAMPLED; nodes];
@@ -123,7 +125,7 @@ fn show_row(world: &World, spec: &LayerSpec, row: &Row, rows: &[Row], now: u32) 
         cells[target] = match path {
             None => {
                 let mut cell = regular[phase(spec, source, target)];
-                if counts && !rows[target].coverage.is_stale(now, &spec.thresholds) {
+                if counts && !is_stale(&rows[target], spec, now) {
                     cell.received = Some(cell.sent);
                     cell.long_received = Some(cell.long_sent);
                 }
@@ -136,4 +138,10 @@ fn show_row(world: &World, spec: &LayerSpec, row: &Row, rows: &[Row], now: u32) 
         details.extend(detail.map(|detail| (target as u32, detail)));
     }
     RowPicture::dense(cells, details)
+}
+
+/// Is the newest report too old to say anything?
+fn is_stale(row: &Row, spec: &LayerSpec, now: u32) -> bool {
+    let end = row.coverage.end().unwrap_or(Moment::from_millis(0));
+    moment(now).saturating_since(end).as_secs_f32() >= spec.thresholds.stale_after_seconds
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::columns::{ABSENT_NAME, CLUSTER_NAME, EXTERNAL_NAME, layer, layers};
 use super::faults::{Fate, Faults};
 use crate::cell::PathCell;
+use crate::coverage::Coverage;
 use crate::dark::NodeState;
 use crate::detail::{
     BackendCount, Detail, DnsDetail, ExternalDetail, Phases, SearchDetail, ServiceDetail,
@@ -417,7 +418,13 @@ impl World {
             .filter(|p| p.layer == layer && p.source == source);
         let (mut cells, mut details) = (Vec::new(), Vec::new());
         for path in own {
-            cells.push(picture_of(&path.cell, self.moment(), &path.thresholds));
+            cells.push(CellPicture::of(
+                &path.cell,
+                &Coverage::default(),
+                None,
+                self.moment(),
+                &path.thresholds,
+            ));
             details.extend(
                 path.detail
                     .clone()
@@ -441,6 +448,7 @@ impl World {
         let bad = CellPicture {
             verdict: Verdict::Down,
             consecutive_losses: 100,
+            failing_for: Duration::from_secs(100),
             consecutive_replies: 0,
             lost: 15,
             slot_lost: [5, 10],
@@ -560,27 +568,6 @@ fn outside_detail(endpoint: &str, fate: &Fate) -> ExternalDetail {
             _ => format!("connect to {address}: no answer"),
         },
         ..ExternalDetail::default()
-    }
-}
-
-/// As the aggregator makes it of a cell.
-fn picture_of(cell: &PathCell, now: Moment, thresholds: &Thresholds) -> CellPicture {
-    let fast = cell.fast_window(now, thresholds);
-    let long = cell.long_counts(now);
-    CellPicture {
-        verdict: cell.verdict(now, thresholds),
-        failure: cell.last_failure(),
-        consecutive_losses: cell.consecutive_losses(),
-        consecutive_replies: cell.consecutive_replies(),
-        sent: fast.sent as u16,
-        lost: fast.lost as u16,
-        slot_lost: cell.lost_by_slot(now, thresholds),
-        received: None,
-        long_sent: long.sent,
-        long_lost: long.lost,
-        long_received: None,
-        rtt: None,
-        rtt_baseline: None,
     }
 }
 

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use meshprobe_core::time::Moment;
-use meshprobe_core::verdict::Thresholds;
+use crate::time::Moment;
+use crate::verdict::Thresholds;
 
 /// One row's reports.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Coverage {
+pub struct Coverage {
     /// End of the newest window; `None`: there was none.
     end: Option<Moment>,
     /// Reports so far: whoever keeps what follows from the row sees by it that there is something new.
@@ -20,7 +20,7 @@ pub(crate) struct Coverage {
 
 impl Coverage {
     /// A report about this row, of a window of such a length.
-    pub(super) fn add(&mut self, window: Duration, end: Moment, thresholds: &Thresholds) {
+    pub fn add(&mut self, window: Duration, end: Moment, thresholds: &Thresholds) {
         self.version += 1;
         let slot = |moment: Moment| {
             moment.as_millis() / 1_000 / u64::from(thresholds.window_seconds.max(1))
@@ -40,22 +40,22 @@ impl Coverage {
     }
 
     /// Slots have another length from now on.
-    pub(super) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.seconds = [0.0; 2];
     }
 
-    /// See the field.
-    pub(crate) const fn version(&self) -> u64 {
+    /// Reports so far.
+    pub const fn version(&self) -> u64 {
         self.version
     }
 
     /// End of the newest window.
-    pub(crate) const fn end(&self) -> Option<Moment> {
+    pub const fn end(&self) -> Option<Moment> {
         self.end
     }
 
     /// Time that reports cover in the two newest slots, seconds.
-    pub(crate) fn seconds(&self) -> f32 {
+    pub fn seconds(&self) -> f32 {
         self.seconds[0] + self.seconds[1]
     }
 }

@@ -1,0 +1,125 @@
+//! How the cell of a path looks in a picture.
+//!
+//! Windows of two probers end at different moments. So what a source sent and what its target received are compared as
+//! rates, over the time that reports of each of them cover; and the target's word on a loss counts only if it is of the time
+//! of that loss.
+
+use std::time::Duration;
+
+use super::CellPicture;
+use crate::cell::{LongCounts, PathCell};
+use crate::coverage::Coverage;
+use crate::rtt::Rtt;
+use crate::time::Moment;
+use crate::verdict::Thresholds;
+
+/// A target whose newest report is older than this share of the age at which reports are stale is late with it (a report
+/// interval and a fifth, of 2.5): what it said before says nothing of what was lost since.
+const LATE: f32 = 0.48;
+/// How much of a row of losses a target must have lived through before its word on it counts.
+const LIVED_THROUGH: Duration = Duration::from_secs(1);
+
+/// A path as its target sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    /// The target's own cell of the way back, which counts what it received; `None`: it has none.
+    pub cell: Option<&'a PathCell>,
+    /// What time the target's reports cover.
+    pub coverage: Coverage,
+}
+
+impl CellPicture {
+    /// What a picture at `now` shows of a cell. `own`: what time the reports of its source cover; `heard`: where targets count
+    /// what arrives.
+    pub fn of(
+        cell: &PathCell,
+        own: &Coverage,
+        heard: Option<Heard<'_>>,
+        now: Moment,
+        thresholds: &Thresholds,
+    ) -> Self {
+        let end = own.end().unwrap_or(now);
+        let fast = cell.fast_window(now, thresholds);
+        let long = cell.long_counts(end);
+        let development = Development {
+            cell,
+            own,
+            end,
+            now,
+            thresholds,
+        };
+        let received =
+            heard.and_then(|heard| development.received(&heard, (fast.sent, fast.lost), long));
+        let (received, long_received) = received.unzip();
+        let short = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        let (_, median, _) = cell.rtt();
+        Self {
+            verdict: cell.verdict(now, thresholds),
+            failure: cell.last_failure(),
+            consecutive_losses: cell.consecutive_losses(),
+            consecutive_replies: cell.consecutive_replies(),
+            failing_for: cell.failing_for(),
+            sent: short(fast.sent),
+            lost: short(fast.lost),
+            slot_lost: cell.lost_by_slot(now, thresholds),
+            received: received.map(short),
+            long_sent: long.sent,
+            long_lost: long.lost,
+            long_received,
+            rtt: median.rtt().map(Rtt::as_duration),
+            rtt_baseline: cell.rtt_baseline().rtt().map(Rtt::as_duration),
+        }
+    }
+}
+
+struct Development<'a> {
+    cell: &'a PathCell,
+    own: &'a Coverage,
+    /// End of the source's newest window.
+    end: Moment,
+    now: Moment,
+    thresholds: &'a Thresholds,
+}
+
+impl Development<'_> {
+    /// Of the probes of the fast window, and of the longer time, those that arrived; `None`: the target does not say.
+    ///
+    /// Whatever was answered has arrived. Where something was lost, the target's word decides how much of it: as a share,
+    /// because it speaks of a time that is shifted against the source's.
+    fn received(
+        &self,
+        heard: &Heard<'_>,
+        (sent, lost): (u32, u32),
+        long: LongCounts,
+    ) -> Option<(u32, f32)> {
+        let theirs = heard.coverage;
+        let their_end = theirs.end()?;
+        let age = self.now.saturating_since(their_end).as_secs_f32();
+        if age >= self.thresholds.stale_after_seconds {
+            return None;
+        }
+        if lost == 0 && long.lost < 0.05 {
+            return Some((sent, long.sent));
+        }
+        let row = self.cell.failing_for();
+        let unheard = self.end.saturating_since(their_end);
+        if age > LATE * self.thresholds.stale_after_seconds
+            || (!row.is_zero() && row < unheard + LIVED_THROUGH)
+        {
+            return None;
+        }
+        let (arrived, long_arrived) = heard.cell.map_or((0, 0.0), |cell| {
+            let (_, arrived) = cell.newest_slots(their_end, self.thresholds);
+            (arrived, cell.long_received(their_end))
+        });
+        let (sent_lately, _) = self.cell.newest_slots(self.end, self.thresholds);
+        let rate = |count: u32, seconds: f32| count as f32 / seconds.max(0.1);
+        let share =
+            rate(arrived, theirs.seconds()) / rate(sent_lately, self.own.seconds()).max(1e-6);
+        let received = (sent as f32 * share.min(1.0)).round() as u32;
+        Some((
+            received.clamp(sent.saturating_sub(lost), sent),
+            long_arrived.clamp(long.sent - long.lost, long.sent),
+        ))
+    }
+}
