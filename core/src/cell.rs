@@ -370,6 +370,14 @@ impl PathCell {
         self.flags |= RECOVERING;
     }
 
+    /// End of the newest window, up to `now`, in which the path's source received something of its target; `None`: there was
+    /// none, lately.
+    pub fn received_at(&self, now: Moment) -> Option<Moment> {
+        let age = self.received_age(tenths(now))?;
+        let now = now.as_millis() / 1_000;
+        Some(Moment::from_millis(now.saturating_sub(age.into()) * 1_000))
+    }
+
     /// Seconds since the target reported that it received something; `None`: it did not, lately.
     fn received_age(&self, now: u32) -> Option<u32> {
         let then = u32::from(self.received_updated.checked_sub(1)?);

@@ -16,6 +16,8 @@ pub struct Coverage {
     /// Reports so far: whoever keeps what follows from the row sees by it that there is something new.
     version: u64,
     seconds: [f32; 2],
+    /// Length of the newest window.
+    newest: Duration,
 }
 
 impl Coverage {
@@ -36,6 +38,7 @@ impl Coverage {
             }
         }
         self.end = Some(end);
+        self.newest = window;
         self.seconds[0] += window.as_secs_f32();
     }
 
@@ -52,6 +55,11 @@ impl Coverage {
     /// End of the newest window.
     pub const fn end(&self) -> Option<Moment> {
         self.end
+    }
+
+    /// When the newest window began.
+    pub fn newest_start(&self) -> Option<Moment> {
+        self.end.map(|end| end - self.newest)
     }
 
     /// Time that reports cover in the two newest slots, seconds.

@@ -13,10 +13,14 @@ use crate::rtt::Rtt;
 use crate::time::Moment;
 use crate::verdict::Thresholds;
 
-/// A target whose newest report is older than this share of the age at which reports are stale is late with it (a report
-/// interval and a fifth, of 2.5): what it said before says nothing of what was lost since.
-const LATE: f32 = 0.48;
-/// How much of a row of losses a target must have lived through before its word on it counts.
+/// What a target says of a loss that is younger than the fast window has to be of the same time, to this much: the probes
+/// that confirm a loss would otherwise look as if they had not arrived, or as if they had.
+const SAME_TIME: Duration = Duration::from_secs(3);
+/// A target that has received nothing for so long receives nothing: three probes at the usual interval.
+const NOTHING_FOR: Duration = Duration::from_secs(3);
+/// A loss is older than the fast window if so much of it is.
+const MOSTLY: f32 = 0.5;
+/// How much of a row of losses a target must have lived through before its word on it counts. Moments are known to a second.
 const LIVED_THROUGH: Duration = Duration::from_secs(1);
 
 /// A path as its target sees it.
@@ -48,6 +52,7 @@ impl CellPicture {
             now,
             thresholds,
         };
+        let arrived_in_row = heard.and_then(|heard| development.arrived_in_row(&heard));
         let received =
             heard.and_then(|heard| development.received(&heard, (fast.sent, fast.lost), long));
         let (received, long_received) = received.unzip();
@@ -59,6 +64,7 @@ impl CellPicture {
             consecutive_losses: cell.consecutive_losses(),
             consecutive_replies: cell.consecutive_replies(),
             failing_for: cell.failing_for(),
+            arrived_in_row,
             sent: short(fast.sent),
             lost: short(fast.lost),
             slot_lost: cell.lost_by_slot(now, thresholds),
@@ -82,6 +88,27 @@ struct Development<'a> {
 }
 
 impl Development<'_> {
+    /// See [`CellPicture::arrived_in_row`].
+    fn arrived_in_row(&self, heard: &Heard<'_>) -> Option<bool> {
+        let row = self.cell.failing_for();
+        let began = self.end - row;
+        let their_end = heard.coverage.end()?;
+        if self.cell.consecutive_losses() == 0 || their_end < began + LIVED_THROUGH {
+            return None;
+        }
+        let received = heard.cell.and_then(|cell| cell.received_at(their_end));
+        if received.is_none_or(|at| at <= began) {
+            return Some(false);
+        }
+        let since = received.map_or(Duration::MAX, |at| their_end.saturating_since(at));
+        if since >= NOTHING_FOR {
+            return Some(false);
+        }
+        // What arrived in a window that began before the row may have arrived before the row.
+        let start = heard.coverage.newest_start()?;
+        (start >= began && since < LIVED_THROUGH).then_some(true)
+    }
+
     /// Of the probes of the fast window, and of the longer time, those that arrived; `None`: the target does not say.
     ///
     /// Whatever was answered has arrived. Where something was lost, the target's word decides how much of it: as a share,
@@ -101,11 +128,10 @@ impl Development<'_> {
         if lost == 0 && long.lost < 0.05 {
             return Some((sent, long.sent));
         }
-        let row = self.cell.failing_for();
         let unheard = self.end.saturating_since(their_end);
-        if age > LATE * self.thresholds.stale_after_seconds
-            || (!row.is_zero() && row < unheard + LIVED_THROUGH)
-        {
+        let slots = self.cell.lost_by_slot(self.now, self.thresholds);
+        let older = long.lost - slots.map(f32::from).iter().sum::<f32>();
+        if unheard > SAME_TIME && older < MOSTLY * long.lost {
             return None;
         }
         let (arrived, long_arrived) = heard.cell.map_or((0, 0.0), |cell| {

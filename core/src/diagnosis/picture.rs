@@ -175,6 +175,9 @@ pub struct CellPicture {
     /// How long the row of losses at its end has lasted, whole seconds, at most 255; zero: there is none.
     #[serde(default)]
     pub failing_for: Duration,
+    /// Of the probes of that row, did any arrive at the target? `None`: there is no row, or the target has not yet said.
+    #[serde(default)]
+    pub arrived_in_row: Option<bool>,
     /// Valid probes in the fast window (10 to 20 s; longer for kinds that are sent rarely).
     pub sent: u16,
     /// Of those, not answered in time.
@@ -207,6 +210,7 @@ impl CellPicture {
         consecutive_losses: 0,
         consecutive_replies: 0,
         failing_for: Duration::ZERO,
+        arrived_in_row: None,
         sent: 0,
         lost: 0,
         slot_lost: [0; 2],

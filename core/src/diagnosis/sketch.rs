@@ -231,6 +231,7 @@ impl Sketch {
         let fast = FAST_WINDOW.max(3.0 * step);
         let mut age = HISTORY.max(6.0 * step) - phase;
         let mut row_began = age;
+        let mut any_arrived = false;
         while age > 0.0 {
             let weight = (-age / FADING).exp();
             let was_down = cell.consecutive_losses > 0;
@@ -248,10 +249,11 @@ impl Sketch {
                 }
                 if back {
                     cell.consecutive_losses = 0;
-                    cell.failing_for = Duration::ZERO;
+                    any_arrived = false;
                     cell.consecutive_replies = cell.consecutive_replies.saturating_add(1);
                 } else {
                     lost += weight;
+                    any_arrived |= out;
                     if age <= 10.0 {
                         cell.slot_lost[0] += 1;
                     } else if age <= 20.0 {
@@ -273,6 +275,7 @@ impl Sketch {
             cell.rtt = Some(Duration::from_millis(50));
         }
         if cell.consecutive_losses > 0 {
+            cell.arrived_in_row = (layer.kind == ProbeKind::Udp).then_some(any_arrived);
             cell.failing_for = Duration::from_secs_f64(row_began.min(255.0).floor());
         }
         cell.sent = fast_sent;

@@ -51,6 +51,11 @@ pub(super) fn pack(row: &RowPicture) -> Vec<u8> {
             .iter()
             .map(|cell| cell.failing_for.as_secs().min(255) as u8),
     );
+    packer.octets(cells.iter().map(|cell| match cell.arrived_in_row {
+        None => 0,
+        Some(false) => 1,
+        Some(true) => 2,
+    }));
     packer.numbers(cells.iter().map(|cell| cell.sent.into()));
     packer.numbers(cells.iter().map(|cell| cell.lost.into()));
     packer.numbers(cells.iter().map(|cell| cell.slot_lost[0].into()));
@@ -90,6 +95,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
     let losses = unpacker.octets(count)?;
     let replies = unpacker.octets(count)?;
     let failing_for = unpacker.octets(count)?;
+    let arrived = unpacker.octets(count)?;
     let sent: Vec<u16> = unpacker.numbers(count)?;
     let lost: Vec<u16> = unpacker.numbers(count)?;
     let slot_lost: [Vec<u16>; 2] = [unpacker.numbers(count)?, unpacker.numbers(count)?];
@@ -120,6 +126,11 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
             consecutive_losses: losses[i],
             consecutive_replies: replies[i],
             failing_for: Duration::from_secs(failing_for[i].into()),
+            arrived_in_row: match arrived[i] {
+                0 => None,
+                1 => Some(false),
+                _ => Some(true),
+            },
             sent: sent[i],
             lost: lost[i],
             slot_lost: [slot_lost[0][i], slot_lost[1][i]],
@@ -203,6 +214,7 @@ mod tests {
                 consecutive_losses: n.3,
                 consecutive_replies: n.4,
                 failing_for: Duration::from_secs(n.4.into()),
+                arrived_in_row: [None, Some(false), Some(true)][usize::from(n.4 % 3)],
                 sent: n.0,
                 lost: n.1,
                 slot_lost: [n.1 / 2, n.0],

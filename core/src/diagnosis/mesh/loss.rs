@@ -7,7 +7,7 @@ use super::slow::is_slow;
 use super::tally::{Clean, Evidence, Leg, UNIT, Visitor};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::path::ProbeKind;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, wilson_bounds};
 
 /// Losses in a row after which nothing is taken to get through.
 const DEAD_AFTER: u8 = 4;
@@ -228,21 +228,6 @@ fn legs(cell: &CellPicture) -> (Leg, Leg) {
     (out, back)
 }
 
-/// Of a path that is dead: is it the way back that loses everything, or the way out? `None`: each loses some, so neither is dead.
-fn dead_way_is_back(cell: &CellPicture) -> Option<bool> {
-    let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
-    let replied = sent.saturating_sub(lost);
-    let arrived = u32::from(cell.received?).clamp(replied, sent) - replied;
-    // The two ends do not report at the same moment.
-    if arrived <= 1.max(lost / 10) && 2 * arrived < lost {
-        Some(false)
-    } else if arrived + 2.max(lost / 8) >= lost {
-        Some(true)
-    } else {
-        None
-    }
-}
-
 /// The counts that a path is judged by.
 struct Counts {
     sent: u32,
@@ -254,26 +239,25 @@ struct Counts {
 
 impl Counts {
     /// Of a path that is dead, the row of losses alone: what came before says nothing of now. Of any other, the long
-    /// counts, unless the fast window refutes them.
+    /// counts, unless the fast window refutes them: the loss is over, or it is younger than they are.
     fn of(cell: &CellPicture) -> Self {
         let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
-        let mut dead = dead_row(cell);
-        let is_back = dead_way_is_back(cell);
-        if cell.received.is_some() && is_back.is_none() {
-            dead = 0;
-        }
+        let dead = dead_row(cell);
         if dead > 0 {
             let row = u32::from(dead) * UNIT;
+            let arrived = cell.arrived_in_row;
             return Self {
                 sent: row,
                 lost: row,
-                arrived: is_back.map(|is_back| if is_back { row } else { 0 }),
+                arrived: arrived.map(|arrived| if arrived { row } else { 0 }),
                 dead,
             };
         }
         let expected = cell.long_lost * f32::from(cell.sent);
         let is_over = lost == 0 && expected >= EXPECTED_UNSEEN * cell.long_sent;
-        if is_over || cell.long_sent < f32::from(cell.sent) {
+        let (least, _) = wilson_bounds(lost, sent);
+        let is_young = least * f64::from(cell.long_sent) > f64::from(cell.long_lost);
+        if is_over || is_young || cell.long_sent < f32::from(cell.sent) {
             let replied = sent.saturating_sub(lost);
             let arrived = cell
                 .received

@@ -218,6 +218,7 @@ impl<E: Evidence> Step<'_, E> {
         let mut gain = 0.0;
         let mut sum = Sum::EMPTY;
         let parts = self.parts(shape);
+        let both_ways = shape == shape.both_ways();
         for (mask, part) in &parts {
             let base = self.explained(*mask);
             let ratio = part.ratio();
@@ -229,7 +230,7 @@ impl<E: Evidence> Step<'_, E> {
                 }
                 continue;
             }
-            let (sent, lost) = part.packets();
+            let (sent, lost) = part.packets(both_ways);
             gain += likelihood(sent, lost, ratio) - likelihood(sent, lost, base);
             sum.merge(part);
         }
@@ -237,7 +238,7 @@ impl<E: Evidence> Step<'_, E> {
         if gain <= 0.0 || ratio <= NEWS_FACTOR * healthy || !self.has_shape(shape, &sum, ratio) {
             return None;
         }
-        let (sent, _) = sum.packets();
+        let (sent, _) = sum.packets(both_ways);
         let price =
             shape.family_size(self.ground).ln() + 0.5 * sent.max(1.0).ln() + CERTAINTY + LOOKS;
         let net = gain - price;

@@ -47,6 +47,8 @@ pub(super) struct Sum {
     pub(super) dead: u32,
     /// Of those that are lossy, ambiguous.
     pub(super) ambiguous: u32,
+    /// Of `sent` and `lost`, what ambiguous legs have.
+    pub(super) unclear: [u64; 2],
     /// Least number of packets since the last loss.
     pub(super) quiet: u8,
     /// Longest row of losses of a dead leg.
@@ -66,6 +68,7 @@ impl Sum {
         lossy: 0,
         dead: 0,
         ambiguous: 0,
+        unclear: [0; 2],
         quiet: u8::MAX,
         longest: 0,
         dead_for: 0,
@@ -90,6 +93,9 @@ impl Sum {
         self.lossy = self.lossy.saturating_sub(other.lossy);
         self.dead = self.dead.saturating_sub(other.dead);
         self.ambiguous = self.ambiguous.saturating_sub(other.ambiguous);
+        for (own, other) in self.unclear.iter_mut().zip(other.unclear) {
+            *own = own.saturating_sub(other);
+        }
     }
 
     #[inline]
@@ -105,7 +111,11 @@ impl Sum {
             self.slots[1] += u32::from(leg.slots[1]);
         }
         self.dead += u32::from(leg.dead > 0);
-        self.ambiguous += u32::from(leg.is_ambiguous);
+        if leg.is_ambiguous {
+            self.ambiguous += 1;
+            self.unclear[0] += u64::from(leg.sent);
+            self.unclear[1] += u64::from(leg.lost);
+        }
         self.quiet = self.quiet.min(leg.quiet);
         self.longest = self.longest.max(leg.dead);
         self.dead_for = self.dead_for.max(leg.dead_for);
@@ -122,6 +132,8 @@ impl Sum {
         self.lossy += other.lossy;
         self.dead += other.dead;
         self.ambiguous += other.ambiguous;
+        self.unclear[0] += other.unclear[0];
+        self.unclear[1] += other.unclear[1];
         self.quiet = self.quiet.min(other.quiet);
         self.longest = self.longest.max(other.longest);
         self.dead_for = self.dead_for.max(other.dead_for);
@@ -135,10 +147,12 @@ impl Sum {
         self.lost as f64 / self.sent as f64
     }
 
-    /// Packets, lost ones among them.
-    pub(super) fn packets(&self) -> (f64, f64) {
-        let unit = f64::from(UNIT);
-        (self.sent as f64 / unit, self.lost as f64 / unit)
+    /// Packets, lost ones among them. A round trip of which nobody knows which way it failed is in the sums of both ways: it is
+    /// half a packet of each in the sum of `both_ways`.
+    pub(super) fn packets(&self, both_ways: bool) -> (f64, f64) {
+        let twice = if both_ways { self.unclear } else { [0; 2] };
+        let count = |all: u64, twice: u64| (all as f64 - twice as f64 / 2.0) / f64::from(UNIT);
+        (count(self.sent, twice[0]), count(self.lost, twice[1]))
     }
 
     /// Nothing gets through on at least half of its legs that lose anything.

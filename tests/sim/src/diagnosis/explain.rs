@@ -117,6 +117,7 @@ fn shape(cell: &CellPicture) -> String {
         consecutive_losses,
         consecutive_replies,
         failing_for,
+        arrived_in_row,
         sent,
         lost,
         slot_lost,
@@ -129,7 +130,7 @@ fn shape(cell: &CellPicture) -> String {
     } = cell;
     let failure = failure.map_or("", |class| class.as_str());
     format!(
-        "{verdict} {failure} lost {lost}/{sent} {slot_lost:?} got {received:?} row {consecutive_losses}-/{consecutive_replies}+ for {failing_for:?} long {long_lost:.1}/{long_sent:.0} got {long_received:.1?} rtt {rtt:?} of {rtt_baseline:?}"
+        "{verdict} {failure} lost {lost}/{sent} {slot_lost:?} got {received:?} row {consecutive_losses}-/{consecutive_replies}+ for {failing_for:?} {arrived_in_row:?} long {long_lost:.1}/{long_sent:.0} got {long_received:.1?} rtt {rtt:?} of {rtt_baseline:?}"
     )
 }
 

@@ -449,6 +449,7 @@ impl World {
             verdict: Verdict::Down,
             consecutive_losses: 100,
             failing_for: Duration::from_secs(100),
+            arrived_in_row: Some(false),
             consecutive_replies: 0,
             lost: 15,
             slot_lost: [5, 10],
