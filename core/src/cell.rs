@@ -6,10 +6,12 @@
 //! It has no clock; `now` is a [`Moment`], kept as tenths of a second since the driver's origin.
 
 mod fading;
+mod last_loss;
 
 use std::time::Duration;
 
 use fading::{Fading, fade};
+use last_loss::LastLoss;
 
 use crate::outcome::OutcomeClass;
 use crate::rtt::RttCode;
@@ -53,6 +55,7 @@ pub struct PathCell {
     /// When the target last reported that it received something: seconds since the origin, modulo [`RECEIVED_TURN`], plus
     /// one; zero: never, or so long ago that it does not matter.
     received_updated: u16,
+    last_loss: LastLoss,
     /// In 1/[`CUSUM_SCALE`].
     cusum: u16,
     long_sent: Fading,
@@ -119,6 +122,7 @@ impl PathCell {
     pub const NOT_SAMPLED: Self = Self {
         updated: 0,
         received_updated: 0,
+        last_loss: LastLoss::NONE,
         cusum: 0,
         long_sent: Fading::ZERO,
         long_lost: Fading::ZERO,
@@ -154,6 +158,7 @@ impl PathCell {
     ) -> Option<(Verdict, Verdict)> {
         let now = tenths(now);
         let before = self.judged();
+        self.note_loss(summary, now);
         let outage_over = summary.replied > 0 && self.is_in_outage();
         if outage_over {
             self.start_over();
@@ -313,6 +318,12 @@ impl PathCell {
         RttCode::from_octet(((u32::from(self.baseline) + 128) / 256).min(255) as u8)
     }
 
+    /// When something was last lost, lately, as the end of the window that has it, and the row of losses that it was the end
+    /// of; rows of more than 15 are not told apart.
+    pub fn last_loss(&self) -> Option<(Moment, u8)> {
+        self.last_loss.get(self.updated.checked_sub(1)?)
+    }
+
     /// How the last failed probe ended.
     pub fn last_failure(&self) -> Option<OutcomeClass> {
         OutcomeClass::from_number(self.last_failure)
@@ -376,6 +387,20 @@ impl PathCell {
         let age = self.received_age(tenths(now))?;
         let now = now.as_millis() / 1_000;
         Some(Moment::from_millis(now.saturating_sub(age.into()) * 1_000))
+    }
+
+    fn note_loss(&mut self, summary: &Summary, now: u32) {
+        let (lost, at_end) = (summary.lost(), u32::from(summary.consecutive_losses));
+        if lost == 0 {
+            return self.last_loss.forget(now);
+        }
+        let before = u32::from(self.consecutive_losses);
+        let row = match (summary.replied, at_end) {
+            (0, _) => before + lost,
+            (_, 0) => before + lost,
+            (_, at_end) => at_end.min(lost),
+        };
+        self.last_loss.set(now, row);
     }
 
     /// Seconds since the target reported that it received something; `None`: it did not, lately.

@@ -4,6 +4,7 @@
 //! clock), in unit tests and in the virtual-time simulator. A `Moment` is a distance from an origin that the driver
 //! chose once; two moments of different origins must not be compared.
 
+use std::num::NonZeroU32;
 use std::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,35 @@ impl Moment {
     /// Time from `earlier` to `self`; zero if `earlier` is later. Never panics, unlike the standard clock.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A moment to a tenth of a second, in four octets: for what is kept of each path of a large mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mark(NonZeroU32);
+
+impl Mark {
+    /// The tenth of a second that a moment is in.
+    pub fn new(moment: Moment) -> Self {
+        Self::from_number(moment.as_millis() / 100 + 1).unwrap_or(Self(NonZeroU32::MAX))
+    }
+
+    /// The moment in which that tenth begins.
+    pub fn moment(self) -> Moment {
+        Moment::from_millis((u64::from(self.0.get()) - 1) * 100)
+    }
+
+    /// As a number that is not zero, to be written down.
+    pub fn number(self) -> u64 {
+        self.0.get().into()
+    }
+
+    /// From such a number.
+    pub fn from_number(number: u64) -> Option<Self> {
+        u32::try_from(number)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .map(Self)
     }
 }
 

@@ -71,6 +71,7 @@ impl LocalHealth {
         self.report.longest_stall = self.report.longest_stall.max(lateness);
         if lateness > BAD_STALL {
             self.stalls.record(now - lateness, now);
+            self.skip(now - lateness, now);
             self.worsen(1, now);
         }
     }
@@ -136,6 +137,15 @@ impl LocalHealth {
             // A second counts once, at its worst.
             self.score = (self.score + by - self.badness).min(MAX_LOCAL_HEALTH);
             self.badness = by;
+        }
+    }
+
+    /// Seconds in which this process did not run are no clean ones.
+    fn skip(&mut self, from: Moment, to: Moment) {
+        self.roll(from);
+        if to >= self.second_ends {
+            self.badness = 0;
+            self.second_ends = to + Duration::from_secs(1);
         }
     }
 
@@ -229,6 +239,15 @@ mod tests {
         let report = health.take(at(1_600));
         assert_eq!(report.throttled, Duration::from_millis(900));
         assert_eq!((report.loopback_lost, report.local_health), (1, 4));
+    }
+
+    #[test]
+    fn seconds_in_which_it_did_not_run_are_no_clean_ones() {
+        let mut health = LocalHealth::default();
+        for turn in 1..=6 {
+            health.handle_stall(Duration::from_secs(3), at(turn * 3_200));
+        }
+        assert_eq!(health.score(at(19_300)), 6);
     }
 
     #[test]

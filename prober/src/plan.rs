@@ -121,6 +121,7 @@ impl Registry {
         for peer in &set.peers {
             let target = self.number(TargetKey::Node(peer.node.clone()));
             self.target_by_ssid.insert(peer.ssid, target);
+            plan.names.push((peer.ssid, peer.node.clone()));
             plan_peer(&mut plan, &mut opening, set, peer, target, self.own_plane);
         }
         for question in &set.dns {

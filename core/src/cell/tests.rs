@@ -51,6 +51,19 @@ fn silence_is_no_data_and_never_failure() {
 }
 
 #[test]
+fn an_outage_is_remembered_when_it_is_over() {
+    let mut cell = PathCell::EMPTY;
+    let mut at = feed(&mut cell, 10, 3, &window(10_000, 10, 10, 0));
+    assert_eq!(cell.last_loss(), None);
+    at = feed(&mut cell, at, 2, &window(10_000, 10, 0, 12));
+    feed(&mut cell, at, 30, &window(10_000, 10, 10, 0));
+    assert_eq!(cell.last_loss(), Some((seconds(at - 10), 15)));
+    // One loss between answers is a row of one.
+    cell.apply(&window(10_000, 10, 9, 0), seconds(400), &thresholds());
+    assert_eq!(cell.last_loss(), Some((seconds(400), 1)));
+}
+
+#[test]
 fn three_samples_are_too_few() {
     let mut cell = PathCell::EMPTY;
     cell.apply(&window(3_000, 3, 3, 0), seconds(3), &thresholds());

@@ -10,7 +10,7 @@ use super::CellPicture;
 use crate::cell::{LongCounts, PathCell};
 use crate::coverage::Coverage;
 use crate::rtt::Rtt;
-use crate::time::Moment;
+use crate::time::{Mark, Moment};
 use crate::verdict::Thresholds;
 
 /// What a target says of a loss that is younger than the fast window has to be of the same time, to this much: the probes
@@ -58,6 +58,7 @@ impl CellPicture {
         let (received, long_received) = received.unzip();
         let short = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
         let (_, median, _) = cell.rtt();
+        let last_loss = cell.last_loss();
         Self {
             verdict: cell.verdict(now, thresholds),
             failure: cell.last_failure(),
@@ -74,6 +75,9 @@ impl CellPicture {
             long_received,
             rtt: median.rtt().map(Rtt::as_duration),
             rtt_baseline: cell.rtt_baseline().rtt().map(Rtt::as_duration),
+            reported_at: cell.updated_at().map(Mark::new),
+            lost_at: last_loss.map(|(at, _)| Mark::new(at)),
+            lost_in_row: last_loss.map_or(0, |(_, row)| row),
         }
     }
 }

@@ -18,6 +18,7 @@ mod homes;
 mod mesh;
 mod nodes;
 mod picture;
+mod recent_health;
 mod route;
 #[cfg(test)]
 mod sketch;
@@ -31,6 +32,8 @@ pub use picture::{
     ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode, TraceHop,
     TracePicture,
 };
+
+pub use recent_health::RecentHealth;
 
 use crate::finding::Finding;
 

@@ -15,7 +15,7 @@ use crate::ids::{NodeIndex, NodeName, ZoneIndex};
 use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;
 use crate::path::{Family, Layer, Plane, ProbeKind};
-use crate::time::Moment;
+use crate::time::{Mark, Moment};
 use crate::verdict::Verdict;
 
 /// The mesh at one moment.
@@ -200,6 +200,15 @@ pub struct CellPicture {
     pub rtt: Option<Duration>,
     /// Median that counts as normal here.
     pub rtt_baseline: Option<Duration>,
+    /// End of the newest window. Where nothing fails, something was sent in it.
+    #[serde(default)]
+    pub reported_at: Option<Mark>,
+    /// End of the newest window with a loss in it; `None`: nothing was lost for long.
+    #[serde(default)]
+    pub lost_at: Option<Mark>,
+    /// Losses in a row that the newest loss is the end of, at most 15: an outage, or chance.
+    #[serde(default)]
+    pub lost_in_row: u8,
 }
 
 impl CellPicture {
@@ -220,6 +229,9 @@ impl CellPicture {
         long_received: None,
         rtt: None,
         rtt_baseline: None,
+        reported_at: None,
+        lost_at: None,
+        lost_in_row: 0,
     };
 }
 
@@ -313,11 +325,15 @@ pub struct ProberPicture {
     pub changes: Vec<FactChange>,
 }
 
-/// What a prober knows about its own trustworthiness, in its newest window (see `SelfHealth` on the wire).
+/// What a prober knows about its own trustworthiness, in its reports of the last ten to twenty seconds (see `SelfHealth` on the wire
+/// and [`super::RecentHealth`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfHealth {
     /// Lifeguard's local health multiplier, 0 (well) to 7.
     pub local_health: u8,
+    /// The largest of that time: what was lost then is in counts still.
+    #[serde(default)]
+    pub worst_local_health: u8,
     /// Probes that were thrown away because the prober was late, throttled or out of buffers.
     pub invalid_probes: u32,
     /// Time in which the control group kept it from running.

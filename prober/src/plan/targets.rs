@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshprobe_core::ids::{Ssid, TargetNumber};
+use meshprobe_core::ids::{NodeName, Ssid, TargetNumber};
 use meshprobe_core::stamp::Keys;
 
 use crate::assignment::external::ExternalTarget;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub external: Vec<ExternalProbe>,
     /// Whose probes are answered.
     pub answered: Vec<AnsweredPeer>,
+    /// Who names itself by which session identifier: the peers.
+    pub names: Vec<(Ssid, NodeName)>,
     /// Ports of all responders of the mesh: nothing that comes from one of them is answered.
     pub responder_ports: Vec<u16>,
 }

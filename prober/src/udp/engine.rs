@@ -244,6 +244,7 @@ impl Engine {
 
     fn set_plan(&mut self, plan: &Plan, now: Moment) {
         self.sender.set_targets(&plan.udp, now);
+        self.sender.set_names(&plan.names);
         self.responder.set_plan(plan);
         self.ssid = plan.ssid;
         self.keys.clone_from(&plan.keys);

@@ -13,8 +13,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshprobe_core::detail::Detail;
-use meshprobe_core::ids::TargetNumber;
+use meshprobe_core::detail::{Detail, UdpDetail};
+use meshprobe_core::ids::{NodeName, Ssid, TargetNumber};
 use meshprobe_core::outcome::Outcome;
 use meshprobe_core::path::Family;
 use meshprobe_core::rtt::Rtt;
@@ -67,6 +67,8 @@ pub struct Sender {
     targets: PathTable<Target>,
     by_address: HashMap<SocketAddr, SmallVec<[PathId; 1]>>,
     by_target: HashMap<TargetNumber, SmallVec<[PathId; 1]>>,
+    /// Nodes by what their responders name themselves.
+    names: HashMap<Ssid, NodeName>,
     schedule: Schedule,
     extras: Agenda,
     deadlines: Deadlines,
@@ -90,6 +92,7 @@ impl Sender {
             targets: PathTable::new(),
             by_address: HashMap::new(),
             by_target: HashMap::new(),
+            names: HashMap::new(),
             schedule: Schedule::new(origin_unix_nanos),
             extras: Agenda::new(),
             deadlines: Deadlines::new(),
@@ -101,6 +104,11 @@ impl Sender {
             last_blind: None,
             is_slow: false,
         }
+    }
+
+    /// Who names itself by which session identifier.
+    pub fn set_names(&mut self, names: &[(Ssid, NodeName)]) {
+        self.names = names.iter().cloned().collect();
     }
 
     /// Puts another set of targets in force: what is kept keeps its state.
@@ -428,7 +436,12 @@ impl Sender {
         target.sight.take_news().then(|| {
             target.sight.begin(self.window);
             let flows = self.flow_losses.summary(path);
-            Box::new(Detail::Udp(target.sight.detail(flows)))
+            let other = target.sight.answered_by();
+            let other = other.and_then(|ssid| self.names.get(&ssid));
+            Box::new(Detail::Udp(UdpDetail {
+                answered_by: other.map(NodeName::to_string).unwrap_or_default(),
+                ..target.sight.detail(flows)
+            }))
         })
     }
 
@@ -494,6 +507,7 @@ fn judge(
     let path = target.config.path;
     if target.is_answered_by_other(arrival) {
         // Somebody lives, but not the peer: a duplicate address, or a wrong route.
+        target.sight.handle_other(arrival.responder);
         return Sample::new(path, Outcome::AnsweredByOther, flight.sent_at);
     }
     let measured = (flight.epoch == arrival.epoch && !flight.preempted && !is_slow)

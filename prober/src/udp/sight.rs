@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use meshprobe_core::detail::{FlowLoss, UdpDetail};
+use meshprobe_core::ids::Ssid;
 use meshprobe_core::rtt::RttCode;
 use meshprobe_core::time::Moment;
 
@@ -25,6 +26,8 @@ pub struct Sight {
     ttl_changed: bool,
     /// What probes arrived with that left with [`SENT_DSCP`]; `None`: that, or nobody said.
     dscp_changed_to: Option<u8>,
+    /// Who answered instead of the peer, as it names itself.
+    answered_by: Option<Ssid>,
     /// There is something to tell.
     is_news: bool,
 }
@@ -86,6 +89,17 @@ impl Sight {
             self.dscp_changed_to = changed_to;
             self.is_news = true;
         }
+    }
+
+    /// Somebody else answered instead of the peer. Told anew in each window: what is old tells nobody who answers now.
+    pub fn handle_other(&mut self, named: Option<Ssid>) {
+        self.is_news |= named != self.answered_by;
+        self.answered_by = named;
+    }
+
+    /// Who answered instead of the peer in this window, as it named itself last.
+    pub const fn answered_by(&self) -> Option<Ssid> {
+        self.answered_by
     }
 
     /// Something else changed.

@@ -6,6 +6,7 @@ use meshprobe_core::{
     detail::Detail,
     diagnosis::{CellPicture, RowPicture},
     outcome::OutcomeClass,
+    time::Mark,
     verdict::Verdict,
 };
 
@@ -68,6 +69,9 @@ pub(super) fn pack(row: &RowPicture) -> Vec<u8> {
     packer.floats(&floats(|cell| cell.long_lost));
     packer.octets(cells.iter().map(|cell| cell.long_received.is_some().into()));
     packer.floats(&floats(|cell| cell.long_received.unwrap_or_default()));
+    packer.numbers(cells.iter().map(|cell| number(cell.reported_at)));
+    packer.numbers(cells.iter().map(|cell| number(cell.lost_at)));
+    packer.octets(cells.iter().map(|cell| cell.lost_in_row));
     let details = if details.is_empty() {
         Vec::new()
     } else {
@@ -106,6 +110,9 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
     let long_lost = unpacker.floats(count)?;
     let has_long_received = unpacker.octets(count)?;
     let long_received = unpacker.floats(count)?;
+    let reported_at: Vec<u64> = unpacker.numbers(count)?;
+    let lost_at: Vec<u64> = unpacker.numbers(count)?;
+    let lost_in_row = unpacker.octets(count)?;
     let details: Vec<(u32, Detail)> = match unpacker.block()? {
         [] => Vec::new(),
         json => serde_json::from_slice(json)
@@ -140,6 +147,9 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
             long_received: (has_long_received[i] != 0).then_some(long_received[i]),
             rtt: duration(rtt[i]),
             rtt_baseline: duration(baseline[i]),
+            reported_at: Mark::from_number(reported_at[i]),
+            lost_at: Mark::from_number(lost_at[i]),
+            lost_in_row: lost_in_row[i],
         })
     };
     Ok(RowPicture {
@@ -177,6 +187,11 @@ fn minus_one(value: u32) -> Result<Option<u16>, Damaged> {
     }
 }
 
+/// Zero is none.
+fn number(mark: Option<Mark>) -> u64 {
+    mark.map_or(0, Mark::number)
+}
+
 /// One more than the nanoseconds; 0 is none.
 fn nanos(value: Option<Duration>) -> u64 {
     value.map_or(0, |value| {
@@ -206,7 +221,12 @@ mod tests {
             any::<u8>(),
         );
         let long = (any::<f32>(), any::<f32>(), any::<Option<f32>>());
-        let times = (any::<Option<u32>>(), any::<Option<u32>>());
+        let times = (
+            any::<Option<u32>>(),
+            any::<Option<u32>>(),
+            any::<u32>(),
+            any::<u32>(),
+        );
         (1..=7_u8, 0..=14_u8, numbers, long, times).prop_map(|(verdict, failure, n, l, t)| {
             CellPicture {
                 verdict: Verdict::from_number(verdict).unwrap(),
@@ -224,6 +244,9 @@ mod tests {
                 long_received: l.2,
                 rtt: t.0.map(|n| Duration::from_nanos(n.into())),
                 rtt_baseline: t.1.map(|n| Duration::from_nanos(n.into())),
+                reported_at: Mark::from_number(t.2.into()),
+                lost_at: Mark::from_number(t.3.into()),
+                lost_in_row: n.3 % 16,
             }
         })
     }

@@ -8,7 +8,7 @@ mod observer;
 #[cfg(test)]
 mod tests;
 
-pub(super) use observer::is_starved;
+pub(super) use observer::is_doubtful;
 
 use super::{Picture, TopologyNode};
 use crate::finding::Finding;

@@ -1,30 +1,30 @@
 //! Probers that are starved: what they measure is their own doing.
 //!
 //! A prober throws away what it cannot vouch for, and says so. It is unhealthy when its own score, which rises with each bad
-//! second and falls with each good one, stays near its top and the newest report has a reason: one stall is no illness.
+//! second and falls with each good one, stays near its top and it gives a reason: one stall is no illness.
 
 use std::time::Duration;
 
 use super::judged;
 use crate::diagnosis::{Picture, ProberPicture, SelfHealth};
 use crate::finding::{Confidence, Finding, Pattern, Scope};
-use crate::ids::NodeIndex;
 
 /// Local health that several bad seconds make, of 7.
 const ILL: u8 = 5;
-/// Time in one report for which the control group kept it from running.
+/// Time, of ten to twenty seconds, for which the control group kept it from running.
 const THROTTLED: Duration = Duration::from_secs(1);
 /// A pause that no busy machine makes by chance.
 const STALL: Duration = Duration::from_millis(500);
-/// Of one report.
+/// Of ten to twenty seconds.
 const INVALID_PROBES: u32 = 20;
 const DROPPED_PACKETS: u32 = 10;
 const LOOPBACK_LOST: u32 = 3;
 
-/// Does what this node's probers say not count?
-pub(in crate::diagnosis) fn is_starved(picture: &Picture, node: NodeIndex) -> bool {
-    let known = picture.nodes.get(node.index());
-    known.is_some_and(|node| node.probers.iter().any(|p| is_ill(&p.health)))
+/// May what this prober says, and what others say of its answers, be its own doing? Also some seconds after it was ill: what
+/// was lost then is in counts still.
+pub(in crate::diagnosis) fn is_doubtful(prober: &ProberPicture) -> bool {
+    let health = &prober.health;
+    health.local_health.max(health.worst_local_health) >= ILL
 }
 
 fn is_ill(health: &SelfHealth) -> bool {
@@ -35,7 +35,7 @@ fn reasons(health: &SelfHealth) -> Vec<String> {
     let mut reasons = Vec::new();
     if health.throttled >= THROTTLED {
         reasons.push(format!(
-            "its control group kept it from running for {:.1} s in its newest report",
+            "its control group kept it from running for {:.1} s lately",
             health.throttled.as_secs_f64()
         ));
     }

@@ -9,7 +9,7 @@ use crate::diagnosis::{
 use crate::ids::{NodeIndex, NodeName};
 use crate::outcome::OutcomeClass;
 use crate::path::{Layer, ProbeKind};
-use crate::time::Moment;
+use crate::time::{Mark, Moment};
 use crate::verdict::{Thresholds, Verdict};
 
 /// Loss that a healthy network has.
@@ -22,6 +22,12 @@ const HOPELESS: f64 = 0.9;
 const LOSSES_COUNT: u32 = 4;
 /// Replies after an outage, until which it has only just ended: all cells have been asked again by then.
 const FRESH: u8 = 4;
+/// The probe that follows a loss comes so much later.
+const FOLLOWS: Duration = Duration::from_millis(250);
+/// Losses in a row that are an outage, and no chance.
+const OUTAGE: u8 = 3;
+/// What is no news waits so long for its report.
+const REPORTED: Duration = Duration::from_secs(10);
 /// Losses that make a failure of several cells.
 const LEAST_LOSSES: u32 = 6;
 
@@ -76,7 +82,7 @@ impl Cell<'_> {
             return Word::Unknown;
         }
         let needed = CHANCE.ln() / self.usual().ln();
-        if f64::from(losses) >= needed {
+        if f64::from(losses) * f64::from(self.tries()) >= needed {
             Word::Failing
         } else {
             Word::Doubt
@@ -108,11 +114,104 @@ impl Cell<'_> {
         self.word() == Word::Alive && self.seen.consecutive_replies < FRESH
     }
 
-    /// How long it has been failing, about: the first probes that follow a loss come at once, the others by their interval.
-    pub(super) fn failing_for(&self) -> Duration {
+    /// Longest wait of its probes, as plans have it.
+    const fn patience(&self) -> Duration {
+        Duration::from_secs(match self.layer.kind {
+            ProbeKind::DnsSearch | ProbeKind::TcpConnect | ProbeKind::Tls => 5,
+            ProbeKind::Http => 10,
+            _ => 1,
+        })
+    }
+
+    /// Packets that have to be lost for one loss: a connection that is waited for asks again after one and after three seconds.
+    fn tries(&self) -> u32 {
+        let repeats = matches!(
+            self.layer.kind,
+            ProbeKind::TcpConnect | ProbeKind::Tls | ProbeKind::Http
+        );
+        if repeats && self.seen.failure == Some(OutcomeClass::Timeout) {
+            3
+        } else {
+            1
+        }
+    }
+
+    /// Losses that count.
+    fn weight(&self) -> u32 {
+        (u32::from(self.seen.consecutive_losses) * self.tries()).min(LOSSES_COUNT)
+    }
+
+    /// When the first probe of the losses at its end was sent, about; `None`: there are none.
+    pub(super) fn began(&self) -> Option<Moment> {
+        Some(self.first_known()? - self.wait())
+    }
+
+    /// When the first of the losses at its end was known, about; `None`: there are none.
+    pub(super) fn first_known(&self) -> Option<Moment> {
+        if self.seen.consecutive_losses == 0 {
+            return None;
+        }
+        // The first window of the row may have begun long before the loss in it; and the probes that follow a loss do not delay
+        // the regular ones. So each of the two is the longest time that it can have been.
         let losses = u32::from(self.seen.consecutive_losses);
-        Duration::from_millis(1_250) * losses.min(LOSSES_COUNT)
-            + self.interval * losses.saturating_sub(LOSSES_COUNT)
+        let by_count = (self.wait() + FOLLOWS) * losses.min(LOSSES_COUNT).saturating_sub(1)
+            + self.interval * losses.saturating_sub(LOSSES_COUNT);
+        let by_time = self.seen.reported_at?.moment() - self.seen.failing_for;
+        Some(by_time.max(self.seen.lost_at?.moment() - by_count))
+    }
+
+    /// Nobody has asked here since that moment: what it says is of an earlier time.
+    pub(super) fn is_older_than(&self, moment: Moment) -> bool {
+        self.probed_at().is_some_and(|probed| probed < moment)
+    }
+
+    /// How long its last failed probe was waited for.
+    fn wait(&self) -> Duration {
+        if self.seen.failure == Some(OutcomeClass::Timeout) {
+            self.patience()
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// The newest probe of this one was sent no earlier.
+    fn asked_after(&self) -> Option<Moment> {
+        Some(self.probed_at()? - self.patience() - REPORTED)
+    }
+
+    /// Was this one failing when the newest probe of `other` was sent? It may be over since then.
+    pub(super) fn failed_with(&self, other: &Cell<'_>) -> bool {
+        let is_outage = self.seen.lost_in_row >= OUTAGE;
+        match (self.seen.lost_at, other.asked_after()) {
+            (Some(lost), Some(asked)) => is_outage && lost.moment() + self.interval >= asked,
+            _ => false,
+        }
+    }
+
+    /// Its newest probe was sent before that moment.
+    pub(super) fn was_asked_before(&self, moment: Moment) -> bool {
+        self.probed_at()
+            .is_some_and(|known| known <= moment + self.patience())
+    }
+
+    /// End of the newest window with a probe in it. What fails is reported without one, too.
+    fn probed_at(&self) -> Option<Moment> {
+        let seen = self.seen;
+        let mark = if seen.consecutive_losses > 0 {
+            seen.lost_at
+        } else {
+            seen.reported_at
+        };
+        mark.map(Mark::moment)
+    }
+
+    /// How long it has been failing.
+    pub(super) fn failing_for(&self) -> Duration {
+        let known = self.seen.reported_at.map(Mark::moment);
+        let times = known.zip(self.began());
+        times.map_or(Duration::ZERO, |(known, began)| {
+            known.saturating_since(began)
+        })
     }
 }
 
@@ -136,11 +235,11 @@ impl Tally {
                 Word::Alive => tally.alive += 1,
                 Word::Doubt => {
                     tally.doubt += 1;
-                    tally.doubts += u32::from(cell.seen.consecutive_losses).min(LOSSES_COUNT);
+                    tally.doubts += cell.weight();
                 }
                 Word::Failing => {
                     tally.failing += 1;
-                    tally.losses += u32::from(cell.seen.consecutive_losses).min(LOSSES_COUNT);
+                    tally.losses += cell.weight();
                 }
             }
         }

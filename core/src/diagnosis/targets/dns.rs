@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
-use super::external::needs_a_name;
 use super::found::{self, is_dns, is_service, listed};
+use super::hosts::needs_a_name;
 use super::overloaded;
 use crate::diagnosis::TargetName;
 use crate::finding::{Alternative, Confidence, Finding, Pattern, Scope};

@@ -3,22 +3,21 @@
 //! Targets of one host belong together, whatever their names: what refuses connections also fails handshakes and requests. A
 //! failure is blamed on the lowest phase that fails: name, connect, handshake, answer.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
-use super::found::{self, is_external, is_service, listed};
-use crate::detail::{Detail, ExternalDetail};
-use crate::diagnosis::TargetName;
+use super::found::{self, is_external, listed};
+use super::hosts::{Host, detail_of, hosts, needs_a_name, vips};
+use crate::detail::ExternalDetail;
 use crate::diagnosis::homes::Homes;
 use crate::finding::{Finding, Pattern, Scope};
 use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 use crate::path::ProbeKind;
 
-/// Virtual IPs of one cluster share so many bits, at least.
-const SERVICE_BITS_V4: u32 = 20;
-const SERVICE_BITS_V6: u32 = 108;
+/// Ends of windows are known to the second, and there are two to compare.
+const SETTLES: Duration = Duration::from_secs(2);
 
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,17 +28,6 @@ enum Phase {
     Answer,
 }
 
-/// Targets of one host.
-#[derive(Debug)]
-struct Host {
-    /// As findings call it: the target's own name if there is one alone, the host's if there are several.
-    label: String,
-    /// Places in [`View::targets`].
-    targets: Vec<usize>,
-    /// It is one of the cluster's own addresses.
-    is_inside: bool,
-}
-
 /// What was found out about targets outside.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
@@ -48,35 +36,10 @@ pub(super) struct Outside {
     pub(super) is_cut_everywhere: bool,
     /// Nodes that do not get out.
     pub(super) cut: BTreeSet<NodeIndex>,
-    /// Somebody's connections get out.
-    pub(super) somebody_gets_out: bool,
+    /// Places of the targets that are outside of the cluster.
+    pub(super) targets: BTreeSet<usize>,
     /// Some connections do not come about, and it is not settled yet why.
     pub(super) in_doubt: bool,
-}
-
-/// Does a target's host have to be resolved first?
-pub(super) fn needs_a_name(name: &TargetName) -> bool {
-    match name {
-        TargetName::External { endpoint, .. } => literal(endpoint).is_none(),
-        TargetName::Search { .. } => true,
-        TargetName::Dns { .. } | TargetName::Service { .. } => false,
-    }
-}
-
-fn host_of(endpoint: &str) -> &str {
-    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
-fn literal(endpoint: &str) -> Option<IpAddr> {
-    host_of(endpoint).parse().ok()
-}
-
-fn detail_of<'a>(cell: &Cell<'a>) -> Option<&'a ExternalDetail> {
-    match cell.detail {
-        Some(Detail::External(detail)) => Some(detail),
-        _ => None,
-    }
 }
 
 /// Where a failing attempt ended.
@@ -116,106 +79,6 @@ fn is_about_connecting(view: &View<'_>, cell: &Cell<'_>) -> bool {
         Word::Alive => true,
         Word::Doubt | Word::Failing => phase(view, cell) != Phase::Name,
     }
-}
-
-fn hosts(view: &View<'_>, homes: &Homes, vips: &[IpAddr]) -> Vec<Host> {
-    let mut addresses: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
-    for cell in view.cells.iter().filter(|c| is_external(c.layer.kind)) {
-        let known = addresses.entry(cell.target).or_default();
-        let detail = detail_of(cell).filter(|detail| detail.proxy.is_empty());
-        known.extend(
-            detail
-                .and_then(|detail| detail.address)
-                .map(|at: SocketAddr| at.ip()),
-        );
-    }
-    let mut by_host: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    let mut literals: Vec<(IpAddr, usize)> = Vec::new();
-    for (place, target) in view.targets.iter().enumerate() {
-        let TargetName::External { name, endpoint, .. } = &target.name else {
-            continue;
-        };
-        match literal(endpoint) {
-            Some(ip) => {
-                addresses.entry(place).or_default().insert(ip);
-                literals.push((ip, place));
-            }
-            None if endpoint.is_empty() => by_host.entry(name.clone()).or_default().push(place),
-            None => by_host
-                .entry(host_of(endpoint).to_owned())
-                .or_default()
-                .push(place),
-        }
-    }
-    for (ip, place) in literals {
-        // A target by address belongs to the host that has the address, if there is one alone.
-        let owners: Vec<String> = by_host
-            .iter()
-            .filter(|(_, targets)| {
-                let has = |t: &usize| addresses.get(t).is_some_and(|known| known.contains(&ip));
-                targets.iter().any(has)
-            })
-            .map(|(host, _)| host.clone())
-            .collect();
-        let named: Vec<&String> = owners
-            .iter()
-            .filter(|h| h.parse::<IpAddr>().is_err())
-            .collect();
-        let host = match (named.as_slice(), owners.as_slice()) {
-            ([host], _) => (*host).clone(),
-            _ => ip.to_string(),
-        };
-        by_host.entry(host).or_default().push(place);
-    }
-    by_host
-        .into_iter()
-        .map(|(host, targets)| {
-            let name = |place: &usize| match &view.targets[*place].name {
-                TargetName::External { name, .. } => name.clone(),
-                _ => String::new(),
-            };
-            let names: BTreeSet<String> = targets.iter().map(name).collect();
-            let label = match names.len() {
-                1 => names.into_iter().next().unwrap_or_default(),
-                _ => host,
-            };
-            let ips: BTreeSet<IpAddr> = targets
-                .iter()
-                .filter_map(|place| addresses.get(place))
-                .flatten()
-                .copied()
-                .collect();
-            let is_own =
-                |ip: &IpAddr| homes.of(*ip).is_some() || vips.iter().any(|vip| is_near(*vip, *ip));
-            Host {
-                label,
-                targets,
-                is_inside: !ips.is_empty() && ips.iter().all(is_own),
-            }
-        })
-        .collect()
-}
-
-fn is_near(vip: IpAddr, ip: IpAddr) -> bool {
-    match (vip, ip) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            (u32::from(a) ^ u32::from(b)).leading_zeros() >= SERVICE_BITS_V4
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            (u128::from(a) ^ u128::from(b)).leading_zeros() >= SERVICE_BITS_V6
-        }
-        _ => false,
-    }
-}
-
-fn vips(view: &View<'_>) -> Vec<IpAddr> {
-    let of = |name: &TargetName| match name {
-        TargetName::Service { address, .. } => Some(address.ip()),
-        TargetName::Dns { address, plane, .. } if is_service(*plane) => Some(address.ip()),
-        _ => None,
-    };
-    let ips = view.targets.iter().filter_map(|target| of(&target.name));
-    ips.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The way out, targets, certificates, answers. `vip_broken`: nodes on which virtual IPs fail.
@@ -265,6 +128,74 @@ fn fails_to_connect(view: &View<'_>, cell: &Cell<'_>) -> bool {
     matches!(cell.word(), Word::Doubt | Word::Failing) && phase(view, cell) == Phase::Connect
 }
 
+/// Without those that nobody has asked since the others began to fail: they are asked so seldom that they do not know yet.
+fn up_to_date<'v, 'a>(
+    cells: Vec<&'v Cell<'a>>,
+    fails: impl Fn(&Cell<'_>) -> bool,
+) -> Vec<&'v Cell<'a>> {
+    let failing = cells.iter().filter(|cell| fails(cell));
+    match failing.filter_map(|cell| cell.began()).min() {
+        None => cells,
+        Some(began) => cells
+            .into_iter()
+            .filter(|cell| cell.word() != Word::Alive || !cell.is_older_than(began))
+            .collect(),
+    }
+}
+
+/// How one node gets out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Out,
+    Cut,
+    /// Something fails, and it is not settled yet what.
+    Doubt,
+    Unknown,
+}
+
+fn way_of(view: &View<'_>, hosts: &[&Host], source: NodeIndex, is_alone: bool) -> Way {
+    let fails = |cell: &Cell<'_>| fails_to_connect(view, cell);
+    let cells: Vec<&Cell<'_>> = hosts
+        .iter()
+        .flat_map(|host| connecting(view, host, Some(source)))
+        .collect();
+    let cells = up_to_date(cells, fails);
+    let (failing, alive): (Vec<&Cell<'_>>, Vec<_>) = cells.into_iter().partition(|c| fails(c));
+    let has = |cells: &[&Cell<'_>], host: &Host| {
+        let mut targets = cells.iter().map(|cell| cell.target);
+        targets.any(|target| host.targets.contains(&target))
+    };
+    let reached = hosts.iter().filter(|host| has(&alive, host)).count();
+    let mixed = hosts
+        .iter()
+        .any(|host| has(&alive, host) && has(&failing, host));
+    let began = failing.iter().filter_map(|cell| cell.began()).min();
+    // A host that nobody else reaches either says nothing about this node.
+    let others_reach = |host: &&&Host| {
+        let mut cells = connecting(view, host, None).into_iter();
+        cells.any(|cell| {
+            cell.source != source
+                && cell.word() == Word::Alive
+                && began.is_none_or(|began| !cell.is_older_than(began))
+        })
+    };
+    let mut blamed = hosts.iter().filter(|host| has(&failing, host));
+    match (failing.is_empty(), reached) {
+        (true, 0) => Way::Unknown,
+        (true, _) => Way::Out,
+        (false, 1..) if mixed || blamed.next().is_some() => Way::Doubt,
+        (false, 1..) => Way::Out,
+        (false, 0) => {
+            let is_cut = Tally::of(failing.iter().copied()).is_cut();
+            if is_cut && (is_alone || blamed.any(|host| others_reach(&host))) {
+                Way::Cut
+            } else {
+                Way::Doubt
+            }
+        }
+    }
+}
+
 fn way_out(view: &mut View<'_>, hosts: &[&Host], outside: &mut Outside) {
     let sources: BTreeSet<NodeIndex> = view
         .cells
@@ -272,51 +203,37 @@ fn way_out(view: &mut View<'_>, hosts: &[&Host], outside: &mut Outside) {
         .filter(|cell| is_external(cell.layer.kind))
         .map(|cell| cell.source)
         .collect();
-    let mut cut = BTreeSet::new();
-    let mut out = BTreeSet::new();
-    let mut doubts = 0_u32;
-    for source in &sources {
-        let mut reached = 0;
-        let mut failing: Vec<&Cell<'_>> = Vec::new();
-        for host in hosts {
-            let cells = connecting(view, host, Some(*source));
-            let (no, yes): (Vec<&Cell<'_>>, Vec<_>) = cells
-                .into_iter()
-                .partition(|cell| fails_to_connect(view, cell));
-            if yes.is_empty() {
-                failing.extend(no);
-            } else {
-                doubts += u32::from(!no.is_empty());
-                reached += 1;
-            }
-        }
-        if reached > 0 {
-            out.insert(*source);
-            doubts += u32::from(!failing.is_empty());
-        } else if Tally::of(failing.iter().copied()).is_cut() {
-            cut.insert(*source);
-        } else if !failing.is_empty() {
-            doubts += 1;
-        }
-    }
+    let ways = sources.iter().map(|source| {
+        let way = way_of(view, hosts, *source, sources.len() < 2);
+        (*source, way)
+    });
+    let ways: Vec<(NodeIndex, Way)> = ways.collect();
+    let are = |wanted: Way| {
+        let fitting = ways.iter().filter(move |(_, way)| *way == wanted);
+        fitting.map(|(source, _)| *source).collect::<BTreeSet<_>>()
+    };
+    let (cut, out) = (are(Way::Cut), &are(Way::Out) | &are(Way::Doubt));
     // What all nodes say together counts before each of them has lost enough by itself.
+    let fails = |cell: &Cell<'_>| fails_to_connect(view, cell);
     let pooled: Vec<&Cell<'_>> = hosts
         .iter()
         .flat_map(|host| connecting(view, host, None))
         .collect();
-    let failing = pooled.iter().filter(|c| fails_to_connect(view, c)).count() as u32;
+    let pooled = up_to_date(pooled, fails);
+    let failing: Vec<&Cell<'_>> = pooled.iter().copied().filter(|c| fails(c)).collect();
     let of_hosts = hosts
         .iter()
         .filter(|host| {
-            let cells = connecting(view, host, None);
-            cells.iter().any(|cell| fails_to_connect(view, cell))
+            failing
+                .iter()
+                .any(|cell| host.targets.contains(&cell.target))
         })
         .count();
-    let all_fail = mostly(failing, pooled.len() as u32)
+    let all_fail = mostly(failing.len() as u32, pooled.len() as u32)
         && Tally::of(pooled.iter().copied()).is_cut()
         && found::sources(&pooled).len() > 1;
-    outside.in_doubt = doubts > 0 || !cut.is_empty();
-    outside.somebody_gets_out = !out.is_empty();
+    outside.in_doubt = !cut.is_empty() || !are(Way::Doubt).is_empty();
+    outside.targets = hosts.iter().flat_map(|h| h.targets.clone()).collect();
     let family = found::only_family(&pooled);
     if all_fail && (of_hosts > 1 || hosts.len() == 1 && names_fail(view)) {
         let scope = Scope {
@@ -327,7 +244,7 @@ fn way_out(view: &mut View<'_>, hosts: &[&Host], outside: &mut Outside) {
         let finding = found::total(view, Pattern::External, scope, summary, &pooled);
         outside.findings.push(finding);
         outside.is_cut_everywhere = true;
-        let targets: BTreeSet<usize> = hosts.iter().flat_map(|h| h.targets.clone()).collect();
+        let targets = outside.targets.clone();
         view.explain(1.0, |_, cell| targets.contains(&cell.target));
         return;
     }
@@ -340,6 +257,7 @@ fn way_out(view: &mut View<'_>, hosts: &[&Host], outside: &mut Outside) {
             .iter()
             .flat_map(|host| connecting(view, host, Some(*source)))
             .collect();
+        let cells = up_to_date(cells, |cell| fails_to_connect(view, cell));
         let others = pooled.iter().copied().filter(|cell| cell.source != *source);
         if is_ending(cells.iter().copied(), others) {
             continue;
@@ -351,11 +269,56 @@ fn way_out(view: &mut View<'_>, hosts: &[&Host], outside: &mut Outside) {
         outside.findings.push(finding);
         outside.cut.insert(*source);
     }
-    let gone = outside.cut.clone();
-    let targets: BTreeSet<usize> = hosts.iter().flat_map(|h| h.targets.clone()).collect();
+    let (gone, targets) = (outside.cut.clone(), outside.targets.clone());
     view.explain(1.0, |_, cell| {
         targets.contains(&cell.target) && gone.contains(&cell.source)
     });
+}
+
+/// What targets outside say while names of others get no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// There are none.
+    Nothing,
+    /// Somebody gets out: names are a matter of their own.
+    Reached,
+    /// Those that need no name have not been asked since then.
+    Unsettled,
+    /// Nobody reaches any, since no name has an address.
+    Unreached,
+}
+
+/// What the targets outside say since these questions began to fail.
+pub(super) fn beyond(view: &View<'_>, outside: &Outside, failing: &[&Cell<'_>]) -> Beyond {
+    if outside.targets.is_empty() {
+        return Beyond::Nothing;
+    }
+    let cells: Vec<&Cell<'_>> = view
+        .cells
+        .iter()
+        .filter(|cell| is_external(cell.layer.kind) && outside.targets.contains(&cell.target))
+        .collect();
+    // Windows of one node follow each other: what is in a later one than a loss has happened after it.
+    let is_reached = |cell: &&Cell<'_>| {
+        let own = failing.iter().filter(|lost| lost.source == cell.source);
+        let known = own.filter_map(|lost| lost.first_known()).min();
+        cell.word() == Word::Alive && known.is_some_and(|at| !cell.is_older_than(at + SETTLES))
+    };
+    if cells.iter().any(is_reached) {
+        return Beyond::Reached;
+    }
+    let since = failing.iter().filter_map(|lost| lost.began()).min();
+    let has_failed = cells.iter().any(|cell| {
+        let began = cell.began().zip(since);
+        began.is_some_and(|(began, since)| began + SETTLES >= since)
+    });
+    // Whoever needs no name has not been asked yet, or it would have failed or got out.
+    let needs_none = |cell: &&Cell<'_>| !needs_a_name(view.name(cell));
+    if cells.iter().any(needs_none) || !has_failed {
+        Beyond::Unsettled
+    } else {
+        Beyond::Unreached
+    }
 }
 
 /// Names of others fail as well, on every server that answers.
@@ -375,7 +338,7 @@ fn one_host(view: &mut View<'_>, host: &Host, outside: &mut Outside) {
         (Phase::Answer, Pattern::Http),
     ];
     for (phase, pattern) in phases {
-        if let Some((finding, nodes)) = at_phase(view, host, phase, pattern) {
+        if let Some((finding, nodes)) = at_phase(view, host, phase, pattern, outside) {
             outside.findings.push(finding);
             // What fails earlier cannot be judged later.
             let targets = host.targets.clone();
@@ -389,9 +352,33 @@ fn one_host(view: &mut View<'_>, host: &Host, outside: &mut Outside) {
     }
 }
 
+/// Packets to a host outside vanish, and nobody has asked another one since then: it may be the way out as well.
+fn is_way_unknown(view: &View<'_>, host: &Host, failing: &[&Cell<'_>], outside: &Outside) -> bool {
+    let vanishes = |cell: &&Cell<'_>| cell.seen.failure == Some(OutcomeClass::Timeout);
+    let Some(began) = failing.iter().filter_map(|cell| cell.began()).min() else {
+        return false;
+    };
+    let is_away = |cell: &Cell<'_>| {
+        is_external(cell.layer.kind)
+            && outside.targets.contains(&cell.target)
+            && !host.targets.contains(&cell.target)
+    };
+    let mut others = view.cells.iter().filter(|cell| is_away(cell)).peekable();
+    !host.is_inside
+        && failing.iter().all(vanishes)
+        && others.peek().is_some()
+        && !others.any(|cell| cell.word() == Word::Alive && !cell.is_older_than(began))
+}
+
 type Blamed = (Finding, Option<BTreeSet<NodeIndex>>);
 
-fn at_phase(view: &View<'_>, host: &Host, at: Phase, pattern: Pattern) -> Option<Blamed> {
+fn at_phase(
+    view: &View<'_>,
+    host: &Host,
+    at: Phase,
+    pattern: Pattern,
+    outside: &Outside,
+) -> Option<Blamed> {
     let fails = |cell: &&Cell<'_>| {
         matches!(cell.word(), Word::Doubt | Word::Failing) && phase(view, cell) == at
     };
@@ -399,8 +386,11 @@ fn at_phase(view: &View<'_>, host: &Host, at: Phase, pattern: Pattern) -> Option
     let mut everywhere = false;
     let mut nodes = BTreeSet::new();
     // The host as a whole speaks before each of its targets has lost enough.
-    let pooled = connecting(view, host, None);
+    let pooled = up_to_date(connecting(view, host, None), |cell| fails(&cell));
     let failing: Vec<&Cell<'_>> = pooled.iter().copied().filter(fails).collect();
+    if at == Phase::Connect && is_way_unknown(view, host, &failing, outside) {
+        return None;
+    }
     let is_host = at == Phase::Connect
         && mostly(failing.len() as u32, pooled.len() as u32)
         && Tally::of(failing.iter().copied()).is_cut()
@@ -417,6 +407,7 @@ fn at_phase(view: &View<'_>, host: &Host, at: Phase, pattern: Pattern) -> Option
             .iter()
             .filter(|cell| cell.target == *target && is_about_connecting(view, cell))
             .collect();
+        let cells = up_to_date(cells, |cell| fails(&cell));
         let (failing, others): (Vec<&Cell<'_>>, Vec<_>) =
             cells.iter().copied().partition(|c| fails(c));
         let tally = Tally::of(failing.iter().copied());

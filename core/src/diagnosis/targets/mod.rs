@@ -10,6 +10,7 @@
 //! | [`share`] | whether a share is lost and goes on |
 //! | [`dns`], [`overloaded`] | blocked nodes, dead servers, servers that lose a share |
 //! | [`vip`] | virtual IPs on a node, everywhere, and a share of them |
+//! | [`hosts`] | which targets outside belong together |
 //! | [`external`] | the way out, targets, certificates, answers |
 //! | [`names`] | what servers forward to, single names, names as applications ask them |
 
@@ -17,6 +18,7 @@ mod cells;
 mod dns;
 mod external;
 mod found;
+mod hosts;
 mod names;
 mod overloaded;
 mod share;
@@ -27,8 +29,9 @@ mod vip;
 use std::net::IpAddr;
 
 use self::cells::{View, is_worth_a_look};
-use self::external::needs_a_name;
+
 use self::found::{is_dns, is_service};
+use self::hosts::needs_a_name;
 use super::homes::Homes;
 use super::{DiagnosisConfig, Explained, Picture, TargetName, nodes};
 use crate::dark::NodeState;
@@ -36,9 +39,6 @@ use crate::detail::Detail;
 use crate::finding::{Finding, Pattern};
 use crate::ids::NodeIndex;
 use crate::path::ProbeKind;
-
-/// Losses after which a failure of names is older than the newest word of the slowest target outside.
-const SETTLED_LOSSES: u8 = 6;
 
 /// Causes that the ways between nodes do not explain. `earlier`: what was found so far.
 pub(super) fn findings(
@@ -60,7 +60,7 @@ pub(super) fn findings(
     let servers = dns::servers(&view, &host);
     let asked = dns::asked(&mut view, &servers);
     let vips = vip::broken(&mut view);
-    let outside = external::outside(&mut view, &homes, &|node| {
+    let mut outside = external::outside(&mut view, &homes, &|node| {
         vips.everywhere || vips.nodes.contains(&node)
     });
 
@@ -81,10 +81,8 @@ pub(super) fn findings(
         .copied()
         .filter(|t| !is_cut_off(t))
         .collect();
-    let has_outside = outside.somebody_gets_out;
-    let is_settled = !has_outside || blamed.iter().all(|t| t.losses >= SETTLED_LOSSES);
-    if !blamed.is_empty() && !outside.is_cut_everywhere && !outside.in_doubt && is_settled {
-        findings.push(names::upstream(&view, &blamed, &servers));
+    if !blamed.is_empty() && !outside.is_cut_everywhere && !outside.in_doubt {
+        findings.extend(names::or_way_out(&view, &blamed, &servers, &mut outside));
     }
     for trouble in &wrong {
         findings.push(names::wrong_name(&view, trouble, &servers));
@@ -138,7 +136,7 @@ fn is_heard(picture: &Picture, node: NodeIndex) -> bool {
         && !known.is_warming_up
         && state.is_reporting
         && !is_gone
-        && !nodes::is_starved(picture, node)
+        && !state.probers.iter().any(nodes::is_doubtful)
 }
 
 /// Where the packets for each target end.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
 use super::dns::{Server, asks};
+use super::external::{self, Beyond, Outside};
 use super::found;
 use crate::detail::Detail;
 use crate::diagnosis::{Picture, TargetName};
-use crate::finding::{Finding, Pattern, Scope};
+use crate::finding::{Alternative, Confidence, Finding, Pattern, Scope};
 use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 
@@ -24,8 +25,6 @@ pub(super) struct Trouble {
     pub(super) is_absent: bool,
     /// Servers on which it fails; `None`: on all or most.
     pub(super) servers: Option<Vec<usize>>,
-    /// How long it has been so, at least.
-    pub(super) losses: u8,
 }
 
 /// Names that fail on servers that can be asked.
@@ -77,11 +76,6 @@ pub(super) fn troubles(view: &View<'_>, servers: &[Server<'_>]) -> Vec<Trouble> 
             is_external: !is_inside(name, &domains),
             is_absent: 2 * absent.count() > cells.len(),
             servers: (!is_everywhere).then_some(failing),
-            losses: cells
-                .iter()
-                .map(|cell| cell.seen.consecutive_losses)
-                .min()
-                .unwrap_or(0),
         });
     }
     troubles
@@ -136,7 +130,7 @@ pub(super) fn is_upstream(trouble: &Trouble, all: &[Trouble], view: &View<'_>) -
 }
 
 /// One finding for what the servers forward to.
-pub(super) fn upstream(view: &View<'_>, troubles: &[&Trouble], servers: &[Server<'_>]) -> Finding {
+fn upstream(view: &View<'_>, troubles: &[&Trouble], servers: &[Server<'_>]) -> Finding {
     let cells: Vec<&Cell<'_>> = troubles
         .iter()
         .flat_map(|trouble| cells_in_trouble(view, trouble, servers))
@@ -160,6 +154,61 @@ pub(super) fn upstream(view: &View<'_>, troubles: &[&Trouble], servers: &[Server
         "External names ({names}) fail on {on}, cluster names work: what they forward to is broken; {how}"
     );
     found::total(view, Pattern::DnsUpstream, scope, summary, &cells)
+}
+
+/// What the servers forward to, or the way out: without any name that has an address nobody gets out either way. An answer
+/// that says that it failed comes from somebody; where nobody answers, the way is the simpler cause of both.
+pub(super) fn or_way_out(
+    view: &View<'_>,
+    troubles: &[&Trouble],
+    servers: &[Server<'_>],
+    outside: &mut Outside,
+) -> Option<Finding> {
+    let cells: Vec<&Cell<'_>> = troubles
+        .iter()
+        .flat_map(|trouble| cells_in_trouble(view, trouble, servers))
+        .filter(|cell| cell.word() == Word::Failing)
+        .collect();
+    let beyond = external::beyond(view, outside, &cells);
+    let is_everywhere = troubles.iter().all(|trouble| trouble.servers.is_none());
+    let mut finding = upstream(view, troubles, servers);
+    match beyond {
+        Beyond::Nothing | Beyond::Reached => {}
+        Beyond::Unsettled => return None,
+        Beyond::Unreached if !is_everywhere => {}
+        Beyond::Unreached if is_silence(&cells) => {
+            let summary = "No node reaches any target outside the mesh, and no DNS server gets an answer to external \
+                           names; inside, all is well"
+                .to_owned();
+            let other = Alternative {
+                pattern: Pattern::DnsUpstream,
+                scope: finding.scope.clone(),
+            };
+            finding = found::total(
+                view,
+                Pattern::External,
+                Scope::everywhere(),
+                summary,
+                &cells,
+            );
+            finding.confidence = Confidence::Likely;
+            finding.alternatives.push(other);
+            outside.is_cut_everywhere = true;
+        }
+        Beyond::Unreached => finding.alternatives.push(Alternative {
+            pattern: Pattern::External,
+            scope: Scope::everywhere(),
+        }),
+    }
+    Some(finding)
+}
+
+/// Questions end without an answer. A server that waits for nobody says so in the end, to the few who ask just then.
+fn is_silence(cells: &[&Cell<'_>]) -> bool {
+    let silent = cells
+        .iter()
+        .filter(|cell| cell.seen.failure == Some(OutcomeClass::Timeout));
+    4 * silent.count() >= cells.len()
 }
 
 fn has_rcode(cells: &[&Cell<'_>]) -> bool {
@@ -256,6 +305,41 @@ pub(super) fn is_inside(name: &str, domains: &[String]) -> bool {
         })
 }
 
+/// Did the failure that a name as applications ask it shows, or may show still, have its cause below? Names are asked seldom
+/// in this way, so what they say is old: it is about the time in which they were asked.
+fn had_a_cause(view: &View<'_>, cell: &Cell<'_>, name: &str, domains: &[String]) -> bool {
+    let is_external = !is_inside(name, domains);
+    let concerns = |lower: &Cell<'_>| {
+        let Some(full) = name_of(view, lower) else {
+            return false;
+        };
+        // A server that answers wrongly has a word on some names alone.
+        let is_answer = matches!(
+            lower.seen.failure,
+            Some(OutcomeClass::Rcode | OutcomeClass::WrongAnswer)
+        );
+        !is_answer || may_stand_for(name, full) || (is_external && !is_inside(full, domains))
+    };
+    let fails_below = view
+        .cells
+        .iter()
+        .any(|lower| lower.source == cell.source && concerns(lower) && lower.failed_with(cell));
+    fails_below || has_other_settings(view, cell)
+}
+
+/// The settings of the node's resolver have changed since it was asked.
+fn has_other_settings(view: &View<'_>, cell: &Cell<'_>) -> bool {
+    let node = view.picture.nodes.get(cell.source.index());
+    let changes = node.into_iter().flat_map(|node| &node.probers);
+    changes
+        .flat_map(|prober| &prober.changes)
+        .any(|change| cell.was_asked_before(change.at))
+}
+
+/// Losses in a row that go on after the probes that follow a first one: its turn has come again since then, and so has the
+/// turn of the facts that would explain it.
+const STAYS: u8 = 5;
+
 /// A name as applications ask it fails on these nodes, and nothing else explains it.
 pub(super) fn search(
     view: &View<'_>,
@@ -269,6 +353,7 @@ pub(super) fn search(
             _ => None,
         })
         .collect();
+    let domains = inner_domains(view.picture);
     let mut findings = Vec::new();
     for name in asked {
         let cells: Vec<&Cell<'_>> = view
@@ -276,6 +361,7 @@ pub(super) fn search(
             .iter()
             .filter(|cell| matches!(view.name(cell), TargetName::Search { name: n } if n == name))
             .filter(|cell| !explained_at(cell.source, name))
+            .filter(|cell| cell.word() == Word::Alive || !had_a_cause(view, cell, name, &domains))
             .collect();
         let failing: Vec<&Cell<'_>> = cells
             .iter()
@@ -289,7 +375,12 @@ pub(super) fn search(
         let (scope, where_) = if tally.is_total() && tally.failing > 1 {
             (Scope::target(name), "on every node".to_owned())
         } else {
-            let sources = found::sources(&failing);
+            let stays = |cell: &&&Cell<'_>| cell.seen.consecutive_losses >= STAYS;
+            let staying: Vec<&Cell<'_>> = failing.iter().filter(stays).copied().collect();
+            let sources = found::sources(&staying);
+            if sources.is_empty() {
+                continue;
+            }
             let nodes: Vec<_> = sources
                 .iter()
                 .filter_map(|n| view.node(*n))

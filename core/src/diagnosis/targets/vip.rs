@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
-use super::external::needs_a_name;
 use super::found::{self, is_service, listed};
+use super::hosts::needs_a_name;
 use super::overloaded::inner_questions;
 use super::share::Counts;
 use crate::detail::Detail;
@@ -247,6 +247,15 @@ pub(super) fn lossy_sources(_view: &View<'_>, cells: &[&Cell<'_>]) -> Lossy {
 }
 
 impl Lossy {
+    /// The smallest share that one of these nodes loses.
+    fn ratio_of(&self, nodes: &BTreeSet<NodeIndex>) -> f64 {
+        let own = self
+            .by_source
+            .iter()
+            .filter(|(source, _)| nodes.contains(source));
+        own.map(|(_, counts)| counts.ratio()).fold(1.0, f64::min)
+    }
+
     /// Most sources lose something, and none of several loses most of it.
     pub(super) fn is_everywhere(&self) -> bool {
         let all: f64 = self.lost.iter().sum();
@@ -326,7 +335,12 @@ fn stale(view: &mut View<'_>, vip: &Vip, broken: &mut Broken) {
                 .map(|(source, _)| *source)
                 .collect();
             let names: Vec<_> = own.iter().filter_map(|n| view.node(*n)).cloned().collect();
-            if names.is_empty() || mostly(names.len() as u32, lossy.by_source.len() as u32) {
+            // Others that have not lost anything yet may do so as well: only those that refute the share are spared.
+            let is_spared = |(source, counts): &(NodeIndex, Counts)| {
+                let ratio = lossy.ratio_of(&own);
+                own.contains(source) || !counts.is_measured() || counts.refutes(ratio)
+            };
+            if names.is_empty() || !lossy.by_source.iter().all(is_spared) {
                 return;
             }
             let summary = format!(

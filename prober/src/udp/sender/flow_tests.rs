@@ -78,6 +78,8 @@ fn an_answer_by_somebody_else_is_no_sign_of_the_peers_life() {
         responder: Some(Ssid(ssid)),
         ..bench.arrival(which, at)
     };
+    let other = NodeName::try_from("other").unwrap();
+    bench.sender.set_names(&[(Ssid(77), other)]);
     bench.send_due(ms(1_000));
     let right = named(&bench, 0, ms(1_001), 1);
     assert!(matches!(bench.outcome(&right), Some(Outcome::Reply { .. })));
@@ -90,6 +92,10 @@ fn an_answer_by_somebody_else_is_no_sign_of_the_peers_life() {
         (sample.outcome, sample.alive),
         (Outcome::AnsweredByOther, false)
     );
+    let Some(Detail::Udp(detail)) = bench.sender.take_detail(bench.paths[0]).map(|d| *d) else {
+        panic!("it is told who it was");
+    };
+    assert_eq!(detail.answered_by, "other");
     // The peer's own answer to the same probe comes second.
     let right = named(&bench, 1, ms(2_002), 1);
     assert_eq!(bench.sender.handle_arrival(&right), Heard::Duplicate);

@@ -1,6 +1,5 @@
 use std::collections::HashMap as Counts;
 
-use meshprobe_core::ids::Ssid;
 use meshprobe_core::path::{Layer, Plane, ProbeKind};
 use meshprobe_core::stamp::Timestamp;
 use proptest::prelude::*;

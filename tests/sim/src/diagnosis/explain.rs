@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use meshprobe_core::diagnosis::{CellPicture, Columns, Diagnosis, Picture};
+use meshprobe_core::time::Mark;
 
 use super::engine::{Engine, Rows};
 use super::watch::Opened;
@@ -127,10 +128,16 @@ fn shape(cell: &CellPicture) -> String {
         long_received,
         rtt,
         rtt_baseline,
+        reported_at,
+        lost_at,
+        lost_in_row,
     } = cell;
+    let second = |mark: &Option<Mark>| mark.map(|mark| mark.moment().as_millis() / 1_000);
     let failure = failure.map_or("", |class| class.as_str());
     format!(
-        "{verdict} {failure} lost {lost}/{sent} {slot_lost:?} got {received:?} row {consecutive_losses}-/{consecutive_replies}+ for {failing_for:?} {arrived_in_row:?} long {long_lost:.1}/{long_sent:.0} got {long_received:.1?} rtt {rtt:?} of {rtt_baseline:?}"
+        "{verdict} {failure} lost {lost}/{sent} {slot_lost:?} got {received:?} row {consecutive_losses}-/{consecutive_replies}+ for {failing_for:?} {arrived_in_row:?} long {long_lost:.1}/{long_sent:.0} got {long_received:.1?} rtt {rtt:?} of {rtt_baseline:?} at {:?} lost {lost_in_row} at {:?}",
+        second(reported_at),
+        second(lost_at),
     )
 }
 

@@ -7,7 +7,7 @@ use meshprobe_prober::udp::flow::{FIXED_FLOWS, FLOWS, ROTATION};
 use super::engine::path_id;
 use super::path::Row;
 use super::wire::{Condition, DeadFlows};
-use super::world::LayerSpec;
+use super::world::{LayerSpec, World};
 
 /// Ports of a prober begin here; each new one is another one.
 const FIRST_PORT: u16 = 20_000;
@@ -73,10 +73,15 @@ pub(super) fn tell(spec: &LayerSpec, row: &mut Row, now: u32) {
             path.detail = None;
             continue;
         }
-        path.detail = row.flows.summary(path_id(*target)).map(|flows| {
+        let flows = row.flows.summary(path_id(*target));
+        let found = row.conditions.binary_search_by_key(target, |(at, _)| *at);
+        let other = found.ok().and_then(|at| row.conditions[at].1.answers);
+        let is_news = flows.is_some() || other.is_some();
+        path.detail = is_news.then(|| {
             Detail::Udp(UdpDetail {
                 ttl: Some(62),
-                flows: Some(flows),
+                flows,
+                answered_by: other.map_or_else(String::new, |node| World::name(node).to_string()),
                 ..UdpDetail::default()
             })
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meshprobe_core::dark::{Declaration, NodeState};
 use meshprobe_core::diagnosis::{
-    ClusterEvent, FactChange, HostFacts, NodePicture, ProberPicture, SelfHealth,
+    ClusterEvent, FactChange, HostFacts, NodePicture, ProberPicture, RecentHealth, SelfHealth,
 };
 use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::NodeIndex;
@@ -27,6 +27,8 @@ const FACTS_AFTER: u32 = 10;
 const SILENT: u32 = 25;
 /// Nodes of the largest mesh whose routes are listed. Facts of larger ones would fill the memory.
 const MOST_ROUTES: usize = 200;
+/// The worst that a prober says of itself: each bad second is a step towards it, each good one a step back.
+const WORST: u8 = 7;
 /// What counts as everything: the detector wants rows of losses from nine of ten observers.
 const ALL: f64 = 0.99;
 
@@ -51,7 +53,8 @@ pub(super) struct Node {
     coming: Option<(u32, Arc<HostFacts>, Option<String>)>,
     changes: Vec<FactChange>,
     events: Vec<ClusterEvent>,
-    reported_invalid: u32,
+    health: RecentHealth,
+    local_health: u8,
     declared: Option<(u32, Arc<Declaration>)>,
     cleared_at: u32,
     pub(super) lifecycle: Lifecycle,
@@ -79,7 +82,8 @@ impl Node {
             coming: None,
             changes: Vec::new(),
             events: Vec::new(),
-            reported_invalid: 0,
+            health: RecentHealth::default(),
+            local_health: 0,
             declared: None,
             cleared_at: 0,
             lifecycle: Lifecycle::Active,
@@ -137,6 +141,9 @@ impl Node {
         if self.delivery > 0.0 {
             self.delivery = delivery(wire, node);
         }
+        if facts.search != self.facts.search && change.is_none() {
+            change = Some("search list of resolv.conf changed".to_owned());
+        }
         if facts != *self.facts {
             self.coming = Some((now + FACTS_AFTER, Arc::new(facts), change));
         }
@@ -165,9 +172,29 @@ impl Node {
 
     /// A report arrived.
     pub(super) fn handle_reported(&mut self, now: u32) {
+        let seconds = now - self.window_start;
         self.window_start = now;
         self.is_hurried = false;
-        self.reported_invalid = std::mem::take(&mut self.invalid);
+        let invalid = std::mem::take(&mut self.invalid);
+        let step = u8::try_from(seconds).unwrap_or(u8::MAX);
+        self.local_health = if self.is_starved {
+            self.local_health.saturating_add(step).min(WORST)
+        } else {
+            self.local_health.saturating_sub(step)
+        };
+        let said = SelfHealth {
+            local_health: self.local_health,
+            worst_local_health: self.local_health,
+            invalid_probes: invalid,
+            throttled: Duration::from_millis(if self.is_starved {
+                u64::from(seconds) * 500
+            } else {
+                0
+            }),
+            longest_stall: Duration::from_millis(if self.is_starved { 400 } else { 3 }),
+            ..SelfHealth::default()
+        };
+        self.health.add(said, moment(now));
         if let Some((at, facts, change)) = self.coming.take() {
             if at > now {
                 self.coming = Some((at, facts, change));
@@ -192,20 +219,9 @@ impl Node {
             None if !self.is_probing && !self.events.is_empty() => NodeState::Unknown,
             None => NodeState::Ok,
         };
-        let health = SelfHealth {
-            local_health: if self.is_starved { 7 } else { 0 },
-            invalid_probes: if self.is_starved {
-                self.reported_invalid
-            } else {
-                0
-            },
-            throttled: Duration::from_secs(if self.is_starved { 5 } else { 0 }),
-            longest_stall: Duration::from_millis(if self.is_starved { 900 } else { 3 }),
-            ..SelfHealth::default()
-        };
         let probers = self.planes.iter().map(|plane| ProberPicture {
             plane: *plane,
-            health,
+            health: self.health.get(),
             facts: Some(Arc::clone(&self.facts)),
             changes: self.changes.clone(),
         });

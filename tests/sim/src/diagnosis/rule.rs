@@ -73,7 +73,7 @@ pub(super) struct Way {
     pub(super) overlay: bool,
     pub(super) protocol: Protocol,
     pub(super) family: Family,
-    /// To or from a DNS server.
+    /// A question to a DNS server.
     pub(super) dns: bool,
 }
 

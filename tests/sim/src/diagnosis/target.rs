@@ -117,9 +117,9 @@ impl TargetRow {
         let patience = match spec.layer.kind {
             ProbeKind::TcpConnect | ProbeKind::Tls | ProbeKind::DnsSearch => 5,
             ProbeKind::Http => 10,
-            _ => 0,
+            _ => 1,
         };
-        if answer.class == OutcomeClass::Timeout && patience > 0 {
+        if answer.class == OutcomeClass::Timeout {
             let waiting = self.waiting.entry(now + patience).or_default();
             waiting.push((column, answer));
         } else {

@@ -43,6 +43,8 @@ pub(super) struct Condition {
     pub(super) back: f64,
     /// How a failed probe ends; `None`: nothing is heard.
     pub(super) ends: Option<OutcomeClass>,
+    /// Who answers instead of the target.
+    pub(super) answers: Option<usize>,
     /// Time that it takes longer.
     pub(super) micros: u64,
     pub(super) forward_flows: Option<DeadFlows>,
@@ -196,6 +198,7 @@ impl Wire<'_> {
             {
                 found.forward = 1.0;
                 found.ends = Some(OutcomeClass::AnsweredByOther);
+                found.answers = Some(*other);
             }
             _ => {}
         }
@@ -243,6 +246,7 @@ impl Wire<'_> {
         let back = Way {
             from: there.to,
             to: there.from,
+            dns: false,
             ..there
         };
         let (f, b) = if there.from == there.to {
@@ -365,7 +369,8 @@ impl Wire<'_> {
             }
         }
         if name == EXTERNAL_NAME && rcode == right && !self.upstream_answers(host, chance) {
-            rcode = 2;
+            // It asks on until nobody waits any more.
+            return Answer::timeout("");
         }
         let class = if rcode == right {
             OutcomeClass::Reply

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changes::Changes;
-use meshprobe_core::diagnosis::{HostFacts, ProberPicture, SelfHealth};
+use meshprobe_core::diagnosis::{HostFacts, ProberPicture, RecentHealth, SelfHealth};
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::Plane;
 use meshprobe_core::time::Moment;
@@ -77,6 +77,8 @@ pub(super) struct Host {
     pub(super) last_report_at: Option<Moment>,
     /// In that report.
     pub(super) self_health: Option<v1::SelfHealth>,
+    /// In the words of the diagnosis, with the reports shortly before.
+    recent_health: RecentHealth,
     /// The facts and when they arrived.
     pub(super) facts: Option<(Arc<v1::HostFacts>, Moment)>,
     /// The same in the words of the diagnosis.
@@ -87,10 +89,9 @@ pub(super) struct Host {
 impl Host {
     /// As the diagnosis sees it.
     pub(super) fn picture(&self, plane: Plane) -> ProberPicture {
-        let health = self.self_health.as_ref();
         ProberPicture {
             plane,
-            health: health.map_or_else(SelfHealth::default, health_picture),
+            health: self.recent_health.get(),
             facts: self.facts_picture.clone(),
             changes: self.changes.list(),
         }
@@ -101,6 +102,7 @@ fn health_picture(health: &v1::SelfHealth) -> SelfHealth {
     let millis = |millis: u32| Duration::from_millis(millis.into());
     SelfHealth {
         local_health: health.local_health.min(7) as u8,
+        worst_local_health: health.local_health.min(7) as u8,
         invalid_probes: health.invalid_probes,
         throttled: millis(health.throttled_millis),
         longest_stall: millis(health.longest_stall_millis),
@@ -130,6 +132,9 @@ impl Hosts {
         host.self_health = health
             .filter(|health| health.encoded_len() <= MAX_SELF_HEALTH)
             .copied();
+        let said = host.self_health.as_ref();
+        let said = said.map_or_else(SelfHealth::default, health_picture);
+        host.recent_health.add(said, now);
     }
 
     /// Facts arrived.

@@ -76,7 +76,7 @@ pub(super) fn layers(dns: &[usize], targets: bool) -> Vec<(Layer, f64, Arc<[Targ
     };
     layers.push((
         layer(ProbeKind::DnsSearch, Plane::Pod),
-        5.0,
+        30.0,
         vec![search("kubernetes"), search("www.example.com")].into(),
     ));
     layers.push((
