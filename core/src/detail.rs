@@ -115,6 +115,13 @@ pub struct FlowLoss {
     pub failing: u32,
     /// Source ports of failing flows, at most [`MAX_ENTRIES`].
     pub failing_ports: Vec<u16>,
+    /// Probes of the judged flows that do not fail. Where a member of a group is dead, these lose nothing; where each packet
+    /// is lost with the same chance, these lose as well.
+    #[serde(default)]
+    pub living_sent: u32,
+    /// Of those, lost.
+    #[serde(default)]
+    pub living_lost: u32,
 }
 
 /// Why no larger packet passed.

@@ -106,6 +106,8 @@ fn udp_to_wire(udp: &UdpDetail) -> v1::UdpDetail {
             tested: flows.tested,
             failing: flows.failing,
             failing_ports: flows.failing_ports.iter().map(|p| u32::from(*p)).collect(),
+            living_sent: flows.living_sent,
+            living_lost: flows.living_lost,
         }),
         answered_by: udp.answered_by.clone(),
     }
@@ -120,6 +122,8 @@ fn udp_from_wire(udp: &v1::UdpDetail) -> Result<UdpDetail, UnknownNumber> {
             failing_ports: ports
                 .map(|port| small("port", *port))
                 .collect::<Result<_, _>>()?,
+            living_sent: flows.living_sent,
+            living_lost: flows.living_lost.min(flows.living_sent),
         })
     };
     Ok(UdpDetail {
@@ -294,6 +298,8 @@ mod tests {
                     tested: 16,
                     failing: 1,
                     failing_ports: vec![40_001],
+                    living_sent: 100,
+                    living_lost: 2,
                 }),
                 answered_by: "mesh-2".to_owned(),
             }),

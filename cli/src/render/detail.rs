@@ -256,6 +256,8 @@ mod tests {
             tested: 16,
             failing: 1,
             failing_ports: vec![40_001],
+            living_sent: 100,
+            living_lost: 0,
         };
         let udp = v1::UdpDetail {
             flows: Some(flows),

@@ -194,6 +194,7 @@ impl PathFlows {
                 tested,
                 failing: tested,
                 failing_ports: ports,
+                ..FlowLoss::default()
             };
         }
         let judged = || self.counts.iter().filter(|count| count.sent >= FEWEST);
@@ -205,16 +206,18 @@ impl PathFlows {
         }
         // Laplace's rule: nobody who saw few probes can say that nothing is ever lost.
         let probability = f64::from(lost + 1) / f64::from(sent + 2);
-        let mut failing_ports: Vec<u16> = judged()
-            .filter(|count| count.looks_dead())
-            .filter(|count| probability.powf(f64::from(count.sent)) * f64::from(tested) <= CHANCE)
-            .map(|count| count.port)
-            .collect();
+        let (failing, living): (Vec<&Count>, Vec<&Count>) = judged().partition(|count| {
+            count.looks_dead()
+                && probability.powf(f64::from(count.sent)) * f64::from(tested) <= CHANCE
+        });
+        let mut failing_ports: Vec<u16> = failing.iter().map(|count| count.port).collect();
         failing_ports.sort_unstable();
         FlowLoss {
             tested,
             failing: failing_ports.len() as u32,
             failing_ports,
+            living_sent: living.iter().map(|count| count.sent).sum(),
+            living_lost: living.iter().map(|count| count.lost).sum(),
         }
     }
 }

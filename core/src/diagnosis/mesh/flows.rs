@@ -16,6 +16,10 @@ const DEAD_BY_CHANCE: f64 = 0.02;
 const LEAST_RATIO: f64 = 0.15;
 /// Of the flows of a group of equal paths no more are dead; where more fail, everything does.
 const MOST_FAILING: f64 = 0.6;
+/// Of what is lost, the flows that do not fail lose at most this share as often: a dead member spares them.
+const SPARED: f64 = 0.25;
+/// So many probes of living flows tell whether they are spared.
+const LIVING_TELL: u32 = 20;
 /// Flows of a path that have to be judged, on average, before it is said that none is dead.
 const ENOUGH: u32 = 4;
 
@@ -30,6 +34,10 @@ pub(super) struct FlowCount {
     pub(super) tested: u32,
     /// Of those, dead.
     pub(super) failing: u32,
+    /// Probes of the others.
+    living_sent: u32,
+    /// Of those, lost.
+    living_lost: u32,
 }
 
 impl FlowCount {
@@ -49,13 +57,21 @@ impl FlowCount {
             count.paths += 1;
             count.tested += flows.tested;
             count.failing += flows.failing;
+            count.living_sent += flows.living_sent;
+            count.living_lost += flows.living_lost;
         });
         count
     }
 
-    /// Some flows are dead and most of the others live.
+    /// Some flows are dead, and most of the others live and lose little.
     fn is_plausible(&self) -> bool {
-        self.whole <= self.paths && f64::from(self.failing) <= MOST_FAILING * f64::from(self.tested)
+        let share = f64::from(self.failing) / f64::from(self.tested.max(1));
+        self.whole <= self.paths && share <= MOST_FAILING && self.spares_others(share)
+    }
+
+    /// Do the flows that do not fail lose far less than a share of all?
+    fn spares_others(&self, ratio: f64) -> bool {
+        is_spared(self.living_sent, self.living_lost, ratio)
     }
 
     /// Are flows that lose everything what a share of lost round trips consists of?
@@ -65,12 +81,16 @@ impl FlowCount {
             && self.whole <= self.paths
             && share <= MOST_FAILING
             && 2.0 * share >= ratio
+            && self.spares_others(ratio)
             && self.tested >= ENOUGH * self.paths
     }
 
     /// Are there too few judged flows to say that a share of lost packets is no matter of flows?
     pub(super) fn is_open(&self, ratio: f64) -> bool {
         if self.paths == 0 || self.whole > self.paths || ratio > MOST_FAILING {
+            return false;
+        }
+        if self.living_sent >= LIVING_TELL && !self.spares_others(ratio) {
             return false;
         }
         let expected = f64::from(self.tested) * ratio;
@@ -99,7 +119,12 @@ pub(super) fn places(
         }
         match flows(layer, ground, from, to) {
             Some(flows) if flows.failing > 0 && flows.failing >= flows.tested => {}
-            Some(flows) if flows.failing > 0 => marks.push(from, to, 1),
+            Some(flows) if flows.failing > 0 => {
+                let share = f64::from(flows.failing) / f64::from(flows.tested.max(1));
+                if is_spared(flows.living_sent, flows.living_lost, share) {
+                    marks.push(from, to, 1);
+                }
+            }
             Some(flows) if flows.tested > 0 => marks.push(from, to, 0),
             None if is_clean(cell) => marks.push(from, to, 0),
             _ => {}
@@ -113,6 +138,11 @@ pub(super) fn places(
         .map(|shape| (shape, FlowCount::of(layer, ground, shape)))
         .filter(|(_, count)| count.is_plausible())
         .collect()
+}
+
+/// See [`SPARED`]. Where the living ones are not told apart, they are taken to be spared.
+fn is_spared(sent: u32, lost: u32, ratio: f64) -> bool {
+    f64::from(lost) <= SPARED * ratio * f64::from(sent)
 }
 
 fn is_clean(cell: &CellPicture) -> bool {

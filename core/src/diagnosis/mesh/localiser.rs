@@ -18,11 +18,9 @@ use crate::diagnosis::{DiagnosisConfig, LayerPicture};
 use crate::finding::Pattern;
 use crate::path::{Plane, ProbeKind};
 
-/// A first loss is followed by as many that take no time: four packets by UDP, three by the other kinds.
-const BURST: u8 = 5;
-/// Rows of losses that began together are at least this share of the longest one.
-const SAME_ROW: f32 = 0.8;
-/// So many of the rows have to be alike.
+/// Rows of losses that began together are of the same age, but for an interval and this: windows are a second long.
+const TOGETHER: Duration = Duration::from_secs(2);
+/// So many of the rows have to be of one age.
 const MOSTLY: f32 = 0.9;
 /// Of two directions the one that loses less is not at fault if it loses no more than this share of all.
 const OTHER_WAY: f64 = 0.15;
@@ -331,7 +329,10 @@ impl<'a> Localiser<'a> {
             return false;
         }
         if cause.is_total {
-            return self.is_for_us(cause);
+            // Until each path had its turn again, a fault that lets some packets through looks like one that lets none.
+            let seen = layer.interval.min(RARE) + TOGETHER;
+            let is_seen = cause.declaration.is_some() || cause.age >= seen;
+            return is_seen && self.is_for_us(cause);
         }
         let flows = FlowCount::of(layer, self.ground, cause.shape);
         !flows.is_open(cause.of_round_trips())
@@ -380,22 +381,22 @@ impl<'a> Localiser<'a> {
     }
 }
 
-/// Has nothing got through since it began? Rows of losses of one length say so; of a fault that lets something through
-/// now and then, they are of any length.
+/// Has nothing got through since it began? Rows of losses that began together say so; of a fault that lets something through
+/// now and then, they begin at any time.
 fn is_total(evidence: &LossOf<'_>, shape: Shape) -> bool {
     let mut rows = Vec::new();
     evidence.visit_in(shape, |leg| {
         if leg.lost > 0 {
-            rows.push(leg.dead);
+            rows.push((leg.dead > 0).then_some(leg.dead_for));
         }
     });
-    let longest = rows.iter().copied().max().unwrap_or(0);
-    let least = (f32::from(longest) * SAME_ROW) as u8;
+    let longest = rows.iter().flatten().max().copied().unwrap_or(0);
+    let apart = evidence.layer.interval + TOGETHER;
     let alike = rows
         .iter()
-        .filter(|row| row.saturating_add(2 * BURST) >= least);
-    let alike = alike.filter(|row| **row > 0).count();
-    alike as f32 >= MOSTLY * rows.len() as f32
+        .flatten()
+        .filter(|row| Duration::from_secs((longest - **row).into()) <= apart);
+    alike.count() as f32 >= MOSTLY * rows.len() as f32
 }
 
 /// Is a place inside of another one?

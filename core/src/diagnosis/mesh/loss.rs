@@ -228,6 +228,16 @@ fn legs(cell: &CellPicture) -> (Leg, Leg) {
     (out, back)
 }
 
+/// Of what was lost, did a part arrive and another one not?
+fn some_arrived(cell: &CellPicture) -> bool {
+    let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
+    let arrived = cell
+        .received
+        .map(|received| u32::from(received).saturating_sub(sent.saturating_sub(lost)));
+    // The two ends do not report at the same moment.
+    arrived.is_some_and(|arrived| arrived + 2.max(lost / 8) < lost)
+}
+
 /// The counts that a path is judged by.
 struct Counts {
     sent: u32,
@@ -242,7 +252,11 @@ impl Counts {
     /// counts, unless the fast window refutes them: the loss is over, or it is younger than they are.
     fn of(cell: &CellPicture) -> Self {
         let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
-        let dead = dead_row(cell);
+        let mut dead = dead_row(cell);
+        if cell.arrived_in_row == Some(true) && some_arrived(cell) {
+            // Each way loses some, so neither is dead.
+            dead = 0;
+        }
         if dead > 0 {
             let row = u32::from(dead) * UNIT;
             let arrived = cell.arrived_in_row;

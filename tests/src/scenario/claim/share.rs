@@ -177,6 +177,7 @@ mod tests {
                 tested: 16,
                 failing: 1,
                 failing_ports: vec![40_000],
+                ..FlowLoss::default()
             }),
             ..UdpDetail::default()
         };

@@ -139,6 +139,8 @@ fn dead_flows(tested: u32, failing: u32) -> Detail {
             tested,
             failing,
             failing_ports: Vec::new(),
+            living_sent: 4 * (tested - failing),
+            living_lost: 0,
         }),
         ..UdpDetail::default()
     })
