@@ -16,6 +16,8 @@ use crate::verdict::Thresholds;
 /// What a target says of a loss that is younger than the fast window has to be of the same time, to this much: the probes
 /// that confirm a loss would otherwise look as if they had not arrived, or as if they had.
 const SAME_TIME: Duration = Duration::from_secs(3);
+/// A row of losses has to be so many times as old as the time of it that the target has not reported yet.
+const SHARED: u32 = 5;
 /// A target that has received nothing for so long receives nothing: three probes at the usual interval.
 const NOTHING_FOR: Duration = Duration::from_secs(3);
 /// A loss is older than the fast window if so much of it is.
@@ -135,7 +137,10 @@ impl Development<'_> {
         let unheard = self.end.saturating_since(their_end);
         let slots = self.cell.lost_by_slot(self.now, self.thresholds);
         let older = long.lost - slots.map(f32::from).iter().sum::<f32>();
-        if unheard > SAME_TIME && older < MOSTLY * long.lost {
+        let row = self.cell.failing_for();
+        if (unheard > SAME_TIME && older < MOSTLY * long.lost)
+            || (!row.is_zero() && row < SHARED * unheard)
+        {
             return None;
         }
         let (arrived, long_arrived) = heard.cell.map_or((0, 0.0), |cell| {

@@ -228,14 +228,12 @@ fn legs(cell: &CellPicture) -> (Leg, Leg) {
     (out, back)
 }
 
-/// Of what was lost, did a part arrive and another one not?
-fn some_arrived(cell: &CellPicture) -> bool {
+/// Did what was lost arrive, for the most part? If each way loses so much that nothing gets through for long, most is lost on
+/// the way out. `None`: the target has not said so much yet.
+fn all_arrived(cell: &CellPicture) -> Option<bool> {
     let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
-    let arrived = cell
-        .received
-        .map(|received| u32::from(received).saturating_sub(sent.saturating_sub(lost)));
-    // The two ends do not report at the same moment.
-    arrived.is_some_and(|arrived| arrived + 2.max(lost / 8) < lost)
+    let arrived = u32::from(cell.received?).saturating_sub(sent.saturating_sub(lost));
+    Some(2 * arrived >= lost)
 }
 
 /// The counts that a path is judged by.
@@ -253,13 +251,17 @@ impl Counts {
     fn of(cell: &CellPicture) -> Self {
         let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
         let mut dead = dead_row(cell);
-        if cell.arrived_in_row == Some(true) && some_arrived(cell) {
-            // Each way loses some, so neither is dead.
-            dead = 0;
+        let mut arrived = cell.arrived_in_row;
+        if arrived == Some(true) {
+            match all_arrived(cell) {
+                Some(true) => {}
+                // Each way loses a share, so neither is dead.
+                Some(false) => dead = 0,
+                None => arrived = None,
+            }
         }
         if dead > 0 {
             let row = u32::from(dead) * UNIT;
-            let arrived = cell.arrived_in_row;
             return Self {
                 sent: row,
                 lost: row,
