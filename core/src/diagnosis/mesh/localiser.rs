@@ -51,6 +51,7 @@ impl<'a> Localiser<'a> {
             ground: self.ground,
             healthy: self.config.healthy_loss,
             left_out,
+            is_close: true,
         }
     }
 
@@ -63,8 +64,12 @@ impl<'a> Localiser<'a> {
     /// One look at each layer.
     pub(super) fn survey(&self) -> Vec<Look<'a>> {
         let layers = self.layers.iter();
+        let at_first = |layer| LossOf {
+            is_close: false,
+            ..self.evidence(layer, &[])
+        };
         layers
-            .map(|layer| search::survey(&self.evidence(layer, &[]), self.ground))
+            .map(|layer| search::survey(&at_first(layer), self.ground))
             .collect()
     }
 
@@ -89,14 +94,18 @@ impl<'a> Localiser<'a> {
             };
             let evidence = self.evidence(layer, left_out);
             let known = causes.iter().chain(&over);
-            let given = known.filter_map(|cause| self.given(cause, layer));
-            let found = search::search_on(
-                &evidence,
-                self.ground,
-                given.collect(),
-                self.config.max_causes,
-                left_out.is_empty().then_some(look),
-            );
+            let given: Vec<Found> = known.filter_map(|cause| self.given(cause, layer)).collect();
+            if given.is_empty() && left_out.is_empty() {
+                let at_first = LossOf {
+                    is_close: false,
+                    ..self.evidence(layer, left_out)
+                };
+                if !search::is_worth_a_search(&at_first, self.ground, &look) {
+                    continue;
+                }
+            }
+            let most = self.config.max_causes;
+            let found = search::search(&evidence, self.ground, given, most);
             for found in found {
                 let standing = found.standing;
                 let is_declared = touches_declared(&causes, found.shape);

@@ -1,5 +1,7 @@
 //! Loss of one layer, as legs.
 
+use std::time::Duration;
+
 use super::across::each_touched;
 use super::ground::Ground;
 use super::shape::Shape;
@@ -7,12 +9,15 @@ use super::slow::is_slow;
 use super::tally::{Clean, Evidence, Leg, UNIT, Visitor};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::path::ProbeKind;
+use crate::time::Mark;
 use crate::verdict::{Verdict, wilson_bounds};
 
 /// Losses in a row after which nothing is taken to get through.
 const DEAD_AFTER: u8 = 4;
 /// A row of losses is an outage if the path's usual loss makes one that long less often than this.
 const CHANCE_OF_ROW: f64 = 0.01;
+/// Two ends that report of the same loss at once do so within this.
+const AT_ONCE: Duration = Duration::from_secs(2);
 /// Losses that the fast window should have seen, of which it saw none: what the long counts remember is over.
 const EXPECTED_UNSEEN: f32 = 3.0;
 
@@ -25,13 +30,30 @@ pub(super) struct LossOf<'a> {
     pub(super) healthy: f64,
     /// Places whose paths lose packets by flow, and not by chance: unless they are dead, they are not counted.
     pub(super) left_out: &'a [Shape],
+    /// Rows that are behind are compared with what their targets know. That costs a look at each path's way back, so it is
+    /// done where there is something to explain.
+    pub(super) is_close: bool,
 }
 
 impl LossOf<'_> {
     fn cell(&self, from: usize, to: usize) -> Option<&CellPicture> {
         let row = self.layer.rows.get(self.ground.node(from).index())?;
         let cell = row.as_deref()?.cell(self.ground.node(to).index());
-        (is_told(cell) && !self.is_left_out(from, to, cell)).then_some(cell)
+        (is_told(cell) && !self.is_left_out(from, to, cell) && !self.is_outdated(from, to, cell))
+            .then_some(cell)
+    }
+
+    /// Has the other end lost something on the same path since this one last reported? Then nothing that this one says of it
+    /// is of the time of that loss. Who loses most reports worst.
+    fn is_outdated(&self, from: usize, to: usize, cell: &CellPicture) -> bool {
+        let Some(reported) = cell.reported_at.filter(|_| self.is_close) else {
+            return false;
+        };
+        let row = self.layer.rows.get(self.ground.node(to).index());
+        let Some(Some(row)) = row else { return false };
+        let back = row.cell(self.ground.node(from).index());
+        let is_newer = |lost: Mark| lost.moment() > reported.moment() + AT_ONCE;
+        is_told(back) && back.lost_at.is_some_and(is_newer)
     }
 
     fn is_left_out(&self, from: usize, to: usize, cell: &CellPicture) -> bool {
@@ -54,7 +76,10 @@ impl Evidence for LossOf<'_> {
                 let Some(to) = self.ground.place(column) else {
                     continue;
                 };
-                if to == from || (!self.left_out.is_empty() && self.is_left_out(from, to, cell)) {
+                if to == from
+                    || (!self.left_out.is_empty() && self.is_left_out(from, to, cell))
+                    || (self.is_close && self.is_outdated(from, to, cell))
+                {
                     continue;
                 }
                 any_slow |= is_slow(cell);
@@ -75,7 +100,7 @@ impl Evidence for LossOf<'_> {
     fn visit_in(&self, shape: Shape, mut take: impl FnMut(Leg)) {
         let one_way = is_one_way(self.layer.layer.kind);
         each_touched(self.layer, self.ground, shape, |from, to, cell| {
-            if !self.is_left_out(from, to, cell) {
+            if !self.is_left_out(from, to, cell) && !self.is_outdated(from, to, cell) {
                 each_leg(cell, one_way, (from, to), |from, to, leg| {
                     if shape.covers(self.ground, from, to) {
                         take(leg);

@@ -70,6 +70,27 @@ impl Found {
     }
 }
 
+/// The first look at evidence of which nothing is known.
+pub(super) fn survey<'a>(evidence: &impl Evidence, ground: &'a Ground<'a>) -> Look<'a> {
+    look_at(evidence, ground, &mut [], 0)
+}
+
+/// Does such a look show anything that needs a cause?
+pub(super) fn is_worth_a_search(
+    evidence: &impl Evidence,
+    ground: &Ground<'_>,
+    look: &Look<'_>,
+) -> bool {
+    let step = Step {
+        evidence,
+        ground,
+        look,
+        found: &[],
+    };
+    let candidates = Shape::candidates(ground);
+    step.best(&candidates, true, &step.paths()).is_some()
+}
+
 /// The causes that explain `evidence`, beside those that are `given`; the one that explains most first.
 pub(super) fn search(
     evidence: &impl Evidence,
@@ -77,29 +98,10 @@ pub(super) fn search(
     given: Vec<Found>,
     most: usize,
 ) -> Vec<Found> {
-    search_on(evidence, ground, given, most, None)
-}
-
-/// The first look at evidence of which nothing is known.
-pub(super) fn survey<'a>(evidence: &impl Evidence, ground: &'a Ground<'a>) -> Look<'a> {
-    look_at(evidence, ground, &mut [], 0)
-}
-
-/// The same as [`search`], after a first look that was taken with nothing given.
-pub(super) fn search_on<'a>(
-    evidence: &impl Evidence,
-    ground: &'a Ground<'a>,
-    given: Vec<Found>,
-    most: usize,
-    first: Option<Look<'a>>,
-) -> Vec<Found> {
     let mut found = given;
     let known = found.len();
     let candidates = Shape::candidates(ground);
-    let mut look = match first {
-        Some(first) if known == 0 => first,
-        _ => look_at(evidence, ground, &mut found, known),
-    };
+    let mut look = look_at(evidence, ground, &mut found, known);
     let mut paths: Option<Vec<Worth>> = None;
     while found.len() < known + MOST {
         let told = found[known..].iter().filter(|f| !f.shape.is_path());
