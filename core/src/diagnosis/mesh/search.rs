@@ -10,6 +10,9 @@ use super::tally::{Evidence, Sum, UNIT};
 const NEWS_FACTOR: f64 = 5.0;
 /// Share of the legs with a loss that a cause must have, of those that its ratio predicts.
 const LEAST_SHARE: f64 = 0.8;
+/// The same of a cause that takes both ways: which one lost a packet is told by two counts that are not of quite the same time,
+/// so some of its legs look clean; of a cause that takes one way, half of the legs of both are.
+const LEAST_SHARE_BOTH_WAYS: f64 = 0.7;
 /// ln(10³): a cause must be a thousand times likelier than chance …
 const CERTAINTY: f64 = 6.907_755;
 /// … and so it must be in a hundred looks that are independent of each other, two hours of the fading counts: ln(10²).
@@ -305,8 +308,13 @@ impl<E: Evidence> Step<'_, E> {
         }
         let each = sum.sent as f64 / f64::from(UNIT) / f64::from(sum.legs);
         let predicted = 1.0 - (1.0 - ratio.min(1.0)).powf(each);
-        let lossy = f64::from(sum.lossy) / f64::from(sum.legs);
-        lossy >= LEAST_SHARE * predicted && ratio >= self.evidence.least_ratio()
+        let lossy = f64::from(sum.lossy) / f64::from(sum.legs - sum.scant).max(1.0);
+        let least = if shape == shape.both_ways() {
+            LEAST_SHARE_BOTH_WAYS
+        } else {
+            LEAST_SHARE
+        };
+        lossy >= least * predicted && ratio >= self.evidence.least_ratio()
     }
 }
 

@@ -7,6 +7,9 @@ use super::shape::Shape;
 /// Counts are kept in eighths of a probe: exact sums, in whatever order they are made, of counts that fade.
 pub(super) const UNIT: u32 = 8;
 
+/// A leg with fewer packets than this is scant: three.
+const SCANT: u32 = 3 * UNIT;
+
 /// What is known of one leg.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Leg {
@@ -41,7 +44,9 @@ pub(super) struct Sum {
     pub(super) slots: [u32; 2],
     /// Legs with packets.
     pub(super) legs: u32,
-    /// Of those, with a loss.
+    /// Of those, with few packets and without a loss: they say nothing against one.
+    pub(super) scant: u32,
+    /// Legs with a loss.
     pub(super) lossy: u32,
     /// Of those, dead.
     pub(super) dead: u32,
@@ -65,6 +70,7 @@ impl Sum {
         fast_lost: 0,
         slots: [0; 2],
         legs: 0,
+        scant: 0,
         lossy: 0,
         dead: 0,
         ambiguous: 0,
@@ -90,6 +96,7 @@ impl Sum {
         self.slots[0] = self.slots[0].saturating_sub(other.slots[0]);
         self.slots[1] = self.slots[1].saturating_sub(other.slots[1]);
         self.legs = self.legs.saturating_sub(other.legs);
+        self.scant = self.scant.saturating_sub(other.scant);
         self.lossy = self.lossy.saturating_sub(other.lossy);
         self.dead = self.dead.saturating_sub(other.dead);
         self.ambiguous = self.ambiguous.saturating_sub(other.ambiguous);
@@ -109,6 +116,8 @@ impl Sum {
             self.lossy += 1;
             self.slots[0] += u32::from(leg.slots[0]);
             self.slots[1] += u32::from(leg.slots[1]);
+        } else if leg.sent < SCANT {
+            self.scant += 1;
         }
         self.dead += u32::from(leg.dead > 0);
         if leg.is_ambiguous {
@@ -129,6 +138,7 @@ impl Sum {
         self.slots[0] += other.slots[0];
         self.slots[1] += other.slots[1];
         self.legs += other.legs;
+        self.scant += other.scant;
         self.lossy += other.lossy;
         self.dead += other.dead;
         self.ambiguous += other.ambiguous;
