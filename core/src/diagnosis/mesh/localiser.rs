@@ -109,11 +109,18 @@ impl<'a> Localiser<'a> {
             for found in found {
                 let standing = found.standing;
                 let is_declared = touches_declared(&causes, found.shape);
+                // What is left on a path of a cause that is over is over as well.
+                let is_left = found.shape.is_path()
+                    && !found.is_total
+                    && over.iter().any(|cause| {
+                        cause.layer == layer.layer
+                            && is_inside(found.shape, cause.shape, self.ground)
+                    });
                 let cause = self.cause(layer, &evidence, found);
                 // What one layer refutes, no other one, which knows less, brings back. And what is left of a node that was declared,
                 // or of one path of it, is no second cause.
                 match standing {
-                    Standing::Found if is_declared => over.push(cause),
+                    Standing::Found if is_declared || is_left => over.push(cause),
                     Standing::Over => over.push(cause),
                     Standing::Found | Standing::Given => causes.push(cause),
                 }
@@ -412,6 +419,14 @@ fn is_total(evidence: &LossOf<'_>, shape: Shape) -> bool {
 fn is_part_of(shape: Shape, other: Shape) -> bool {
     match (shape, other) {
         (Shape::Pair(a, b) | Shape::Path(a, b), Shape::Node(node)) => a == node || b == node,
+        _ => false,
+    }
+}
+
+/// Does a shape of many legs cover a path, one way at least?
+fn is_inside(path: Shape, shape: Shape, ground: &Ground<'_>) -> bool {
+    match path {
+        Shape::Pair(a, b) | Shape::Path(a, b) => shape.touches(ground, a as usize, b as usize),
         _ => false,
     }
 }

@@ -11,9 +11,16 @@ pub(super) type Mask = u64;
 
 /// The bit of the k-th cause of many legs.
 pub(super) const fn bit(k: usize) -> Mask {
-    let last = Mask::BITS as usize - 1;
+    let last = Mask::BITS as usize - 2;
     1 << if k < last { k } else { last }
 }
+
+/// No cause: the legs lose what causes of the way back seem to leave to them.
+pub(super) const LEAKED: Mask = 1 << (Mask::BITS - 1);
+
+/// Which way lost a packet is told by two counts that are not of quite the same time. Of what a cause takes, up to this share
+/// as much may seem to be lost on the other way.
+const LEAK: f64 = 0.4;
 
 /// Which causes cover a leg, put together of what its ends and their zones say.
 #[derive(Clone, Debug)]
@@ -131,12 +138,21 @@ impl<'a> Look<'a> {
 
     /// The causes that may take packets of a leg, as bits: of a round trip of which nobody knows which way lost them, those
     /// that cover either way.
-    pub(super) fn mask(&self, from: usize, to: usize, is_ambiguous: bool) -> Mask {
-        let mask = self.masks.at(from, to, self.zones(from, to));
-        if is_ambiguous {
-            mask | self.masks.at(to, from, self.zones(to, from))
+    pub(super) fn mask(&self, from: usize, to: usize, leg: &Leg) -> Mask {
+        let own = self.masks.at(from, to, self.zones(from, to));
+        if self.is_plain || leg.lost == 0 {
+            return own;
+        }
+        let other = self.masks.at(to, from, self.zones(to, from));
+        if leg.is_ambiguous || own | other == own {
+            return own | other;
+        }
+        let ratio = f64::from(leg.lost) / f64::from(leg.sent.max(1));
+        let share = |mask| explained(self.ratios.iter().copied(), mask, self.healthy);
+        if ratio <= share(own).max(LEAK * share(other)) {
+            own | other | LEAKED
         } else {
-            mask
+            own
         }
     }
 
@@ -151,7 +167,7 @@ impl<'a> Look<'a> {
             let (from, to) = (from as usize, to as usize);
             let zones = self.zones(from, to);
             for leg in evidence.words(from, to).into_iter().flatten() {
-                let mask = self.mask(from, to, leg.is_ambiguous);
+                let mask = self.mask(from, to, &leg);
                 let mut sum = Sum::EMPTY;
                 sum.add(leg);
                 self.tally(mask).subtract(from, to, zones, &sum);
@@ -170,10 +186,7 @@ impl<'a> Look<'a> {
             let known = self.tallies.iter().position(|tally| tally.causes == mask);
             self.last = known.unwrap_or_else(|| {
                 self.tallies.push(Tally::new(mask, self.ground));
-                let passing = self.ratios.iter().enumerate();
-                let passing = passing.filter(|(k, _)| mask & bit(*k) != 0);
-                let passing: f64 = passing.map(|(_, ratio)| 1.0 - ratio).product();
-                let explained = 1.0 - passing * (1.0 - self.healthy);
+                let explained = explained(self.ratios.iter().copied(), mask, self.healthy);
                 self.explained.push(explained);
                 self.worth_of_loss.push(-explained.ln());
                 self.tallies.len() - 1
@@ -209,7 +222,7 @@ impl Visitor for Look<'_> {
 
     fn leg(&mut self, from: usize, to: usize, leg: Leg) {
         let zones = self.zones(from, to);
-        let mask = self.mask(from, to, leg.is_ambiguous);
+        let mask = self.mask(from, to, &leg);
         self.tally(mask).add(from, to, zones, leg);
         if leg.lost > 0 && self.is_notable(leg) {
             self.notable.push((from as u32, to as u32));
@@ -232,6 +245,14 @@ impl Look<'_> {
         let gain = likelihood(sent, lost, ratio) - likelihood(sent, lost, base);
         ratio > base && 2.0 * gain >= self.price
     }
+}
+
+/// The loss of legs that a set of causes covers, as far as they explain it. `ratios`: the share that each cause of many legs
+/// takes.
+pub(super) fn explained(ratios: impl Iterator<Item = f64>, mask: Mask, healthy: f64) -> f64 {
+    let covering = ratios.enumerate().filter(|(k, _)| mask & bit(*k) != 0);
+    let through: f64 = covering.map(|(_, ratio)| 1.0 - ratio).product();
+    1.0 - through * (1.0 - healthy)
 }
 
 /// ln of the probability of so many losses at a ratio.

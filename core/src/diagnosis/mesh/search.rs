@@ -2,9 +2,9 @@
 //! it costs to name it.
 
 use super::ground::Ground;
-use super::look::{Look, Mask, bit, likelihood};
+use super::look::{LEAKED, Look, Mask, bit, explained, likelihood};
 use super::shape::Shape;
-use super::tally::{Evidence, Sum, UNIT};
+use super::tally::{Evidence, Sum, Tally, UNIT};
 
 /// A loss is a fault from this many times the healthy loss on.
 const NEWS_FACTOR: f64 = 5.0;
@@ -266,7 +266,7 @@ impl<E: Evidence> Step<'_, E> {
             let mut parts: Vec<(Mask, Sum)> = Vec::new();
             for (from, to) in ways.iter().map(|(a, b)| (*a as usize, *b as usize)) {
                 for leg in self.evidence.words(from, to).into_iter().flatten() {
-                    let mask = self.look.mask(from, to, leg.is_ambiguous);
+                    let mask = self.look.mask(from, to, &leg);
                     match parts.iter_mut().find(|(known, _)| *known == mask) {
                         Some((_, sum)) => sum.add(leg),
                         None => {
@@ -287,7 +287,12 @@ impl<E: Evidence> Step<'_, E> {
 
     /// The loss that causes explain together.
     fn explained(&self, mask: Mask) -> f64 {
-        explained(self.found, mask, self.evidence.healthy())
+        let large = self.found.iter().filter(|found| !found.shape.is_path());
+        explained(
+            large.map(|found| found.ratio),
+            mask,
+            self.evidence.healthy(),
+        )
     }
 
     /// Do the legs of a candidate look as if they had one cause?
@@ -316,14 +321,6 @@ impl<E: Evidence> Step<'_, E> {
         };
         lossy >= least * predicted && ratio >= self.evidence.least_ratio()
     }
-}
-
-/// The loss of legs that a set of causes covers, as far as they explain it.
-fn explained(found: &[Found], mask: Mask, healthy: f64) -> f64 {
-    let large = found.iter().filter(|found| !found.shape.is_path());
-    let covering = large.enumerate().filter(|(k, _)| mask & bit(*k) != 0);
-    let through: f64 = covering.map(|(_, found)| 1.0 - found.ratio).product();
-    1.0 - through * (1.0 - healthy)
 }
 
 /// Is a partial fault over, or was it but one burst?
@@ -393,7 +390,8 @@ fn refine(found: &mut [Found], look: &Look<'_>, known: usize) {
         let mut moved: f64 = 0.0;
         for (k, at) in large.iter().enumerate().filter(|(_, at)| **at >= known) {
             let (mut above, mut below) = (0.0, 0.0);
-            for tally in look.tallies.iter().filter(|t| t.causes & bit(k) != 0) {
+            let covered = |tally: &&Tally| tally.causes & bit(k) != 0 && tally.causes & LEAKED == 0;
+            for tally in look.tallies.iter().filter(covered) {
                 let sum = tally.sum(Shape::Everywhere);
                 if sum.sent == 0 {
                     continue;
