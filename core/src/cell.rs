@@ -296,9 +296,14 @@ impl PathCell {
 
     /// Losses in the slot of the fast window that `now` is in, and in the whole slot before it.
     pub fn lost_by_slot(&self, now: Moment, thresholds: &Thresholds) -> [u16; 2] {
+        self.by_slot(now, thresholds).1
+    }
+
+    /// Valid probes, and losses, in the slot of the fast window that `now` is in, and in the whole slot before it.
+    pub fn by_slot(&self, now: Moment, thresholds: &Thresholds) -> ([u16; 2], [u16; 2]) {
         let mut turned = *self;
         turned.turn_slots(tenths(now), slot(thresholds));
-        turned.lost
+        (turned.sent, turned.lost)
     }
 
     /// Smallest, median and largest round-trip time of the newest window that had one.

@@ -59,6 +59,7 @@ impl CellPicture {
             heard.and_then(|heard| development.received(&heard, (fast.sent, fast.lost), long));
         let (received, long_received) = received.unzip();
         let short = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        let (slot_sent, slot_lost) = cell.by_slot(now, thresholds);
         let (_, median, _) = cell.rtt();
         let last_loss = cell.last_loss();
         Self {
@@ -70,7 +71,8 @@ impl CellPicture {
             arrived_in_row,
             sent: short(fast.sent),
             lost: short(fast.lost),
-            slot_lost: cell.lost_by_slot(now, thresholds),
+            slot_sent,
+            slot_lost,
             received: received.map(short),
             long_sent: long.sent,
             long_lost: long.lost,

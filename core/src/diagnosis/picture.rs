@@ -182,6 +182,9 @@ pub struct CellPicture {
     pub sent: u16,
     /// Of those, not answered in time.
     pub lost: u16,
+    /// Valid probes by slot, as `slot_lost`.
+    #[serde(default)]
+    pub slot_sent: [u16; 2],
     /// Losses in the newest slot of the fast window (10 s; longer for kinds that are sent rarely) and in the whole slot
     /// before it: a burst is in one of them, what goes on is in both.
     #[serde(default)]
@@ -222,6 +225,7 @@ impl CellPicture {
         arrived_in_row: None,
         sent: 0,
         lost: 0,
+        slot_sent: [0; 2],
         slot_lost: [0; 2],
         received: None,
         long_sent: 0.0,

@@ -59,6 +59,8 @@ pub(super) fn pack(row: &RowPicture) -> Vec<u8> {
     }));
     packer.numbers(cells.iter().map(|cell| cell.sent.into()));
     packer.numbers(cells.iter().map(|cell| cell.lost.into()));
+    packer.numbers(cells.iter().map(|cell| cell.slot_sent[0].into()));
+    packer.numbers(cells.iter().map(|cell| cell.slot_sent[1].into()));
     packer.numbers(cells.iter().map(|cell| cell.slot_lost[0].into()));
     packer.numbers(cells.iter().map(|cell| cell.slot_lost[1].into()));
     packer.numbers(cells.iter().map(|cell| plus_one(cell.received)));
@@ -102,6 +104,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
     let arrived = unpacker.octets(count)?;
     let sent: Vec<u16> = unpacker.numbers(count)?;
     let lost: Vec<u16> = unpacker.numbers(count)?;
+    let slot_sent: [Vec<u16>; 2] = [unpacker.numbers(count)?, unpacker.numbers(count)?];
     let slot_lost: [Vec<u16>; 2] = [unpacker.numbers(count)?, unpacker.numbers(count)?];
     let received: Vec<u32> = unpacker.numbers(count)?;
     let rtt: Vec<u64> = unpacker.numbers(count)?;
@@ -140,6 +143,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
             },
             sent: sent[i],
             lost: lost[i],
+            slot_sent: [slot_sent[0][i], slot_sent[1][i]],
             slot_lost: [slot_lost[0][i], slot_lost[1][i]],
             received: minus_one(received[i])?,
             long_sent: long_sent[i],
@@ -237,6 +241,7 @@ mod tests {
                 arrived_in_row: [None, Some(false), Some(true)][usize::from(n.4 % 3)],
                 sent: n.0,
                 lost: n.1,
+                slot_sent: [n.0, n.1],
                 slot_lost: [n.1 / 2, n.0],
                 received: n.2,
                 long_sent: l.0,

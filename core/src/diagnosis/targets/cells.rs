@@ -48,6 +48,8 @@ pub(super) struct Cell<'a> {
     pub(super) recent: f64,
     /// The share of the slot before the newest one that the fast window still holds.
     pub(super) older: f64,
+    /// Seconds of a slot.
+    pub(super) slot: f64,
 }
 
 /// What a cell says.
@@ -163,6 +165,13 @@ impl Cell<'_> {
     /// Nobody has asked here since that moment: what it says is of an earlier time.
     pub(super) fn is_older_than(&self, moment: Moment) -> bool {
         self.probed_at().is_some_and(|probed| probed < moment)
+    }
+
+    /// End of the newest window in which all was answered; also wrongly. `None`: it was not.
+    pub(super) fn answered_at(&self) -> Option<Moment> {
+        (self.word() == Word::Alive || self.is_wrong())
+            .then(|| self.probed_at())
+            .flatten()
     }
 
     /// How long its last failed probe was waited for.
@@ -333,7 +342,7 @@ impl<'a> View<'a> {
     ) {
         let kind = layer.layer.kind;
         let recent = &self.recent;
-        let older = older(self.picture.now, layer.interval);
+        let (older, slot) = older(self.picture.now, layer.interval);
         let first = self.targets.len();
         let homes: Vec<_> = targets.iter().map(|t| hosts(&t.name, kind)).collect();
         self.targets.extend(targets);
@@ -364,6 +373,7 @@ impl<'a> View<'a> {
                     detail: row.detail(column),
                     expected,
                     older,
+                    slot,
                     recent: homes
                         .iter()
                         .map(|host| recent.of(*host))
@@ -406,11 +416,12 @@ impl<'a> View<'a> {
     }
 }
 
-/// How much of the slot before the newest one counts still.
-fn older(now: Moment, interval: Duration) -> f64 {
+/// How much of the slot before the newest one counts still, and the seconds of a slot.
+fn older(now: Moment, interval: Duration) -> (f64, f64) {
     let window = Thresholds::for_mesh(1, interval.as_secs_f64(), 0.0).window_seconds;
     let slot = u64::from(window.max(1)) * 1_000;
-    1.0 - (now.as_millis() % slot) as f64 / slot as f64
+    let slot = slot as f64;
+    (1.0 - now.as_millis() as f64 % slot / slot, slot / 1_000.0)
 }
 
 /// What was lost lately on the ways to each node.

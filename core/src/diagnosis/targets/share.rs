@@ -10,8 +10,12 @@ use crate::finding::Estimate;
 const PRICE: f64 = 20.0;
 /// A share below this is left to the ways between nodes, which are measured far more often.
 const LEAST_RATIO: f64 = 0.02;
-/// Losses of one slot that count beside those of another one.
+/// Of the loss in one time, what counts as loss in another.
 const SLOT_SHARE: f64 = 0.2;
+/// Rows of losses that ended and were followed by another one: a burst has none, two bursts have few.
+const LEAST_AGAIN: f64 = 3.0;
+/// Time constant of the counts that fade.
+const FADING: f64 = 80.0;
 /// Lengths of rows of replies that are looked at: what is sent in some ten seconds.
 const RUNS: [u8; 3] = [2, 3, 5];
 /// What is less likely than this does not happen.
@@ -27,6 +31,10 @@ pub(super) struct Counts {
     expected: f64,
     /// Losses in the newest slot, in the one before, and before both.
     slots: [f64; 3],
+    /// Seconds that each of these is about, of all cells together.
+    seconds: [f64; 3],
+    /// Losses of which another one is known that is not of the same row.
+    again: f64,
     /// Cells with fewer replies in a row than each of [`RUNS`].
     short_runs: [u32; RUNS.len()],
 }
@@ -44,16 +52,10 @@ impl Counts {
         let seen = cell.seen;
         self.cells += 1;
         let [newest, before] = seen.slot_lost.map(f64::from);
-        // The counts of the slot before are rounded up, which is much where a cell has one or two.
-        let is_told = newest + before > 0.0 || seen.lost == 0;
-        let (sent, lost) = if is_told {
-            let rounded = if cell.older > 0.0 && cell.older < 1.0 {
-                0.5
-            } else {
-                0.0
-            };
-            let sent = (f64::from(seen.sent) - rounded).max(0.0);
-            (sent, (newest + before * cell.older).min(sent))
+        let [sent_now, sent_before] = seen.slot_sent.map(f64::from);
+        let (sent, lost) = if sent_now + sent_before > 0.0 {
+            let share = cell.older;
+            (sent_now + sent_before * share, newest + before * share)
         } else {
             (f64::from(seen.sent), f64::from(seen.lost.min(seen.sent)))
         };
@@ -63,6 +65,11 @@ impl Counts {
         self.slots[0] += newest;
         self.slots[1] += before;
         self.slots[2] += (f64::from(seen.long_lost) - newest - before).max(0.0);
+        let elapsed = cell.slot * (1.0 - cell.older);
+        self.seconds[0] += elapsed;
+        self.seconds[1] += cell.slot;
+        self.seconds[2] += FADING * (-(elapsed + cell.slot) / FADING).exp();
+        self.again += (newest + before - f64::from(seen.lost_in_row)).max(0.0);
         for (run, count) in RUNS.iter().zip(&mut self.short_runs) {
             *count += u32::from(seen.consecutive_replies < *run);
         }
@@ -102,14 +109,14 @@ impl Counts {
             && self.goes_on()
     }
 
-    /// A burst is in one slot alone, or in two that meet; and when the loss is over, all cells have their replies in a row.
+    /// A burst is one row of losses of each cell, and is in one slot alone, or in two that meet. When the loss is over, all cells
+    /// have their replies in a row.
     fn goes_on(&self) -> bool {
-        let all: f64 = self.slots.iter().sum();
-        let speaking = self
-            .slots
-            .iter()
-            .filter(|lost| **lost >= (SLOT_SHARE * all).max(0.9));
-        speaking.count() >= 2 && !self.is_over()
+        let rate = |place: usize| self.slots[place] / self.seconds[place].max(0.1);
+        let most = (0..3).map(rate).fold(0.0, f64::max);
+        let speaks = |place: &usize| self.slots[*place] >= 0.9 && rate(*place) >= SLOT_SHARE * most;
+        let is_steady = (0..3).filter(speaks).count() >= 2 || self.again >= LEAST_AGAIN;
+        is_steady && !self.is_over()
     }
 
     /// Fewer cells have lost something lately than a share of this size makes, by far.

@@ -13,9 +13,11 @@ use crate::detail::Detail;
 use crate::diagnosis::TargetName;
 use crate::finding::{Finding, Pattern, Scope};
 use crate::ids::NodeIndex;
+use crate::time::Moment;
 
-/// A virtual IP that fails for longer than this beyond another one's interval fails alone.
-const SETTLED: Duration = Duration::from_secs(2);
+/// A virtual IP that answers so much later than another one began to fail is none that fails with it. Windows are known to the
+/// second.
+const SETTLED: Duration = Duration::from_secs(1);
 /// A node alone loses a share if it loses at least this much.
 const NODE_RATIO: f64 = 0.15;
 
@@ -84,9 +86,10 @@ type Blame = (Scope, String, Box<dyn Fn(&View<'_>, &Cell<'_>) -> bool>);
 struct Sight {
     is_silent: bool,
     answers: bool,
-    in_doubt: bool,
-    failing_for: Duration,
-    interval: Duration,
+    /// When the first of its losses was known.
+    since: Option<Moment>,
+    /// End of the newest window with an answer in it.
+    answered: Option<Moment>,
 }
 
 fn sight(cells: &[&Cell<'_>]) -> Sight {
@@ -96,13 +99,8 @@ fn sight(cells: &[&Cell<'_>]) -> Sight {
     Sight {
         is_silent: !answers && tally.is_total(),
         answers,
-        in_doubt: tally.doubt + tally.failing > 0,
-        failing_for: cells
-            .iter()
-            .map(|c| c.failing_for())
-            .min()
-            .unwrap_or_default(),
-        interval: cells.iter().map(|c| c.interval).max().unwrap_or_default(),
+        since: cells.iter().filter_map(|c| c.first_known()).min(),
+        answered: cells.iter().filter_map(|c| c.answered_at()).max(),
     }
 }
 
@@ -155,7 +153,7 @@ fn dead(view: &mut View<'_>, vips: &BTreeSet<Vip>, broken: &mut Broken) {
             .iter()
             .filter(|(vip, sight)| sight.is_silent && !gone.contains(*vip))
             .collect();
-        let Some(longest) = silent.iter().map(|(_, sight)| sight.failing_for).max() else {
+        let Some(since) = silent.iter().filter_map(|(_, sight)| sight.since).min() else {
             continue;
         };
         broken.nodes.insert(*source);
@@ -164,12 +162,10 @@ fn dead(view: &mut View<'_>, vips: &BTreeSet<Vip>, broken: &mut Broken) {
             .filter(|(vip, sight)| !sight.is_silent && !gone.contains(*vip))
             .map(|(_, sight)| sight)
             .collect();
-        let others_work = others.iter().any(|other| other.answers && !other.in_doubt);
-        // One that was not tried since the others fail says nothing yet.
-        let is_settled = others
-            .iter()
-            .all(|other| !other.in_doubt && longest >= other.interval + SETTLED);
-        if !is_settled {
+        // One that was not tried since these fail says nothing yet: windows of one node follow each other.
+        let works = |other: &&&Sight| other.answered.is_some_and(|at| at > since + SETTLED);
+        let others_work = !others.is_empty();
+        if others.iter().filter(works).count() < others.len() {
             continue;
         }
         let source = *source;

@@ -121,6 +121,7 @@ fn shape(cell: &CellPicture) -> String {
         arrived_in_row,
         sent,
         lost,
+        slot_sent,
         slot_lost,
         received,
         long_sent,
@@ -135,7 +136,7 @@ fn shape(cell: &CellPicture) -> String {
     let second = |mark: &Option<Mark>| mark.map(|mark| mark.moment().as_millis() / 1_000);
     let failure = failure.map_or("", |class| class.as_str());
     format!(
-        "{verdict} {failure} lost {lost}/{sent} {slot_lost:?} got {received:?} row {consecutive_losses}-/{consecutive_replies}+ for {failing_for:?} {arrived_in_row:?} long {long_lost:.1}/{long_sent:.0} got {long_received:.1?} rtt {rtt:?} of {rtt_baseline:?} at {:?} lost {lost_in_row} at {:?}",
+        "{verdict} {failure} lost {lost}/{sent} {slot_lost:?}/{slot_sent:?} got {received:?} row {consecutive_losses}-/{consecutive_replies}+ for {failing_for:?} {arrived_in_row:?} long {long_lost:.1}/{long_sent:.0} got {long_received:.1?} rtt {rtt:?} of {rtt_baseline:?} at {:?} lost {lost_in_row} at {:?}",
         second(reported_at),
         second(lost_at),
     )

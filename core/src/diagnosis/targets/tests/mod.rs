@@ -260,3 +260,22 @@ fn two_failures_are_two_findings() {
         run.told_only(expected, SOON + 3);
     }
 }
+
+#[test]
+fn the_share_that_is_told_is_the_share_that_is_lost() {
+    let mut told = Vec::new();
+    for seed in 1..4 {
+        let mut world = World::new(12, false, seed).with_noise(0.001);
+        world.faults.dns_loss.extend([(0, 0.2), (1, 0.2)]);
+        world.run(40.0);
+        for _ in 0..60 {
+            world.run(1.0);
+            let diagnosis = diagnose(&world.picture(), &DiagnosisConfig::default());
+            let share = diagnosis.findings.iter().find_map(|finding| finding.loss);
+            told.extend(share.map(|loss| loss.lost as f64 / loss.sent as f64));
+        }
+    }
+    let mean = told.iter().sum::<f64>() / told.len() as f64;
+    assert!(told.len() > 170, "it stands as long as the loss: {}", told.len());
+    assert!((mean - 0.2).abs() < 0.01, "{mean}");
+}

@@ -1,7 +1,7 @@
 //! A small cluster in virtual time: every question and connection is really drawn, and counted by the cells that the
 //! aggregator counts with. One picture a second.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub(super) struct World {
     paths: Vec<Probed>,
     now: f64,
     dice: Dice,
+    /// Nodes that have something to report at once.
+    hurried: BTreeSet<usize>,
 }
 
 fn node_name(node: usize) -> String {
@@ -80,6 +82,7 @@ impl World {
             dns,
             paths: Vec::new(),
             now: START,
+            hurried: BTreeSet::new(),
             dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         };
         for (layer, (of, interval, targets)) in world.layers.iter().enumerate() {
@@ -130,6 +133,13 @@ impl World {
             for path in &mut paths {
                 self.step(path);
             }
+            // What cannot wait takes all the news of its node with it.
+            let hurried = std::mem::take(&mut self.hurried);
+            for path in &mut paths {
+                if hurried.contains(&path.source) {
+                    self.flush(path);
+                }
+            }
         }
         self.paths = paths;
     }
@@ -179,7 +189,7 @@ impl World {
         }
         path.window.consecutive_losses = path.consecutive;
         if class.is_loss() && path.consecutive <= 5 || (before > 0 && path.consecutive == 0) {
-            self.flush(path);
+            self.hurried.insert(path.source);
         }
     }
 
@@ -452,6 +462,7 @@ impl World {
             arrived_in_row: Some(false),
             consecutive_replies: 0,
             lost: 15,
+            slot_sent: [5, 10],
             slot_lost: [5, 10],
             received: Some(0),
             long_lost: 40.0,
