@@ -171,9 +171,9 @@ impl PathCell {
         self.long_lost.fade(faded);
         self.updated = now + 1;
         if summary.sent > 0 {
-            self.count(summary, outage_over, elapsed, thresholds);
+            self.count(summary, outage_over, (elapsed, now), thresholds);
         } else if self.consecutive_losses > 0 {
-            self.run = self.run.saturating_add(seconds(elapsed));
+            self.run = self.run.saturating_add(seconds(elapsed, now));
         }
         if !summary.rtt_median.is_none() {
             self.learn_rtt(summary);
@@ -451,7 +451,7 @@ impl PathCell {
         &mut self,
         summary: &Summary,
         outage_over: bool,
-        elapsed: u32,
+        (elapsed, now): (u32, u32),
         thresholds: &Thresholds,
     ) {
         // Of the window in which an outage ended, what counts is what came after: the row at its end.
@@ -483,7 +483,7 @@ impl PathCell {
                 let row = u32::from(self.consecutive_losses).min(sent);
                 (0, window * row / sent.max(1))
             };
-            lasted.saturating_add(seconds(more))
+            lasted.saturating_add(seconds(more, now))
         } else if lost > 0 {
             0
         } else if before > 0 {
@@ -616,9 +616,10 @@ fn tenths(now: Moment) -> u32 {
     u32::try_from(now.as_millis() / 100).unwrap_or(u32::MAX - 1)
 }
 
-/// Tenths of a second in whole ones.
-fn seconds(tenths: u32) -> u8 {
-    u8::try_from((tenths + 5) / 10).unwrap_or(u8::MAX)
+/// Whole seconds that ended in the last so many tenths of one before `now`: of windows that follow each other, however short
+/// they are, these add up to the seconds of all of them.
+fn seconds(tenths: u32, now: u32) -> u8 {
+    u8::try_from(now / 10 - now.saturating_sub(tenths) / 10).unwrap_or(u8::MAX)
 }
 
 fn add(counter: u16, n: u32) -> u16 {

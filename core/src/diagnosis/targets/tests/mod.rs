@@ -276,6 +276,10 @@ fn the_share_that_is_told_is_the_share_that_is_lost() {
         }
     }
     let mean = told.iter().sum::<f64>() / told.len() as f64;
-    assert!(told.len() > 170, "it stands as long as the loss: {}", told.len());
+    assert!(
+        told.len() > 170,
+        "it stands as long as the loss: {}",
+        told.len()
+    );
     assert!((mean - 0.2).abs() < 0.01, "{mean}");
 }
