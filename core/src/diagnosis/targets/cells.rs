@@ -153,11 +153,9 @@ impl Cell<'_> {
         if self.seen.consecutive_losses == 0 {
             return None;
         }
-        // The first window of the row may have begun long before the loss in it; and the probes that follow a loss do not delay
-        // the regular ones. So each of the two is the longest time that it can have been.
-        let losses = u32::from(self.seen.consecutive_losses);
-        let by_count = (self.wait() + FOLLOWS) * losses.min(LOSSES_COUNT).saturating_sub(1)
-            + self.interval * losses.saturating_sub(LOSSES_COUNT);
+        // The first window of the row may have begun long before the loss in it, and more may be probed than its turns and the
+        // probes that follow a loss. So each of the two is the longest time that it can have been.
+        let by_count = self.row_lasts(self.seen.consecutive_losses.into());
         let by_time = self.seen.reported_at?.moment() - self.seen.failing_for;
         Some(by_time.max(self.seen.lost_at?.moment() - by_count))
     }
@@ -165,6 +163,18 @@ impl Cell<'_> {
     /// Nobody has asked here since that moment: what it says is of an earlier time.
     pub(super) fn is_older_than(&self, moment: Moment) -> bool {
         self.probed_at().is_some_and(|probed| probed < moment)
+    }
+
+    /// From the first of so many losses in a row to the last: those that follow the first one, then one in each turn.
+    fn row_lasts(&self, losses: u32) -> Duration {
+        let follows = (self.wait() + FOLLOWS) * losses.min(LOSSES_COUNT).saturating_sub(1);
+        match losses.checked_sub(LOSSES_COUNT + 1) {
+            None => follows,
+            Some(more) => {
+                let turns = follows.as_secs_f64() / self.interval.as_secs_f64().max(0.001);
+                self.interval * (turns.ceil() as u32 + more)
+            }
+        }
     }
 
     /// End of the newest window in which all was answered; also wrongly. `None`: it was not.

@@ -10,11 +10,13 @@ use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
 use super::found::{self, is_dns, is_service, listed};
 use super::hosts::needs_a_name;
 use super::overloaded;
-use crate::diagnosis::TargetName;
+use crate::diagnosis::{Columns, TargetName};
 use crate::finding::{Alternative, Confidence, Finding, Pattern, Scope};
 use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 use crate::path::{Plane, ProbeKind};
+use crate::time::Mark;
+use crate::verdict::Verdict;
 
 /// A DNS server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,7 +386,14 @@ fn dead(view: &mut View<'_>, servers: &[Server<'_>], table: &Table, asked: &mut 
             let (no, yes) = (silent[t].len() as u32, answers[t].len() as u32);
             mostly(no, no + yes) && (no > 1 || alone)
         });
-        if let Some(over) = table.over(is_dead, |other| !answers[other].is_empty()) {
+        let says = table.over(is_dead, |other| !answers[other].is_empty());
+        if let Some(over) = says.filter(|over| is_way_broken(view, server, *over)) {
+            // Whatever it is that is told in the end: it is nothing of the server's.
+            view.explain(1.0, |view, cell| of_server(view, cell, over));
+            gone += 1;
+            continue;
+        }
+        if let Some(over) = says {
             let cells: Vec<&Cell<'_>> = view
                 .cells
                 .iter()
@@ -467,6 +476,51 @@ fn dead(view: &mut View<'_>, servers: &[Server<'_>], table: &Table, asked: &mut 
         asked.is_lossy = true;
         explain_vip(view, f64::from(gone) / instances as f64);
     }
+}
+
+/// Do connections or packets of other probes to the server's node vanish as well, from those who cannot ask it? Then the way is
+/// to blame, whether or not it is told yet. A connection to the node that nobody has tried since then says nothing.
+fn is_way_broken(view: &View<'_>, server: &Server<'_>, over: Over) -> bool {
+    let Some(host) = server.host else {
+        return false;
+    };
+    let silent: Vec<&Cell<'_>> = view
+        .cells
+        .iter()
+        .filter(|cell| {
+            is_over(over, cell.layer.kind)
+                && cell.source != host
+                && asks(view, cell, server)
+                && matches!(cell.word(), Word::Doubt | Word::Failing)
+        })
+        .collect();
+    let sources = found::sources(&silent);
+    view.picture.layers.iter().any(|layer| {
+        let is_way = layer.layer.plane == Plane::Pod
+            && matches!(layer.columns, Columns::Nodes)
+            && match layer.layer.kind {
+                ProbeKind::Udp => is_over(over, ProbeKind::DnsUdp),
+                ProbeKind::Tcp => is_over(over, ProbeKind::DnsTcp),
+                _ => false,
+            };
+        let (mut all, mut fine) = (0, 0);
+        for source in sources.iter().filter(|_| is_way) {
+            let row = layer.rows.get(source.index()).and_then(Option::as_ref);
+            let Some(cell) = row.map(|row| row.cell(host.index())) else {
+                continue;
+            };
+            if matches!(cell.verdict, Verdict::NotSampled | Verdict::NoData) {
+                continue;
+            }
+            let own = silent.iter().filter(|lost| lost.source == *source);
+            let since = own.filter_map(|lost| lost.first_known()).min();
+            let answered = cell.reported_at.map(Mark::moment).zip(since);
+            let is_asked = answered.is_none_or(|(answered, since)| answered >= since);
+            all += 1;
+            fine += usize::from(is_asked && cell.consecutive_losses == 0);
+        }
+        2 * fine < all
+    })
 }
 
 /// Every question to it, of whatever name, gets a wrong answer.

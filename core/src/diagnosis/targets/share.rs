@@ -29,6 +29,8 @@ pub(super) struct Counts {
     lost: f64,
     /// Of the losses, what the lower layers explain, at most.
     expected: f64,
+    /// The same three of the longer time, for what is small or asked by few.
+    long: [f64; 3],
     /// Losses in the newest slot, in the one before, and before both.
     slots: [f64; 3],
     /// Seconds that each of these is about, of all cells together.
@@ -61,7 +63,16 @@ impl Counts {
         };
         self.sent += sent;
         self.lost += lost;
-        self.expected += sent * cell.usual().max(cell.recent);
+        let usual = cell.usual().max(cell.recent);
+        self.expected += sent * usual;
+        let long = [seen.long_sent, seen.long_lost].map(f64::from);
+        for (sum, part) in self
+            .long
+            .iter_mut()
+            .zip([long[0], long[1], long[0] * usual])
+        {
+            *sum += part;
+        }
         self.slots[0] += newest;
         self.slots[1] += before;
         self.slots[2] += (f64::from(seen.long_lost) - newest - before).max(0.0);
@@ -91,22 +102,12 @@ impl Counts {
         Estimate::of(self.lost.round() as u64, self.sent.round() as u64)
     }
 
-    /// The share that is usual here.
-    fn usual(&self) -> f64 {
-        if self.sent < 1.0 {
-            return 1.0;
-        }
-        self.expected / self.sent
-    }
-
     /// A share is lost that nothing explains, and it goes on.
     pub(super) fn is_partial(&self) -> bool {
-        let (ratio, usual) = (self.ratio(), self.usual());
-        let estimate = self.estimate();
-        ratio >= LEAST_RATIO
-            && estimate.lower > 1.5 * usual + 0.005
-            && gain(self.lost, self.sent, usual) > PRICE
-            && self.goes_on()
+        let [sent, lost, expected] = self.long;
+        let is_lost =
+            is_beyond(self.lost, self.sent, self.expected) || is_beyond(lost, sent, expected);
+        self.ratio() >= LEAST_RATIO && is_lost && self.goes_on()
     }
 
     /// A burst is one row of losses of each cell, and is in one slot alone, or in two that meet. When the loss is over, all cells
@@ -133,6 +134,15 @@ impl Counts {
     pub(super) fn refutes(&self, ratio: f64) -> bool {
         self.is_measured() && self.estimate().upper < ratio / 2.0
     }
+}
+
+/// Is more lost than is expected, and not by chance?
+fn is_beyond(lost: f64, sent: f64, expected: f64) -> bool {
+    let usual = expected / sent.max(1.0);
+    let estimate = Estimate::of(lost.round() as u64, sent.round() as u64);
+    lost >= LEAST_RATIO * sent
+        && estimate.lower > 1.5 * usual + 0.005
+        && gain(lost, sent, usual) > PRICE
 }
 
 /// By how much the measured share explains the counts better than `usual` does.
