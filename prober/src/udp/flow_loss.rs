@@ -206,11 +206,13 @@ impl PathFlows {
         }
         // Laplace's rule: nobody who saw few probes can say that nothing is ever lost.
         let probability = f64::from(lost + 1) / f64::from(sent + 2);
-        let (failing, living): (Vec<&Count>, Vec<&Count>) = judged().partition(|count| {
-            count.looks_dead()
-                && probability.powf(f64::from(count.sent)) * f64::from(tested) <= CHANCE
-        });
-        let mut failing_ports: Vec<u16> = failing.iter().map(|count| count.port).collect();
+        // Those that may be dead, and it is too early to say, are neither.
+        let (dead, living): (Vec<&Count>, Vec<&Count>) =
+            judged().partition(|count| count.looks_dead());
+        let failing = dead
+            .iter()
+            .filter(|count| probability.powf(f64::from(count.sent)) * f64::from(tested) <= CHANCE);
+        let mut failing_ports: Vec<u16> = failing.map(|count| count.port).collect();
         failing_ports.sort_unstable();
         FlowLoss {
             tested,

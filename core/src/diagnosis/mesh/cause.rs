@@ -25,7 +25,7 @@ pub(super) enum Word {
 }
 
 /// How a cause takes packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum What {
     /// All of them, or each with the same chance.
     Loss,

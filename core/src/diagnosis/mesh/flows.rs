@@ -18,13 +18,16 @@ const LEAST_RATIO: f64 = 0.15;
 const MOST_FAILING: f64 = 0.6;
 /// Of what is lost, the flows that do not fail lose at most this share as often: a dead member spares them.
 const SPARED: f64 = 0.25;
+/// A path that has dead flows loses a probe each time that it comes to one. When as many, and half as many again, are missing,
+/// they are dead no more.
+const MISSING: f64 = 1.5;
 /// So many probes of living flows tell whether they are spared.
 const LIVING_TELL: u32 = 20;
 /// Flows of a path that have to be judged, on average, before it is said that none is dead.
 const ENOUGH: u32 = 4;
 
 /// Flows of the paths of a place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct FlowCount {
     /// Paths whose prober counts by flow.
     pub(super) paths: u32,
@@ -38,6 +41,9 @@ pub(super) struct FlowCount {
     living_sent: u32,
     /// Of those, lost.
     living_lost: u32,
+    /// Paths with dead flows, and what these should have lost since each path's last loss.
+    hit: u32,
+    missing: f64,
 }
 
 impl FlowCount {
@@ -59,14 +65,27 @@ impl FlowCount {
             count.failing += flows.failing;
             count.living_sent += flows.living_sent;
             count.living_lost += flows.living_lost;
+            if flows.failing > 0 {
+                let share = f64::from(flows.failing) / f64::from(flows.tested.max(1));
+                count.hit += 1;
+                count.missing += share * f64::from(cell.consecutive_replies);
+            }
         });
         count
     }
 
-    /// Some flows are dead, and most of the others live and lose little.
+    /// Some flows are dead now, and most of the others live and lose little.
     fn is_plausible(&self) -> bool {
         let share = f64::from(self.failing) / f64::from(self.tested.max(1));
-        self.whole <= self.paths && share <= MOST_FAILING && self.spares_others(share)
+        !self.is_over()
+            && self.whole <= self.paths
+            && share <= MOST_FAILING
+            && self.spares_others(share)
+    }
+
+    /// Are losses missing that dead flows would have made? Each path visits its flows in turn.
+    fn is_over(&self) -> bool {
+        self.missing > MISSING * f64::from(self.hit)
     }
 
     /// Do the flows that do not fail lose far less than a share of all?
@@ -78,6 +97,7 @@ impl FlowCount {
     pub(super) fn is_cause(&self, ratio: f64) -> bool {
         let share = f64::from(self.failing) / f64::from(self.tested.max(1));
         self.failing > 1
+            && !self.is_over()
             && self.whole <= self.paths
             && share <= MOST_FAILING
             && 2.0 * share >= ratio
@@ -121,7 +141,10 @@ pub(super) fn places(
             Some(flows) if flows.failing > 0 && flows.failing >= flows.tested => {}
             Some(flows) if flows.failing > 0 => {
                 let share = f64::from(flows.failing) / f64::from(flows.tested.max(1));
-                if is_spared(flows.living_sent, flows.living_lost, share) {
+                let missing = share * f64::from(cell.consecutive_replies);
+                if missing > MISSING {
+                    marks.push(from, to, 0);
+                } else if is_spared(flows.living_sent, flows.living_lost, share) {
                     marks.push(from, to, 1);
                 }
             }
