@@ -11,6 +11,7 @@
 //! - nothing is opened about nodes that are dark, or expected to go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use meshprobe_core::diagnosis::Topology;
 use meshprobe_core::finding::{Finding, Pattern, Place};
@@ -38,6 +39,11 @@ pub struct Look<'a> {
     /// Too few probers report: what is not found now may be there all the same.
     pub is_blind: bool,
 }
+
+/// A part of an open incident that is worse than the whole for so long has a cause of its own.
+const SETTLED: Duration = Duration::from_secs(60);
+/// A share of more than this is everything.
+const TOTAL: f64 = 0.95;
 
 /// Looks in which a finding of an open incident was absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +105,8 @@ impl IncidentBook {
         new.sort_by_key(|(_, statement)| breadth(&statement.scope.place));
         for (id, statement) in new {
             let since = *self.candidates.entry(id.clone()).or_insert(now.moment);
-            let stood = now.moment.saturating_since(since) >= self.config.hold;
+            let stood_for = now.moment.saturating_since(since);
+            let stood = stood_for >= self.config.hold * hold_factor(statement);
             let is_declared = is_of_a_node(statement.pattern)
                 && match &statement.scope.place {
                     Place::Nodes(nodes) => nodes.iter().all(|node| look.declared.contains(node)),
@@ -112,16 +119,17 @@ impl IncidentBook {
                     .open_incidents()
                     .any(|one| is_of_a_node(one.pattern) && one.scope == statement.scope);
             let renamed_after = self.config.look * self.config.absent_looks;
-            if renames && now.moment.saturating_since(since) < renamed_after {
+            if renames && stood_for < renamed_after {
                 continue;
             }
             if !opens || is_quiet(&statement.scope.place, look) {
                 continue;
             }
             let zone_of = |node: &NodeName| zone_of(look.topology, node);
+            let is_settled = stood_for >= SETTLED;
             if self
                 .open_incidents()
-                .any(|one| inhibits(one, statement, zone_of))
+                .any(|one| inhibits(one, statement, is_settled, zone_of))
             {
                 continue;
             }
@@ -189,19 +197,32 @@ impl IncidentBook {
     }
 }
 
-/// Is the statement a part of this open incident, and no more serious than it?
+/// How much longer than the shortest hold a finding has to stand. A large fault is seen in pieces first, single paths of it,
+/// and a share that is lost shows its true place and size only after some samples.
+fn hold_factor(statement: &Statement) -> u32 {
+    let is_path = match &statement.scope.place {
+        Place::Path { .. } => true,
+        Place::Nodes(nodes) => nodes.len() > 1,
+        _ => false,
+    };
+    let is_share = statement.loss.is_some_and(|loss| loss.upper < TOTAL);
+    if is_path || is_share { 2 } else { 1 }
+}
+
+/// Is the statement a part of this open incident, and no more serious than it? What loses more than the larger cause explains
+/// has a cause of its own, if that stands for long (`is_settled`): while a fault is young, some of its paths look worse.
 fn inhibits(
     open: &Incident,
     statement: &Statement,
+    is_settled: bool,
     zone_of: impl Fn(&NodeName) -> Option<String>,
 ) -> bool {
     if Domain::of(open.pattern) != Domain::of(statement.pattern) || open.scope == statement.scope {
         return false;
     }
-    // What loses more than the larger cause explains has a cause of its own.
     let upper = open.loss.map_or(1.0, |loss| loss.upper);
     let is_more = statement.loss.map_or(1.0, |loss| loss.lower) > upper;
-    !is_more && contains(&open.scope, &statement.scope, zone_of)
+    !(is_more && is_settled) && contains(&open.scope, &statement.scope, zone_of)
 }
 
 /// Was this incident, which is not found any more, a part of what is found now, or the same under another name?
