@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::recent::RecentLoss;
 use crate::detail::Detail;
 use crate::diagnosis::{
     CellPicture, Columns, Explained, LayerPicture, Picture, Target, TargetName,
@@ -25,9 +26,11 @@ const FRESH: u8 = 4;
 /// The probe that follows a loss comes so much later.
 const FOLLOWS: Duration = Duration::from_millis(250);
 /// Losses in a row that are an outage, and no chance.
-const OUTAGE: u8 = 3;
+pub(super) const OUTAGE: u8 = 3;
 /// What is no news waits so long for its report.
 const REPORTED: Duration = Duration::from_secs(10);
+/// Nothing that was lost before is left in counts that fade.
+const LONG_AGO: Duration = Duration::from_secs(240);
 /// Losses that make a failure of several cells.
 const LEAST_LOSSES: u32 = 6;
 
@@ -46,6 +49,8 @@ pub(super) struct Cell<'a> {
     /// Share of what was sent to the target's node lately, by other means, that did not come through: a failure between
     /// nodes that is over still has its losses in the counts here.
     pub(super) recent: f64,
+    /// The same for the counts of the longer time.
+    pub(super) long_ago: f64,
     /// The share of the slot before the newest one that the fast window still holds.
     pub(super) older: f64,
     /// Seconds of a slot.
@@ -317,7 +322,7 @@ pub(super) struct View<'a> {
     pub(super) picture: &'a Picture,
     pub(super) targets: Vec<&'a Target>,
     pub(super) cells: Vec<Cell<'a>>,
-    recent: RecentLoss,
+    pub(super) recent: RecentLoss,
 }
 
 impl<'a> View<'a> {
@@ -352,7 +357,10 @@ impl<'a> View<'a> {
     ) {
         let kind = layer.layer.kind;
         let recent = &self.recent;
-        let (older, slot) = older(self.picture.now, layer.interval);
+        let now = self.picture.now;
+        let (older, slot) = older(now, layer.interval);
+        let window = Duration::from_secs_f64(2.0 * slot);
+        let (lately, long_ago) = (recent.outages(now - window), recent.outages(now - LONG_AGO));
         let first = self.targets.len();
         let homes: Vec<_> = targets.iter().map(|t| hosts(&t.name, kind)).collect();
         self.targets.extend(targets);
@@ -384,10 +392,8 @@ impl<'a> View<'a> {
                     expected,
                     older,
                     slot,
-                    recent: homes
-                        .iter()
-                        .map(|host| recent.of(*host))
-                        .fold(0.0, f64::max),
+                    recent: recent.of_way(source, homes, &lately),
+                    long_ago: recent.of_way(source, homes, &long_ago),
                 });
             }
         }
@@ -411,6 +417,7 @@ impl<'a> View<'a> {
             if which(self, &self.cells[place]) {
                 let cell = &mut self.cells[place];
                 cell.recent = cell.recent.max(share);
+                cell.long_ago = cell.long_ago.max(share);
             }
         }
     }
@@ -432,41 +439,6 @@ fn older(now: Moment, interval: Duration) -> (f64, f64) {
     let slot = u64::from(window.max(1)) * 1_000;
     let slot = slot as f64;
     (1.0 - now.as_millis() as f64 % slot / slot, slot / 1_000.0)
-}
-
-/// What was lost lately on the ways to each node.
-#[derive(Debug, Default)]
-struct RecentLoss {
-    /// By node: sent and lost.
-    to: Vec<(f32, f32)>,
-}
-
-impl RecentLoss {
-    fn new(picture: &Picture) -> Self {
-        let mut to = vec![(0.0, 0.0); picture.topology.nodes.len()];
-        let vital = |layer: &&LayerPicture| {
-            layer.layer.kind == ProbeKind::Udp && matches!(layer.columns, Columns::Nodes)
-        };
-        for row in picture
-            .layers
-            .iter()
-            .filter(vital)
-            .flat_map(|l| l.rows.iter().flatten())
-        {
-            for (column, cell) in row.iter() {
-                if let Some((sent, lost)) = to.get_mut(column) {
-                    *sent += cell.long_sent;
-                    *lost += cell.long_lost;
-                }
-            }
-        }
-        Self { to }
-    }
-
-    fn of(&self, host: Option<NodeIndex>) -> f64 {
-        let counts = host.and_then(|host| self.to.get(host.index()));
-        counts.map_or(0.0, |(sent, lost)| f64::from(lost / sent.max(1.0)))
-    }
 }
 
 /// Does any cell say something that a healthy target does not? Cheap, for the many looks at which all is well.

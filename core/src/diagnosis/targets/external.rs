@@ -16,6 +16,8 @@ use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 use crate::path::ProbeKind;
 
+/// A connection is tried and waited for once in this time, and what failed for longer is failing still.
+const TROUBLED: Duration = Duration::from_secs(20);
 /// Ends of windows are known to the second, and there are two to compare.
 const SETTLES: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,16 @@ pub(super) fn outside(
     for host in hosts.iter().filter(|host| host.is_inside) {
         view.explain(1.0, |_, cell| {
             host.targets.contains(&cell.target) && vip_broken(cell.source)
+        });
+    }
+    // What is behind a virtual IP may be on a node that the source cannot reach.
+    let troubled = view.recent.troubled(view.picture.now - TROUBLED);
+    for host in hosts
+        .iter()
+        .filter(|host| host.is_inside && host.is_homeless)
+    {
+        view.explain(1.0, |_, cell| {
+            host.targets.contains(&cell.target) && troubled.contains(&cell.source)
         });
     }
     let away: Vec<&Host> = hosts.iter().filter(|host| !host.is_inside).collect();

@@ -22,6 +22,8 @@ pub(super) struct Host {
     pub(super) targets: Vec<usize>,
     /// It is one of the cluster's own addresses.
     pub(super) is_inside: bool,
+    /// Nobody knows on which nodes it is.
+    pub(super) is_homeless: bool,
 }
 
 /// Does a target's host have to be resolved first?
@@ -122,6 +124,7 @@ pub(super) fn hosts(view: &View<'_>, homes: &Homes, vips: &[IpAddr]) -> Vec<Host
             Host {
                 label,
                 targets,
+                is_homeless: ips.iter().all(|ip| homes.of(*ip).is_none()),
                 is_inside: !ips.is_empty() && ips.iter().all(is_own),
             }
         })

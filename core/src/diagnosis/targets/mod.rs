@@ -7,6 +7,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | [`cells`] | what one cell says, and several together |
+//! | [`recent`] | what was lost between nodes shortly before |
 //! | [`share`] | whether a share is lost and goes on |
 //! | [`dns`], [`overloaded`] | blocked nodes, dead servers, servers that lose a share |
 //! | [`vip`] | virtual IPs on a node, everywhere, and a share of them |
@@ -21,6 +22,7 @@ mod found;
 mod hosts;
 mod names;
 mod overloaded;
+mod recent;
 mod share;
 #[cfg(test)]
 mod tests;

@@ -66,10 +66,10 @@ impl Counts {
         let usual = cell.usual().max(cell.recent);
         self.expected += sent * usual;
         let long = [seen.long_sent, seen.long_lost].map(f64::from);
-        for (sum, part) in self
-            .long
-            .iter_mut()
-            .zip([long[0], long[1], long[0] * usual])
+        for (sum, part) in
+            self.long
+                .iter_mut()
+                .zip([long[0], long[1], long[0] * cell.usual().max(cell.long_ago)])
         {
             *sum += part;
         }
