@@ -14,7 +14,7 @@ use meshprobe_core::path::Plane;
 use meshprobe_core::time::Moment;
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Absence, is_found};
+use super::findings::{Absence, REMNANTS, is_found};
 use super::statement::Statement;
 use super::{Incident, IncidentChange, IncidentId, IncidentState, Transition, sentence};
 use crate::wall::later;
@@ -203,6 +203,15 @@ impl IncidentBook {
             .values()
             .map(|entry| &entry.incident)
             .filter(|incident| incident.state == IncidentState::Open)
+    }
+
+    /// Incidents that ended a short time ago.
+    pub(super) fn lately_resolved(&self, now: Timestamp) -> impl Iterator<Item = &Incident> {
+        let incidents = self.entries.values().map(|entry| &entry.incident);
+        incidents.filter(move |incident| {
+            let ended = incident.resolved_at;
+            ended.is_some_and(|ended| now < later(ended, REMNANTS))
+        })
     }
 
     /// A failure was declared, or says something else than before.

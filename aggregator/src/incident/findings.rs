@@ -42,6 +42,8 @@ pub struct Look<'a> {
 
 /// A part of an open incident that is worse than the whole for so long has a cause of its own.
 const SETTLED: Duration = Duration::from_secs(60);
+/// For so long after its end an incident explains what is left of it.
+pub(super) const REMNANTS: Duration = Duration::from_secs(90);
 /// A share of more than this is everything.
 const TOTAL: f64 = 0.95;
 
@@ -130,6 +132,12 @@ impl IncidentBook {
             if self
                 .open_incidents()
                 .any(|one| inhibits(one, statement, is_settled, zone_of))
+            {
+                continue;
+            }
+            if self
+                .lately_resolved(now.wall)
+                .any(|one| is_remnant(one, statement, zone_of))
             {
                 continue;
             }
@@ -223,6 +231,19 @@ fn inhibits(
     let upper = open.loss.map_or(1.0, |loss| loss.upper);
     let is_more = statement.loss.map_or(1.0, |loss| loss.lower) > upper;
     !(is_more && is_settled) && contains(&open.scope, &statement.scope, zone_of)
+}
+
+/// Is the statement about a share of what this incident, which is over, was about? Counts of a small loss fade with a time
+/// constant of 80 s, so for a while a new loss by chance looks as if the old ones went on. What is total needs no memory.
+fn is_remnant(
+    over: &Incident,
+    statement: &Statement,
+    zone_of: impl Fn(&NodeName) -> Option<String>,
+) -> bool {
+    statement.loss.is_some_and(|loss| loss.upper < TOTAL)
+        && Domain::of(over.pattern) == Domain::of(statement.pattern)
+        && over.scope != statement.scope
+        && contains(&over.scope, &statement.scope, zone_of)
 }
 
 /// Was this incident, which is not found any more, a part of what is found now, or the same under another name?

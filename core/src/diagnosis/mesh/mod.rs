@@ -77,24 +77,6 @@ pub(super) fn findings(picture: &Picture, config: &DiagnosisConfig) -> (Vec<Find
         if cause.is_total {
             broken.push(cause.shape);
         }
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "DBG {} {:?} {} {:?} r={:.2} tot={} ext={:?} ripe={} dead={}/{}/{} amb={} what={:?}",
-                picture.now.as_millis() / 1000,
-                cause.layer,
-                pattern,
-                cause.shape,
-                cause.ratio,
-                cause.is_total,
-                extent,
-                localiser.is_ripe(&cause),
-                cause.sum.dead,
-                cause.sum.lossy,
-                cause.sum.legs,
-                cause.sum.ambiguous,
-                cause.what
-            );
-        }
         if extent.is_some() && localiser.is_ripe(&cause) {
             findings.push(telling::finding(&localiser, &cause, shown, pattern, scope));
         }

@@ -340,7 +340,7 @@ fn is_over(sum: &Sum) -> bool {
     if fast.max(sum.ratio()) * quiet >= MISSING {
         return true;
     }
-    if is_one_burst(sum) {
+    if is_one_burst(sum) || is_interrupted(sum) {
         return true;
     }
     if fast > sum.ratio() / 2.0 {
@@ -356,6 +356,14 @@ fn is_one_burst(sum: &Sum) -> bool {
     let older = (sum.lost / u64::from(UNIT)).saturating_sub(newest + before);
     let is_known = newest + before > 0;
     is_known && older < OLDER && (newest == 0 || before == 0)
+}
+
+/// Is what is lost now something new after a time in which nothing was? Half of the fast window, about, is in the slot before
+/// the newest one; had the older loss gone on, some of it would be there.
+fn is_interrupted(sum: &Sum) -> bool {
+    let [newest, before] = sum.slots.map(u64::from);
+    let older = (sum.lost / u64::from(UNIT)).saturating_sub(newest + before);
+    before == 0 && older >= OLDER && sum.ratio() * sum.fast_sent as f64 / 2.0 >= MISSING
 }
 
 /// Probability of at most so many events where `expected` are (Poisson).
