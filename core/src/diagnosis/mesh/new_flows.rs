@@ -7,6 +7,7 @@ use super::across::each_touched;
 use super::flows::flows;
 use super::ground::Ground;
 use super::look::Look;
+use super::loss::is_told;
 use super::shape::Shape;
 use crate::detail::{Detail, FlowLoss};
 use crate::diagnosis::LayerPicture;
@@ -62,6 +63,10 @@ pub(super) struct NewFlows {
     pub(super) lossy: u32,
     /// QUIC paths of it whose handshake fails and whose old connection lives.
     pub(super) old_connections: u32,
+    /// Its questions to DNS servers by UDP, each of which is a new flow.
+    pub(super) questions: u32,
+    /// Of those, not answered now.
+    pub(super) unanswered: u32,
     /// UDP paths of it.
     pub(super) paths: u32,
     /// TCP paths of it that fail.
@@ -78,7 +83,10 @@ impl NewFlows {
 
     /// May it be so, and will it be known soon?
     pub(super) const fn is_open(&self) -> bool {
-        self.lossy > 0 && LOSSY_OF * self.lossy >= self.paths
+        let by_probes = self.lossy > 0 && LOSSY_OF * self.lossy >= self.paths;
+        // A port of the probes is replaced every few seconds, and then visited in turn: questions know earlier.
+        let by_questions = self.unanswered > 0 && 2 * self.unanswered >= self.questions;
+        by_probes || by_questions
     }
 
     /// What `layers` say of a node; `None`: its new flows do not fail, or all of its flows do.
@@ -121,6 +129,19 @@ impl NewFlows {
             && f64::from(udp_failing) <= FEW_FAIL * f64::from(found.paths);
         if !is_hit {
             return None;
+        }
+        let index = ground.node(node as usize).index();
+        for layer in &ground.picture.layers {
+            let Some(Some(row)) = layer.rows.get(index) else {
+                continue;
+            };
+            if layer.layer.kind == ProbeKind::DnsUdp {
+                let told = row.cells.iter().filter(|cell| is_told(cell));
+                for cell in told {
+                    found.questions += 1;
+                    found.unanswered += u32::from(cell.consecutive_losses > 1);
+                }
+            }
         }
         let known = ground.picture.nodes.get(ground.node(node as usize).index());
         let probers = known.map_or(&[][..], |node| &node.probers);
