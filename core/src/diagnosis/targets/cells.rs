@@ -124,7 +124,8 @@ impl Cell<'_> {
     /// Longest wait of its probes, as plans have it.
     const fn patience(&self) -> Duration {
         Duration::from_secs(match self.layer.kind {
-            ProbeKind::DnsSearch | ProbeKind::TcpConnect | ProbeKind::Tls => 5,
+            ProbeKind::TcpConnect => 4,
+            ProbeKind::DnsSearch | ProbeKind::Tls => 5,
             ProbeKind::Http => 10,
             _ => 1,
         })
@@ -187,6 +188,15 @@ impl Cell<'_> {
         (self.word() == Word::Alive || self.is_wrong())
             .then(|| self.probed_at())
             .flatten()
+    }
+
+    /// How probable it is that its newest answer is of a probe since that moment.
+    pub(super) fn asked_since(&self, moment: Moment) -> f64 {
+        let later = self.probed_at().map(|at| at.saturating_since(moment));
+        let window = REPORTED.min(self.interval);
+        later.map_or(0.0, |later| {
+            (later.as_secs_f64() / window.as_secs_f64().max(0.001)).min(1.0)
+        })
     }
 
     /// How long its last failed probe was waited for.

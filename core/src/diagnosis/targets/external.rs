@@ -18,6 +18,8 @@ use crate::path::ProbeKind;
 
 /// A connection is tried and waited for once in this time, and what failed for longer is failing still.
 const TROUBLED: Duration = Duration::from_secs(20);
+/// Answers of others that have to be expected since then; there are more until something is told.
+const OTHERS: f64 = 1.0;
 /// Ends of windows are known to the second, and there are two to compare.
 const SETTLES: Duration = Duration::from_secs(2);
 
@@ -128,12 +130,13 @@ fn connecting<'v, 'a>(
         .filter(|cell| source.is_none_or(|source| cell.source == source))
         .filter(|cell| is_about_connecting(view, cell))
         .collect();
-    let simple: Vec<&Cell<'_>> = all
-        .iter()
-        .copied()
-        .filter(|cell| cell.layer.kind != ProbeKind::Http)
-        .collect();
-    if simple.is_empty() { all } else { simple }
+    let kinds = [ProbeKind::TcpConnect, ProbeKind::Tls, ProbeKind::Http];
+    let simplest = kinds
+        .into_iter()
+        .find(|kind| all.iter().any(|cell| cell.layer.kind == *kind));
+    all.into_iter()
+        .filter(|cell| Some(cell.layer.kind) == simplest)
+        .collect()
 }
 
 fn fails_to_connect(view: &View<'_>, cell: &Cell<'_>) -> bool {
@@ -182,30 +185,40 @@ fn way_of(view: &View<'_>, hosts: &[&Host], source: NodeIndex, is_alone: bool) -
         .iter()
         .any(|host| has(&alive, host) && has(&failing, host));
     let began = failing.iter().filter_map(|cell| cell.began()).min();
-    // A host that nobody else reaches either says nothing about this node.
-    let others_reach = |host: &&&Host| {
-        let mut cells = connecting(view, host, None).into_iter();
-        cells.any(|cell| {
-            cell.source != source
-                && cell.word() == Word::Alive
-                && began.is_none_or(|began| !cell.is_older_than(began))
-        })
+    // A host that nobody else reaches either says nothing about this node. Of an answer it is known in which window it was, and
+    // not when: so they are counted by how probable it is that they are younger than the failure.
+    let others_reach = |host: &&Host| {
+        let cells = connecting(view, host, None).into_iter();
+        let others = cells.filter(|cell| cell.source != source && cell.word() == Word::Alive);
+        let since = began.unwrap_or(view.picture.now);
+        others.map(|cell| cell.asked_since(since)).sum::<f64>() >= OTHERS
     };
-    let mut blamed = hosts.iter().filter(|host| has(&failing, host));
+    // Whoever refuses has been reached, unless all do.
+    let refused = failing.iter().any(|cell| is_refusal(cell));
+    let blamed: Vec<&Host> = hosts.iter().copied().filter(|h| has(&failing, h)).collect();
     match (failing.is_empty(), reached) {
         (true, 0) => Way::Unknown,
         (true, _) => Way::Out,
-        (false, 1..) if mixed || blamed.next().is_some() => Way::Doubt,
+        (false, 1..) if mixed || !blamed.is_empty() => Way::Doubt,
         (false, 1..) => Way::Out,
         (false, 0) => {
-            let is_cut = Tally::of(failing.iter().copied()).is_cut();
-            if is_cut && (is_alone || blamed.any(|host| others_reach(&host))) {
+            let is_cut = Tally::of(failing.iter().copied()).is_cut()
+                && (!refused || blamed.len() == hosts.len());
+            if is_cut && (is_alone || blamed.iter().any(others_reach)) {
                 Way::Cut
             } else {
                 Way::Doubt
             }
         }
     }
+}
+
+/// Did somebody say no?
+const fn is_refusal(cell: &Cell<'_>) -> bool {
+    matches!(
+        cell.seen.failure,
+        Some(OutcomeClass::Refused | OutcomeClass::Reset)
+    )
 }
 
 fn way_out(view: &mut View<'_>, hosts: &[&Host], outside: &mut Outside) {

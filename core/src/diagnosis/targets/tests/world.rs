@@ -87,7 +87,8 @@ impl World {
         };
         for (layer, (of, interval, targets)) in world.layers.iter().enumerate() {
             let timeout = match of.kind {
-                ProbeKind::TcpConnect | ProbeKind::Tls | ProbeKind::DnsSearch => 5.0,
+                ProbeKind::TcpConnect => 4.0,
+                ProbeKind::Tls | ProbeKind::DnsSearch => 5.0,
                 ProbeKind::Http => 10.0,
                 _ => 1.0,
             };
