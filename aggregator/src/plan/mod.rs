@@ -98,7 +98,10 @@ impl Default for PlanConfig {
                 ProbeKind::Udp => (1_000, 250),
                 ProbeKind::Service => (1_000, 1_000),
                 ProbeKind::Tcp | ProbeKind::DnsUdp | ProbeKind::DnsTcp => (5_000, 1_000),
-                ProbeKind::TcpConnect | ProbeKind::Tls => (10_000, 5_000),
+                // The third SYN leaves after three seconds, and has one for its answer. Connecting alone costs a target little,
+                // and says first that nobody gets out.
+                ProbeKind::TcpConnect => (5_000, 4_000),
+                ProbeKind::Tls => (10_000, 5_000),
                 ProbeKind::Http => (10_000, 10_000),
                 ProbeKind::Quic => (30_000, 1_000),
                 ProbeKind::DnsSearch => (30_000, 5_000),

@@ -115,7 +115,8 @@ impl TargetRow {
         (now, chance): (u32, &mut Chance),
     ) {
         let patience = match spec.layer.kind {
-            ProbeKind::TcpConnect | ProbeKind::Tls | ProbeKind::DnsSearch => 5,
+            ProbeKind::TcpConnect => 4,
+            ProbeKind::Tls | ProbeKind::DnsSearch => 5,
             ProbeKind::Http => 10,
             _ => 1,
         };
