@@ -401,8 +401,7 @@ impl PathCell {
         }
         let before = u32::from(self.consecutive_losses);
         let row = match (summary.replied, at_end) {
-            (0, _) => before + lost,
-            (_, 0) => before + lost,
+            (0, _) | (_, 0) => before + lost,
             (_, at_end) => at_end.min(lost),
         };
         self.last_loss.set(now, row);

@@ -198,9 +198,8 @@ fn way_of(view: &View<'_>, hosts: &[&Host], source: NodeIndex, is_alone: bool) -
     let blamed: Vec<&Host> = hosts.iter().copied().filter(|h| has(&failing, h)).collect();
     match (failing.is_empty(), reached) {
         (true, 0) => Way::Unknown,
-        (true, _) => Way::Out,
         (false, 1..) if mixed || !blamed.is_empty() => Way::Doubt,
-        (false, 1..) => Way::Out,
+        (true, _) | (false, 1..) => Way::Out,
         (false, 0) => {
             let is_cut = Tally::of(failing.iter().copied()).is_cut()
                 && (!refused || blamed.len() == hosts.len());
