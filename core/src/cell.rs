@@ -7,6 +7,7 @@
 
 mod fading;
 mod last_loss;
+mod round_trip;
 
 use std::time::Duration;
 
@@ -14,17 +15,10 @@ use fading::{Fading, fade};
 use last_loss::LastLoss;
 
 use crate::outcome::OutcomeClass;
-use crate::rtt::RttCode;
 use crate::time::Moment;
 use crate::verdict::{CUSUM_LOSS, CUSUM_SUCCESS, Thresholds, Verdict, wilson_bounds};
 use crate::window::Summary;
 
-/// Octaves of 1/8 that make a factor of three: log2(3) × 8, in 1/256 steps.
-const THREE_TIMES: u32 = 3_246;
-/// Octaves of 1/8 that make a factor of five, in 1/256 steps.
-const FIVE_TIMES: u32 = 4_755;
-/// Windows that a baseline needs before it is a measure.
-const BASELINE_WINDOWS: u8 = 6;
 /// Successes in a row that refute a loss of p1 = 5 %: 0 of 73 has an upper Wilson bound of 0.05.
 const REFUTES_LOSS: u8 = 73;
 /// A longer row of losses than random loss usually makes: at 50 % loss, one row in a thousand is that long.
@@ -33,19 +27,12 @@ const OUTAGE: u8 = 10;
 const CHANCE_OF_ROW: f32 = 0.01;
 /// Losses of one row that count as random loss.
 const ROW_COUNTS: u32 = 2;
-/// Windows with an outlier, of the last six (60 s), that make a tail: one alone may be chance.
-const TAIL_WINDOWS: u32 = 2;
-/// An outlier is never below 5 ms.
-const TAIL_FLOOR_NANOS: u64 = 5_000_000;
-/// Slower by less than 1 ms is never slow.
-const SLOW_FLOOR_NANOS: u64 = 1_000_000;
 
 /// Has the path lost enough, lately, to be lossy? Kept until refuted.
 const LOSSY: u8 = 0b0000_1000;
 /// It answers again after an outage, and has too few samples since then.
 const RECOVERING: u8 = 0b0001_0000;
 const VERDICT_BITS: u8 = 0b0000_0111;
-const WARM_SHIFT: u8 = 5;
 
 /// One path in the matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -306,23 +293,6 @@ impl PathCell {
         (turned.sent, turned.lost)
     }
 
-    /// Smallest, median and largest round-trip time of the newest window that had one.
-    pub const fn rtt(&self) -> (RttCode, RttCode, RttCode) {
-        (
-            RttCode::from_octet(self.rtt_min),
-            RttCode::from_octet(self.rtt_median),
-            RttCode::from_octet(self.rtt_max),
-        )
-    }
-
-    /// The median that counts as normal here; none before it is learnt.
-    pub fn rtt_baseline(&self) -> RttCode {
-        if self.warm() < BASELINE_WINDOWS {
-            return RttCode::from_octet(0);
-        }
-        RttCode::from_octet(((u32::from(self.baseline) + 128) / 256).min(255) as u8)
-    }
-
     /// When something was last lost, lately, as the end of the window that has it, and the row of losses that it was the end
     /// of; rows of more than 15 are not told apart.
     pub fn last_loss(&self) -> Option<(Moment, u8)> {
@@ -343,10 +313,6 @@ impl PathCell {
 
     fn judged(&self) -> Verdict {
         Verdict::from_number(self.flags & VERDICT_BITS).unwrap_or(Verdict::NoData)
-    }
-
-    fn warm(&self) -> u8 {
-        self.flags >> WARM_SHIFT
     }
 
     fn is_stale(&self, now: u32, thresholds: &Thresholds) -> bool {
@@ -524,38 +490,6 @@ impl PathCell {
         counted.min(summary.window_millis.div_ceil(1_000))
     }
 
-    fn learn_rtt(&mut self, summary: &Summary) {
-        self.rtt_min = summary.rtt_min.as_octet();
-        self.rtt_median = summary.rtt_median.as_octet();
-        self.rtt_max = summary.rtt_max.as_octet();
-        let warm = self.warm() >= BASELINE_WINDOWS;
-        let tail = warm && self.tail_is_long();
-        self.tail_bits = ((self.tail_bits << 1) | u8::from(tail)) & 0b0011_1111;
-        if warm && self.median_is_slow() {
-            // Slow must not become the new normal: the baseline follows at a tenth of its usual pace.
-            self.baseline = follow(self.baseline, self.rtt_median, 640);
-            return;
-        }
-        let pace = if warm { 64 } else { 3 };
-        self.baseline = follow(self.baseline, self.rtt_median, pace);
-        if !tail {
-            self.tail_baseline = follow(self.tail_baseline, self.rtt_max, pace);
-        }
-        if !warm {
-            self.flags += 1 << WARM_SHIFT;
-        }
-    }
-
-    fn median_is_slow(&self) -> bool {
-        let factor = u32::from(self.rtt_median) * 256 > u32::from(self.baseline) + THREE_TIMES;
-        factor && nanos(self.rtt_median) > nanos((self.baseline / 256) as u8) + SLOW_FLOOR_NANOS
-    }
-
-    fn tail_is_long(&self) -> bool {
-        let factor = u32::from(self.rtt_max) * 256 > u32::from(self.tail_baseline) + FIVE_TIMES;
-        factor && nanos(self.rtt_max) > TAIL_FLOOR_NANOS
-    }
-
     /// Valid and lost probes of the fast window: the current slot, and of the one before what still counts.
     fn weighted(&self, now: u32, slot: u32) -> (u32, u32) {
         let rest = slot - now % slot;
@@ -590,8 +524,7 @@ impl PathCell {
         if self.flags & LOSSY != 0 {
             return Verdict::Lossy;
         }
-        let warm = self.warm() >= BASELINE_WINDOWS;
-        if warm && (self.median_is_slow() || self.tail_bits.count_ones() >= TAIL_WINDOWS) {
+        if self.is_slow() {
             return Verdict::Slow;
         }
         Verdict::Healthy
@@ -623,26 +556,6 @@ fn seconds(tenths: u32, now: u32) -> u8 {
 
 fn add(counter: u16, n: u32) -> u16 {
     u16::try_from(u32::from(counter) + n.min(u32::from(u16::MAX))).unwrap_or(u16::MAX)
-}
-
-/// Moves a mean (in 1/256 of a code) towards a code; the first value is taken as it is.
-fn follow(mean: u16, code: u8, pace: i32) -> u16 {
-    let value = i32::from(code) * 256;
-    if mean == 0 {
-        return value as u16;
-    }
-    let difference = value - i32::from(mean);
-    // Rounded away from zero, so that a small difference still moves it.
-    let step = if difference == 0 {
-        0
-    } else {
-        difference / pace + difference.signum()
-    };
-    (i32::from(mean) + step).clamp(1, i32::from(u16::MAX)) as u16
-}
-
-fn nanos(code: u8) -> u64 {
-    RttCode::from_octet(code).to_nanos().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -187,7 +187,9 @@ fn default_of(kind: ProbeKind) -> KindInterval {
         ProbeKind::Udp => (1_000, 250),
         ProbeKind::Service => (1_000, 1_000),
         ProbeKind::Tcp | ProbeKind::Icmp | ProbeKind::DnsUdp | ProbeKind::DnsTcp => (5_000, 1_000),
-        ProbeKind::TcpConnect | ProbeKind::Tls => (10_000, 5_000),
+        // What is outside has to be known in fifteen seconds, and one loss says nothing.
+        ProbeKind::TcpConnect => (5_000, 4_000),
+        ProbeKind::Tls => (10_000, 5_000),
         ProbeKind::Http => (10_000, 10_000),
         ProbeKind::Quic => (30_000, 1_000),
         ProbeKind::DnsSearch => (30_000, 5_000),

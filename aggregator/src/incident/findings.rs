@@ -218,7 +218,8 @@ fn hold_factor(statement: &Statement) -> u32 {
 }
 
 /// Is the statement a part of this open incident, and no more serious than it? What loses more than the larger cause explains
-/// has a cause of its own, if that stands for long (`is_settled`): while a fault is young, some of its paths look worse.
+/// has a cause of its own; of a path or a share that has to stand for long (`is_settled`): while a fault is young, some of its
+/// paths look worse.
 fn inhibits(
     open: &Incident,
     statement: &Statement,
@@ -230,7 +231,8 @@ fn inhibits(
     }
     let upper = open.loss.map_or(1.0, |loss| loss.upper);
     let is_more = statement.loss.map_or(1.0, |loss| loss.lower) > upper;
-    !(is_more && is_settled) && contains(&open.scope, &statement.scope, zone_of)
+    let counts = is_settled || hold_factor(statement) == 1;
+    !(is_more && counts) && contains(&open.scope, &statement.scope, zone_of)
 }
 
 /// Is the statement about a share of what this incident, which is over, was about? Counts of a small loss fade with a time

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rtt::RttCode;
 
 fn thresholds() -> Thresholds {
     Thresholds::for_mesh(9_900, 1.0, 10.0)

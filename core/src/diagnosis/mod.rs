@@ -65,7 +65,7 @@ pub struct Diagnosis {
 /// The causes of what is wrong in a picture, lowest layer first.
 pub fn diagnose(picture: &Picture, config: &DiagnosisConfig) -> Diagnosis {
     let mut findings = nodes::findings(picture);
-    let (of_mesh, explained) = mesh::findings(picture, config);
+    let (of_mesh, explained) = mesh::findings(picture, &findings, config);
     findings.extend(of_mesh);
     let of_targets = targets::findings(picture, &explained, &findings, config);
     findings.extend(of_targets);

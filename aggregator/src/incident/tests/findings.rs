@@ -205,7 +205,7 @@ fn what_the_detector_has_declared_opens_at_once() {
 #[test]
 fn another_share_is_no_news_and_one_that_matters_more_is() {
     let mut world = World::new();
-    world.looks(5, &[losing(ingress("x1"), 50)]);
+    world.looks(9, &[losing(ingress("x1"), 50)]);
     assert!(world.look(&[losing(ingress("x1"), 60)]).is_empty());
     let open: Vec<_> = world.book.open_incidents().collect();
     assert_eq!(open[0].loss.unwrap().lost, 60);
@@ -222,7 +222,7 @@ fn another_share_is_no_news_and_one_that_matters_more_is() {
 #[test]
 fn a_fault_that_grows_is_one_incident_at_a_time() {
     let mut world = World::new();
-    world.looks(5, &[path("x1", "y1"), path("x3", "x2")]);
+    world.looks(9, &[path("x1", "y1"), path("x3", "x2")]);
     let zones = finding(Pattern::ZonePair, Scope::zones("x", "y"));
     let grown = world.looks(5, &[zones, path("x3", "x2")]);
     let told: Vec<_> = grown
@@ -277,10 +277,56 @@ fn a_part_of_an_open_incident_is_opened_when_that_one_has_ended() {
 fn a_part_that_loses_more_than_the_whole_is_a_cause_of_its_own() {
     let mut world = World::new();
     let mesh = losing(finding(Pattern::Mesh, Scope::everywhere()), 100);
-    world.looks(5, &[mesh, ingress("x1"), losing(ingress("x2"), 90)]);
-    let mut open = world.open();
-    open.sort_unstable();
-    assert_eq!(open, ["mesh · everywhere", "node-ingress · x1"]);
+    let findings = [
+        mesh,
+        ingress("x1"),
+        losing(ingress("x2"), 90),
+        losing(ingress("y1"), 400),
+        path("y2", "y3"),
+    ];
+    world.looks(20, &findings);
+    let open = |world: &World| {
+        let mut open = world.open();
+        open.sort_unstable();
+        open
+    };
+    assert_eq!(open(&world), ["mesh · everywhere", "node-ingress · x1"]);
+    // While a fault is young, some of its paths and shares look worse than the whole.
+    world.looks(60, &findings);
+    assert_eq!(
+        open(&world),
+        [
+            "mesh · everywhere",
+            "node-ingress · x1",
+            "node-ingress · y1",
+            "path · y2→y3"
+        ]
+    );
+}
+
+#[test]
+fn pieces_and_shares_stand_twice_as_long_before_they_are_told() {
+    let mut world = World::new();
+    let findings = [path("x1", "y1"), losing(ingress("y2"), 200), ingress("x3")];
+    world.looks(6, &findings);
+    assert_eq!(world.open(), ["node-ingress · x3"]);
+    world.looks(3, &findings);
+    assert_eq!(world.open().len(), 3);
+}
+
+#[test]
+fn what_is_left_of_an_incident_that_is_over_is_not_told_for_a_while() {
+    let mut world = World::new();
+    let zones = || finding(Pattern::ZonePair, Scope::zones("x", "y"));
+    let left = || losing(path("x1", "y1"), 100);
+    world.looks(40, &[zones()]);
+    world.looks(20, &[left()]);
+    assert!(world.open().is_empty());
+    // Nothing gets through any more: that is no remnant.
+    world.looks(9, &[left(), path("x2", "y2")]);
+    assert_eq!(world.open(), ["path · x2→y2"]);
+    world.looks(90, &[left(), path("x2", "y2")]);
+    assert_eq!(world.open().len(), 2);
 }
 
 #[test]
@@ -325,7 +371,7 @@ fn what_is_not_found_while_most_probers_are_silent_is_not_over() {
 #[test]
 fn after_a_restart_an_incident_stays_open_until_the_diagnosis_refutes_it() {
     let mut before = World::new();
-    before.looks(5, &[ingress("x1"), losing(ingress("y1"), 20)]);
+    before.looks(9, &[ingress("x1"), losing(ingress("y1"), 20)]);
     let mut after = World::new();
     after.second = 60;
     let (incidents, now) = (before.book.open_incidents().cloned(), after.now());

@@ -66,9 +66,9 @@ impl FlowCount {
             count.living_sent += flows.living_sent;
             count.living_lost += flows.living_lost;
             if flows.failing > 0 {
-                let share = f64::from(flows.failing) / f64::from(flows.tested.max(1));
+                let dead = f64::from(flows.failing) / f64::from(flows.tested.max(1));
                 count.hit += 1;
-                count.missing += share * f64::from(cell.consecutive_replies);
+                count.missing += dead * f64::from(cell.consecutive_replies);
             }
         });
         count

@@ -1,14 +1,13 @@
 //! Who is judged: the nodes that take part in the search, by dense numbers.
 
 use crate::dark::NodeState;
-use crate::diagnosis::{Picture, ProberPicture};
-use crate::finding::Pattern;
+use crate::diagnosis::Picture;
+use crate::diagnosis::nodes::is_doubtful;
+use crate::finding::{Finding, Pattern};
 use crate::ids::{NodeIndex, NodeName};
 
 /// A place that is not in the search.
 const NOBODY: u32 = u32::MAX;
-/// A prober whose local health is worse has mostly itself to blame for what it loses.
-const STARVED_HEALTH: u8 = 5;
 
 /// The nodes of the search. A node that is dark, leaves, warms up or cannot be believed is in nobody's row or column.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub(super) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    pub(super) fn of(picture: &'a Picture) -> Self {
+    pub(super) fn of(picture: &'a Picture, earlier: &[Finding]) -> Self {
         let size = picture.topology.nodes.len();
         let mut ground = Self {
             picture,
@@ -44,7 +43,8 @@ impl<'a> Ground<'a> {
             let is_judged = node.lifecycle.is_judged()
                 && !node.is_warming_up
                 && !ground.dark[number]
-                && is_credible(picture, number);
+                && is_credible(picture, number)
+                && !shares_its_address(earlier, &node.name);
             if !is_judged {
                 continue;
             }
@@ -141,11 +141,14 @@ fn is_credible(picture: &Picture, number: usize) -> bool {
         NodeState::Unknown => return has_row(picture, number),
         NodeState::Ok | NodeState::Suspect | NodeState::Failed(_) => {}
     }
-    !node.probers.iter().any(is_starved)
+    !node.probers.iter().any(is_doubtful)
 }
 
-fn is_starved(prober: &ProberPicture) -> bool {
-    prober.health.local_health >= STARVED_HEALTH
+/// Is another node found to have one of its addresses? Then its packets go astray, and its paths say nothing of the network.
+fn shares_its_address(earlier: &[Finding], node: &NodeName) -> bool {
+    earlier.iter().any(|finding| {
+        finding.pattern == Pattern::AddressConflict && finding.scope.named_nodes().contains(node)
+    })
 }
 
 fn has_row(picture: &Picture, number: usize) -> bool {

@@ -46,9 +46,13 @@ use super::{Columns, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::Finding;
 use crate::path::{Layer, ProbeKind};
 
-/// Causes between nodes, and what they explain.
-pub(super) fn findings(picture: &Picture, config: &DiagnosisConfig) -> (Vec<Finding>, Explained) {
-    let ground = Ground::of(picture);
+/// Causes between nodes, and what they explain. `earlier`: what was found so far.
+pub(super) fn findings(
+    picture: &Picture,
+    earlier: &[Finding],
+    config: &DiagnosisConfig,
+) -> (Vec<Finding>, Explained) {
+    let ground = Ground::of(picture, earlier);
     let mut explained = Explained::of(&ground);
     if ground.len() < 2 {
         return (Vec::new(), explained);

@@ -267,14 +267,12 @@ impl<E: Evidence> Step<'_, E> {
             for (from, to) in ways.iter().map(|(a, b)| (*a as usize, *b as usize)) {
                 for leg in self.evidence.words(from, to).into_iter().flatten() {
                     let mask = self.look.mask(from, to, &leg);
-                    match parts.iter_mut().find(|(known, _)| *known == mask) {
-                        Some((_, sum)) => sum.add(leg),
-                        None => {
-                            let mut sum = Sum::EMPTY;
-                            sum.add(leg);
-                            parts.push((mask, sum));
-                        }
-                    }
+                    let known = parts.iter().position(|(known, _)| *known == mask);
+                    let place = known.unwrap_or_else(|| {
+                        parts.push((mask, Sum::EMPTY));
+                        parts.len() - 1
+                    });
+                    parts[place].1.add(leg);
                 }
             }
             return parts;

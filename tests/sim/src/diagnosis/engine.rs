@@ -100,6 +100,8 @@ impl Engine {
             let Rows::Nodes(rows) = rows else { continue };
             for row in rows {
                 row.conditions.clear();
+                // Packets that nothing delays any more are as fast as before.
+                row.paths.values_mut().for_each(|path| path.micros = 0);
                 if wire.rules.is_empty() {
                     continue;
                 }
