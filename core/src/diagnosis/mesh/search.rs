@@ -13,6 +13,8 @@ const LEAST_SHARE: f64 = 0.8;
 /// The same of a cause that takes both ways: which one lost a packet is told by two counts that are not of quite the same time,
 /// so some of its legs look clean; of a cause that takes one way, half of the legs of both are.
 const LEAST_SHARE_BOTH_WAYS: f64 = 0.7;
+/// Of so many legs, one may look clean by chance.
+const FEW: u32 = 4;
 /// ln(10³): a cause must be a thousand times likelier than chance …
 const CERTAINTY: f64 = 6.907_755;
 /// … and so it must be in a hundred looks that are independent of each other, two hours of the fading counts: ln(10²).
@@ -311,7 +313,10 @@ impl<E: Evidence> Step<'_, E> {
         }
         let each = sum.sent as f64 / f64::from(UNIT) / f64::from(sum.legs);
         let predicted = 1.0 - (1.0 - ratio.min(1.0)).powf(each);
-        let lossy = f64::from(sum.lossy) / f64::from(sum.legs - sum.scant).max(1.0);
+        let told = sum.legs - sum.scant;
+        // Of a small mesh one leg that has been quiet for a while is already a large share.
+        let lossy = sum.lossy + u32::from(told >= FEW && sum.lossy < told);
+        let lossy = f64::from(lossy) / f64::from(told.max(1));
         let least = if shape == shape.both_ways() {
             LEAST_SHARE_BOTH_WAYS
         } else {
