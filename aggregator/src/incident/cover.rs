@@ -68,12 +68,36 @@ impl Domain {
     }
 }
 
-/// Is every path of `part` one of `whole`, as far as names and zones tell? A scope is part of itself.
-pub(super) fn contains(
+/// Is what a failure of this pattern and scope is about a part of `whole`? Two nodes that a failure between nodes names are the
+/// ways between them, and part of whatever one of these ways is part of.
+pub(super) fn covers(
     whole: &Scope,
+    pattern: Pattern,
     part: &Scope,
     zone_of: impl Fn(&NodeName) -> Option<String>,
 ) -> bool {
+    let is_way = matches!(
+        Domain::of(pattern),
+        Domain::Ways | Domain::Size | Domain::Time
+    );
+    let is_on_a_way = match &part.place {
+        Place::Nodes(nodes) if is_way && nodes.len() == 2 => {
+            let way = |from: usize, to: usize| Scope {
+                place: Place::Path {
+                    from: nodes[from].clone(),
+                    to: nodes[to].clone(),
+                },
+                ..part.clone()
+            };
+            contains(whole, &way(0, 1), &zone_of) || contains(whole, &way(1, 0), &zone_of)
+        }
+        _ => false,
+    };
+    is_on_a_way || contains(whole, part, &zone_of)
+}
+
+/// Is every path of `part` one of `whole`, as far as names and zones tell? A scope is part of itself.
+fn contains(whole: &Scope, part: &Scope, zone_of: impl Fn(&NodeName) -> Option<String>) -> bool {
     let narrows = |whole: bool, same: bool| !whole || same;
     narrows(whole.kind.is_some(), whole.kind == part.kind)
         && narrows(whole.family.is_some(), whole.family == part.family)
@@ -186,6 +210,17 @@ mod tests {
             &Scope::zones("x", "y"),
             &Scope::path(name("y1"), name("x1"))
         ));
+    }
+
+    #[test]
+    fn two_nodes_are_the_ways_between_them_or_both_of_them() {
+        let zone_of = |node: &NodeName| node.as_str().get(..1).map(str::to_owned);
+        let pair = Scope::nodes(vec![name("x1"), name("y1")]);
+        let part_of = |whole: &Scope, pattern| covers(whole, pattern, &pair, zone_of);
+        assert!(part_of(&Scope::node(name("x1")), Pattern::Path));
+        assert!(part_of(&Scope::zone_pair("y", "x"), Pattern::Kind));
+        assert!(!part_of(&Scope::node(name("x2")), Pattern::Path));
+        assert!(!part_of(&Scope::node(name("x1")), Pattern::AddressConflict));
     }
 
     #[test]

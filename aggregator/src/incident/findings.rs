@@ -19,7 +19,7 @@ use meshprobe_core::ids::NodeName;
 use meshprobe_core::time::Moment;
 
 use super::book::{Entry, IncidentBook, Opens};
-use super::cover::{Domain, contains};
+use super::cover::{Domain, covers};
 use super::statement::{Statement, zone_of};
 use super::{Incident, IncidentChange, IncidentId, IncidentState};
 use crate::pipeline::Now;
@@ -232,7 +232,7 @@ fn inhibits(
     let upper = open.loss.map_or(1.0, |loss| loss.upper);
     let is_more = statement.loss.map_or(1.0, |loss| loss.lower) > upper;
     let counts = is_settled || hold_factor(statement) == 1;
-    !(is_more && counts) && contains(&open.scope, &statement.scope, zone_of)
+    !(is_more && counts) && covers(&open.scope, statement.pattern, &statement.scope, zone_of)
 }
 
 /// Is the statement about a share of what this incident, which is over, was about? Counts of a small loss fade with a time
@@ -245,7 +245,7 @@ fn is_remnant(
     statement.loss.is_some_and(|loss| loss.upper < TOTAL)
         && Domain::of(over.pattern) == Domain::of(statement.pattern)
         && over.scope != statement.scope
-        && contains(&over.scope, &statement.scope, zone_of)
+        && covers(&over.scope, statement.pattern, &statement.scope, zone_of)
 }
 
 /// Was this incident, which is not found any more, a part of what is found now, or the same under another name?
@@ -255,7 +255,7 @@ fn is_outgrown(
     zone_of: impl Fn(&NodeName) -> Option<String>,
 ) -> bool {
     Domain::of(open.pattern) == Domain::of(statement.pattern)
-        && contains(&statement.scope, &open.scope, zone_of)
+        && covers(&statement.scope, open.pattern, &open.scope, zone_of)
 }
 
 /// Is everything that the place names dark, or expected to go? Of a path one end is enough.

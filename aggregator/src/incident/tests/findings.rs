@@ -320,7 +320,11 @@ fn what_is_left_of_an_incident_that_is_over_is_not_told_for_a_while() {
     let zones = || finding(Pattern::ZonePair, Scope::zones("x", "y"));
     let left = || losing(path("x1", "y1"), 100);
     world.looks(40, &[zones()]);
-    world.looks(20, &[left()]);
+    let pair = || {
+        let ends = Scope::nodes(vec![name_of("x3"), name_of("y3")]);
+        losing(finding(Pattern::Path, ends), 100)
+    };
+    world.looks(20, &[left(), pair()]);
     assert!(world.open().is_empty());
     // Nothing gets through any more: that is no remnant.
     world.looks(9, &[left(), path("x2", "y2")]);
