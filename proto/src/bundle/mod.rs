@@ -40,7 +40,7 @@ pub use write::write;
 /// What the first line calls the format.
 pub const FORMAT: &str = "meshprobe-bundle";
 /// The version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 1;
 
 /// What a bundle is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

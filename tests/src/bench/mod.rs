@@ -10,6 +10,7 @@
 mod capture;
 mod child;
 pub mod dark;
+pub mod diagnose;
 pub mod durability;
 pub mod footprint;
 pub mod history;
@@ -45,6 +46,7 @@ pub struct Bench {
 /// Every bench, in the order of the list.
 pub const ALL: &[Bench] = &[
     dark::BENCH,
+    diagnose::BENCH,
     probe_cost::BENCH,
     footprint::BENCH,
     ingest::BENCH,
