@@ -1,6 +1,7 @@
 //! Names: what the servers answer, where they can be asked.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
 use super::dns::{Server, asks};
@@ -13,6 +14,8 @@ use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 
 const NXDOMAIN: u8 = 3;
+/// From a question to its answer in the picture.
+const SETTLES: Duration = Duration::from_secs(2);
 
 /// A name that is answered wrongly.
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ pub(super) fn troubles(view: &View<'_>, servers: &[Server<'_>]) -> Vec<Trouble> 
                     .iter()
                     .any(|place| asks(view, cell, &servers[*place]))
             });
-        if !is_everywhere && is_ending(own, others) {
+        if !is_everywhere && (!is_settled(&own) || is_ending(own, others)) {
             continue;
         }
         let cells: Vec<&Cell<'_>> = failing
@@ -79,6 +82,13 @@ pub(super) fn troubles(view: &View<'_>, servers: &[Server<'_>]) -> Vec<Trouble> 
         });
     }
     troubles
+}
+
+/// Has it failed for so long that every other server has been asked since? Before, a failure of all looks like one of those that
+/// were asked first.
+fn is_settled(failing: &[&Cell<'_>]) -> bool {
+    let mut failing = failing.iter().filter(|cell| cell.word() == Word::Failing);
+    failing.any(|cell| cell.seen.failing_for >= cell.interval + SETTLES)
 }
 
 fn name_of<'a>(view: &View<'a>, cell: &Cell<'_>) -> Option<&'a str> {
