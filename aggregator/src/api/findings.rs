@@ -14,7 +14,7 @@ use meshprobe_proto::v1;
 
 use super::{Api, ApiError, page, views};
 use crate::{
-    incident::{Incident, IncidentId, IncidentState, Severity},
+    incident::{Incident, IncidentId, IncidentState, Severity, is_found},
     receiver::Links,
     snapshot::Snapshot,
     wall,
@@ -61,7 +61,7 @@ impl Api {
         }
         let found: BTreeSet<IncidentId> = all.iter().map(|one| one.id.clone()).collect();
         let declared = self.incidents.open().into_iter();
-        let declared = declared.filter(|one| is_declared(one.pattern) && !found.contains(&one.id));
+        let declared = declared.filter(|one| !is_found(one.pattern) && !found.contains(&one.id));
         all.extend(declared.map(|incident| Current {
             id: incident.id.clone(),
             finding: as_finding(&incident),
@@ -70,7 +70,7 @@ impl Api {
         }));
         // Inside one severity what was declared stands first, for it lies lowest; then the diagnosis' own order.
         all.sort_by_key(|one| {
-            let is_higher = !is_declared(one.finding.pattern);
+            let is_higher = is_found(one.finding.pattern);
             (std::cmp::Reverse(one.severity()), is_higher)
         });
         (at, all)
@@ -179,20 +179,6 @@ impl Api {
             mute,
         }
     }
-}
-
-/// Is it declared by the dark-node detector, or by the aggregator about itself, and not by the diagnosis?
-const fn is_declared(pattern: Pattern) -> bool {
-    matches!(
-        pattern,
-        Pattern::NodeDark
-            | Pattern::ZoneDark
-            | Pattern::ReportsCut
-            | Pattern::ProberDown
-            | Pattern::UnreachableUnconfirmed
-            | Pattern::AggregatorIsolated
-            | Pattern::StoreUnwritable
-    )
 }
 
 fn as_finding(incident: &Incident) -> Finding {

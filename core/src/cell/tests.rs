@@ -353,6 +353,23 @@ fn an_outage_leaves_no_loss_in_the_long_counts() {
 }
 
 #[test]
+fn heavy_loss_keeps_its_share_although_it_makes_long_rows() {
+    let mut cell = PathCell::EMPTY;
+    let mut t = feed(&mut cell, 10, 10, &window(10_000, 10, 10, 0));
+    // Four of five are lost, in rows of four and now and then of twelve.
+    for turn in 0..120 {
+        t = if turn % 4 == 3 {
+            let t = feed(&mut cell, t, 1, &window(1_000, 12, 0, 12));
+            feed(&mut cell, t, 1, &window(1_000, 3, 3, 0))
+        } else {
+            feed(&mut cell, t, 1, &window(1_000, 5, 1, 4))
+        };
+    }
+    let LongCounts { sent, lost } = cell.long_counts(seconds(t));
+    assert!((0.75..0.85).contains(&(lost / sent)), "{lost} of {sent}");
+}
+
+#[test]
 fn a_target_that_was_silent_for_most_of_a_day_does_not_look_as_if_it_had_just_received_something() {
     let mut cell = PathCell::EMPTY;
     cell.apply_received(10, 10_000, seconds(100), &thresholds());

@@ -260,3 +260,24 @@ pub(super) fn likelihood(sent: f64, lost: f64, ratio: f64) -> f64 {
     let ratio = ratio.clamp(1e-9, 1.0 - 1e-9);
     lost * ratio.ln() + (sent - lost) * (1.0 - ratio).ln()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_a_bit_of_its_own_as_long_as_there_are_some_and_none_is_the_mark_of_a_leak() {
+        let bits: Vec<Mask> = (0..200).map(bit).collect();
+        assert!(
+            bits.iter()
+                .all(|bit| bit.is_power_of_two() && bit & LEAKED == 0)
+        );
+        let own = &bits[..62];
+        assert_eq!(own.iter().fold(0, |all, bit| all | bit).count_ones(), 62);
+        assert!(
+            bits[62..]
+                .iter()
+                .all(|bit| *bit == bits[62] && !own.contains(bit))
+        );
+    }
+}

@@ -355,18 +355,16 @@ fn is_over(sum: &Sum) -> bool {
 
 /// Are all losses in one slot of the fast window? What goes on is in both of them, or older.
 fn is_one_burst(sum: &Sum) -> bool {
-    let [newest, before] = sum.slots.map(u64::from);
-    let older = (sum.lost / u64::from(UNIT)).saturating_sub(newest + before);
+    let [newest, before] = sum.slots;
     let is_known = newest + before > 0;
-    is_known && older < OLDER && (newest == 0 || before == 0)
+    is_known && sum.older() < OLDER && (newest == 0 || before == 0)
 }
 
 /// Is what is lost now something new after a time in which nothing was? Half of the fast window, about, is in the slot before
 /// the newest one; had the older loss gone on, some of it would be there.
 fn is_interrupted(sum: &Sum) -> bool {
-    let [newest, before] = sum.slots.map(u64::from);
-    let older = (sum.lost / u64::from(UNIT)).saturating_sub(newest + before);
-    before == 0 && older >= OLDER && sum.ratio() * sum.fast_sent as f64 / 2.0 >= MISSING
+    let [_, before] = sum.slots;
+    before == 0 && sum.older() >= OLDER && sum.ratio() * sum.fast_sent as f64 / 2.0 >= MISSING
 }
 
 /// Probability of at most so many events where `expected` are (Poisson).

@@ -165,6 +165,12 @@ impl Sum {
         (count(self.sent, twice[0]), count(self.lost, twice[1]))
     }
 
+    /// Losses from before the fast window.
+    pub(super) fn older(&self) -> u64 {
+        let lately: u64 = self.slots.iter().map(|lost| u64::from(*lost)).sum();
+        (self.lost / u64::from(UNIT)).saturating_sub(lately)
+    }
+
     /// Nothing gets through on at least half of its legs that lose anything.
     pub(super) fn is_dead(&self) -> bool {
         self.dead > 0 && 2 * self.dead >= self.lossy
