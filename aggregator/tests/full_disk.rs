@@ -198,6 +198,7 @@ fn observed(number: i64) -> Observed {
             nodes: vec![NodePicture::UNKNOWN; 3],
             traces: Vec::new(),
         }),
+        open: Vec::new().into(),
         findings: Arc::default(),
     }
 }

@@ -54,6 +54,10 @@ async fn the_past_survives_a_kill_and_the_time_without_a_process_is_a_gap() {
     )
     .await;
     assert_eq!(path["window"], nodes["window"]);
+    // Nobody sends anything in this mesh, and nothing is found in that.
+    let findings = at(&aggregator, "/api/v1/findings?", moment).await;
+    assert_eq!(findings["window"], nodes["window"]);
+    assert_eq!(findings["findings"], serde_json::json!([]));
 
     aggregator.child.kill().unwrap();
     aggregator.child.wait().unwrap();
@@ -63,10 +67,12 @@ async fn the_past_survives_a_kill_and_the_time_without_a_process_is_a_gap() {
     let aggregator = Aggregator::start(&folder, "");
     assert_eq!(at(&aggregator, "/api/v1/nodes?", moment).await, nodes);
     assert_eq!(at(&aggregator, "/api/v1/matrix?", moment).await, matrix);
-    let (status, answer) = aggregator.get(&format!("/api/v1/nodes?at={killed}")).await;
-    let why = answer["error"]["message"].as_str().unwrap();
-    assert_eq!(status, 404, "{answer}");
-    assert!(why.contains("gap") && why.contains("did not run"), "{why}");
+    for path in ["nodes", "findings"] {
+        let (status, answer) = aggregator.get(&format!("/api/v1/{path}?at={killed}")).await;
+        let why = answer["error"]["message"].as_str().unwrap();
+        assert_eq!(status, 404, "{answer}");
+        assert!(why.contains("gap") && why.contains("did not run"), "{why}");
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,7 @@ fn an_answer_about_the_past_says_which_window_it_is_of() {
         "nodes --at 2026-11-29T03:10:03Z",
         "matrix --at 2026-11-29T03:10:03Z",
         "path mesh-1 mesh-2 --at 2026-11-29T04:10:03+01:00",
+        "findings --at 2026-11-29T03:10:03Z",
     ] {
         let output = run(&aggregator, line);
         let told = stdout(&output);

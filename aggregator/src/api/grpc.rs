@@ -112,7 +112,11 @@ impl MeshService for MeshApiService {
         &self,
         request: Request<v1::ListFindingsRequest>,
     ) -> Result<Response<v1::ListFindingsResponse>, Status> {
-        Ok(Response::new(self.0.list_findings(request.get_ref())?))
+        let request = request.into_inner();
+        Ok(Response::new(match moment(request.at)? {
+            None => self.0.list_findings(&request)?,
+            Some(at) => self.0.findings_at(&request, at).await?,
+        }))
     }
 
     async fn explain(

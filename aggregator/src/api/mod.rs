@@ -11,6 +11,8 @@ mod incidents;
 mod notifications;
 mod page;
 mod past;
+#[cfg(test)]
+mod past_tests;
 mod silences;
 #[cfg(test)]
 mod tests;

@@ -94,7 +94,7 @@ impl Api {
     }
 }
 
-fn window(span: WindowSpan, mesh: &PastMesh) -> v1::HistoryWindow {
+pub(super) fn window(span: WindowSpan, mesh: &PastMesh) -> v1::HistoryWindow {
     v1::HistoryWindow {
         start: Some(views::timestamp(span.start())),
         end: Some(views::timestamp(span.end())),

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// A mesh of one path whose matrix has the version that the test wants.
-struct Played {
-    api: Api,
+pub(super) struct Played {
+    pub(super) api: Api,
     version: Arc<AtomicU64>,
     snapshots_tx: tokio_watch::Sender<Arc<Snapshot>>,
     _mesh: JoinSet<()>,
@@ -59,7 +59,7 @@ fn matrix(version: u64) -> Arc<LayerSnapshot> {
     })
 }
 
-fn play() -> Played {
+pub(super) fn play() -> Played {
     let (requests, mut requests_rx) = mpsc::channel(8);
     let (snapshots_tx, snapshots) = tokio_watch::channel(snapshot());
     let version = Arc::new(AtomicU64::new(1));

@@ -81,6 +81,7 @@ impl Chronicle {
             at,
             picture,
             findings,
+            open: _,
         } = observed;
         let packed = self.packer.pack(*at, picture, Arc::clone(findings));
         self.last.push(packed);

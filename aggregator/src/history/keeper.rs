@@ -13,7 +13,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{Chronicle, HistoryMetrics, HistorySettings, Observed, Question};
-use crate::{incident::Incident, pipeline::Diagnosed, wall};
+use crate::{incident::Incident, notify::Incidents, pipeline::Diagnosed, wall};
 
 /// Windows end on time although no picture comes.
 const TICK: Duration = Duration::from_secs(2);
@@ -22,9 +22,11 @@ const TICK: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Inputs {
     pub(super) pictures: watch::Receiver<Option<Diagnosed>>,
+    /// Those that were open at the start.
     pub(super) open: Vec<Incident>,
-    /// `None`: they have ended.
-    pub(super) incidents: Option<broadcast::Receiver<Incident>>,
+    pub(super) all: Incidents,
+    /// `None`: nobody tells of a change any more.
+    pub(super) changes: Option<broadcast::Receiver<Incident>>,
     pub(super) questions: mpsc::Receiver<Question>,
 }
 
@@ -89,18 +91,16 @@ impl Inputs {
                     if changed.is_err() {
                         return Event::End;
                     }
-                    let observed = self.pictures.borrow_and_update().as_ref().map(Observed::from);
-                    if let Some(observed) = observed {
-                        return Event::Picture(observed);
+                    if let Some(diagnosed) = self.pictures.borrow_and_update().as_ref() {
+                        return Event::Picture(Observed::of(diagnosed, self.all.open()));
                     }
                 }
                 Some(question) = self.questions.recv() => return Event::Question(question),
-                change = next_change(&mut self.incidents) => match change {
+                change = next_change(&mut self.changes) => match change {
                     Ok(incident) => return Event::Incident(Box::new(incident)),
                     // Its pictures are those of the ones that were seen.
                     Err(RecvError::Lagged(missed)) => debug!(missed, "Changes of incidents were missed"),
-                    // The notifier has ended: no incident will open any more.
-                    Err(RecvError::Closed) => self.incidents = None,
+                    Err(RecvError::Closed) => self.changes = None,
                 },
             }
         }
@@ -108,10 +108,10 @@ impl Inputs {
 }
 
 async fn next_change(
-    incidents: &mut Option<broadcast::Receiver<Incident>>,
+    changes: &mut Option<broadcast::Receiver<Incident>>,
 ) -> Result<Incident, RecvError> {
-    match incidents {
-        Some(incidents) => incidents.recv().await,
+    match changes {
+        Some(changes) => changes.recv().await,
         None => std::future::pending().await,
     }
 }

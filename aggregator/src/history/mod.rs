@@ -49,7 +49,7 @@ pub use record::{Gap, MeshWindow, PastFinding, PastNode, Resolution};
 pub use window::{Axes, Counted, LayerWindow, Line, OddRun, Run, ZoneLine};
 
 use self::keeper::{Inputs, Keeper};
-use crate::{notify::Incidents, pipeline::Diagnosed};
+use crate::{incident::Incident, notify::Incidents, pipeline::Diagnosed};
 
 /// Questions that wait. Each takes some milliseconds; whoever finds no room is told to ask again.
 const QUESTIONS: usize = 16;
@@ -63,14 +63,18 @@ pub struct Observed {
     pub picture: Arc<Picture>,
     /// What was found in this very picture.
     pub findings: Arc<[Finding]>,
+    /// The incidents that were open then: what the detector declared is a finding too, and it is in no picture.
+    pub open: Arc<[Incident]>,
 }
 
-impl From<&Diagnosed> for Observed {
-    fn from(diagnosed: &Diagnosed) -> Self {
+impl Observed {
+    /// A run of the diagnosis while these incidents were open.
+    pub fn of(diagnosed: &Diagnosed, open: Vec<Incident>) -> Self {
         Self {
             at: diagnosed.shot.at,
             picture: Arc::clone(&diagnosed.shot.picture),
             findings: diagnosed.diagnosis.findings.clone().into(),
+            open: open.into(),
         }
     }
 }
@@ -202,11 +206,12 @@ impl History {
         metrics: HistoryMetrics,
     ) -> (Self, HistoryHandle) {
         let (questions_tx, questions_rx) = mpsc::channel(QUESTIONS);
-        let (open, incidents) = incidents.watch();
+        let (open, changes) = incidents.watch();
         let inputs = Inputs {
             pictures,
             open,
-            incidents: Some(incidents),
+            all: incidents.clone(),
+            changes: Some(changes),
             questions: questions_rx,
         };
         let keeper = Keeper {

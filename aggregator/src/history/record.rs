@@ -193,8 +193,11 @@ pub struct Gap {
 pub struct MeshWindow {
     /// By name.
     pub nodes: Vec<PastNode>,
-    /// What stood in it.
+    /// What stood in it, at most [`MeshWindow::MOST_FINDINGS`].
     pub findings: Vec<PastFinding>,
+    /// More findings stood than are kept.
+    #[serde(default)]
+    pub has_more_findings: bool,
     /// How much of it was recorded: a longer window may have holes.
     pub recorded_millis: i64,
 }
@@ -218,6 +221,30 @@ pub struct PastNode {
     pub failing_out: u32,
 }
 
+impl MeshWindow {
+    /// Findings of one window that are kept.
+    pub const MOST_FINDINGS: usize = 200;
+
+    /// The last word on a finding replaces the ones before it.
+    pub(super) fn add_finding(&mut self, new: PastFinding) {
+        let known = self
+            .findings
+            .iter()
+            .position(|known| known.finding.key() == new.finding.key());
+        match known {
+            Some(place) => {
+                let had_incident = self.findings[place].has_incident;
+                self.findings[place] = PastFinding {
+                    has_incident: new.has_incident || had_incident,
+                    ..new
+                };
+            }
+            None if self.findings.len() < Self::MOST_FINDINGS => self.findings.push(new),
+            None => self.has_more_findings = true,
+        }
+    }
+}
+
 /// A finding in the past. Its `since` is in `since_millis`: a moment means nothing to another process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PastFinding {
@@ -225,6 +252,9 @@ pub struct PastFinding {
     pub finding: Finding,
     /// When it began, milliseconds since the epoch.
     pub since_millis: Option<i64>,
+    /// Its incident was open in the window.
+    #[serde(default)]
+    pub has_incident: bool,
 }
 
 /// The worse of two states of a node.
@@ -242,7 +272,7 @@ pub(super) fn worse(one: NodeState, other: NodeState) -> NodeState {
 /// Several windows as one.
 pub(super) fn merge_mesh(windows: &[MeshWindow]) -> MeshWindow {
     let mut nodes: std::collections::BTreeMap<&str, PastNode> = std::collections::BTreeMap::new();
-    let mut findings: Vec<PastFinding> = Vec::new();
+    let mut merged = MeshWindow::default();
     for window in windows {
         for node in &window.nodes {
             match nodes.get_mut(node.name.as_str()) {
@@ -260,27 +290,11 @@ pub(super) fn merge_mesh(windows: &[MeshWindow]) -> MeshWindow {
             }
         }
         for finding in &window.findings {
-            add_finding(&mut findings, finding.clone());
+            merged.add_finding(finding.clone());
         }
+        merged.has_more_findings |= window.has_more_findings;
+        merged.recorded_millis += window.recorded_millis;
     }
-    MeshWindow {
-        nodes: nodes.into_values().collect(),
-        findings,
-        recorded_millis: windows.iter().map(|window| window.recorded_millis).sum(),
-    }
-}
-
-/// Findings of one window that are kept.
-const MOST_FINDINGS: usize = 200;
-
-/// The last word on a finding replaces the ones before it.
-pub(super) fn add_finding(findings: &mut Vec<PastFinding>, new: PastFinding) {
-    let known = findings
-        .iter()
-        .position(|known| known.finding.key() == new.finding.key());
-    match known {
-        Some(place) => findings[place] = new,
-        None if findings.len() < MOST_FINDINGS => findings.push(new),
-        None => {}
-    }
+    merged.nodes = nodes.into_values().collect();
+    merged
 }

@@ -10,11 +10,10 @@ use meshprobe_proto::pack;
 use super::{
     Observed,
     fold::{self, Worst},
-    record::{
-        MeshWindow, PastFinding, PastNode, Record, Resolution, WindowPacker, add_finding, worse,
-    },
+    record::{MeshWindow, PastFinding, PastNode, Record, Resolution, WindowPacker, worse},
     window::LayerWindow,
 };
+use crate::incident::{Incident, is_found};
 
 /// The level of what is JSON.
 const LEVEL: i32 = 3;
@@ -36,7 +35,8 @@ struct OpenWindow {
     last: Arc<Picture>,
     /// The worst state of each node, by its number.
     states: HashMap<usize, NodeState>,
-    findings: Vec<PastFinding>,
+    /// Its findings so far; its nodes are those of the last picture.
+    window: MeshWindow,
 }
 
 impl Recorder {
@@ -46,14 +46,17 @@ impl Recorder {
         let ended = self.close_before(at);
         let start = Resolution::Fine.start_of(at);
         let Observed {
-            picture, findings, ..
+            picture,
+            findings,
+            open: incidents,
+            ..
         } = observed;
         self.worst.observe(picture);
         let open = self.open.get_or_insert_with(|| OpenWindow {
             start,
             last: Arc::clone(picture),
             states: HashMap::new(),
-            findings: Vec::new(),
+            window: MeshWindow::default(),
         });
         open.last = Arc::clone(picture);
         for (number, node) in picture.nodes.iter().enumerate() {
@@ -61,7 +64,17 @@ impl Recorder {
             *state = worse(*state, node.state);
         }
         for finding in findings.iter() {
-            add_finding(&mut open.findings, past(finding, at, picture.now));
+            open.window.add_finding(PastFinding {
+                has_incident: incidents.iter().any(|one| is_of(one, finding)),
+                ..past(finding, at, picture.now)
+            });
+        }
+        for incident in incidents.iter().filter(|one| !is_found(one.pattern)) {
+            open.window.add_finding(PastFinding {
+                finding: incident.as_finding(),
+                since_millis: Some(incident.started_at.as_millisecond()),
+                has_incident: true,
+            });
         }
         ended
     }
@@ -84,26 +97,26 @@ impl Recorder {
             start,
             last,
             states,
-            findings,
+            window,
         } = open;
         let resolution = Resolution::Fine;
         let mut failing: HashMap<String, (u32, u32)> = HashMap::new();
         let mut records = Vec::with_capacity(last.layers.len() + 1);
         for layer in &last.layers {
-            let window = fold::layer_window(&last, layer, &self.worst);
-            count_failing(&window, layer.layer.kind.is_between_nodes(), &mut failing);
+            let packed = fold::layer_window(&last, layer, &self.worst);
+            count_failing(&packed, layer.layer.kind.is_between_nodes(), &mut failing);
             records.push(Record::Layer {
                 resolution,
                 start,
                 layer: layer.layer,
-                window: self.packer.pack(layer.layer, &window),
+                window: self.packer.pack(layer.layer, &packed),
             });
         }
         self.worst.begin();
         let window = MeshWindow {
             nodes: nodes(&last, &states, &failing),
-            findings,
             recorded_millis: resolution.millis(),
+            ..window
         };
         records.push(mesh_record(resolution, start, &window));
         records
@@ -133,7 +146,13 @@ fn past(finding: &Finding, at: i64, now: Moment) -> PastFinding {
             ..finding.clone()
         },
         since_millis: since,
+        has_incident: false,
     }
+}
+
+/// Is this the incident of a finding?
+fn is_of(incident: &Incident, finding: &Finding) -> bool {
+    incident.pattern == finding.pattern && incident.scope == finding.scope
 }
 
 fn nodes(

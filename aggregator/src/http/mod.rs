@@ -184,9 +184,14 @@ async fn findings(State(shared): State<Shared>, mut query: Query) -> Response {
             })?,
             page_size: query.count("pageSize")?,
             page_token: query.text("pageToken"),
+            at: None,
         };
+        let at = query.moment("at")?;
         query.finish()?;
-        shared.api.list_findings(&request)
+        match at {
+            None => shared.api.list_findings(&request),
+            Some(at) => shared.api.findings_at(&request, at).await,
+        }
     }
     .await;
     shared.answer(found)

@@ -16,7 +16,7 @@ mod tests;
 
 use jiff::Timestamp;
 use meshprobe_core::finding::{
-    Alternative, Confidence, Estimate, NamedPath, Pattern, Place, Scope,
+    Alternative, Confidence, Estimate, Finding, NamedPath, Pattern, Place, Scope,
 };
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
@@ -27,6 +27,7 @@ pub use findings::Look;
 pub(crate) use findings::is_found;
 pub use id::{IncidentId, IncidentIdError};
 pub use severity::Severity;
+pub(crate) use statement::actions;
 
 /// Is the failure still there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -131,6 +132,20 @@ impl Incident {
             updated_at: opened_at,
             resolved_at: None,
             reopened: 0,
+        }
+    }
+
+    /// What it says, as a finding without its beginning.
+    pub fn as_finding(&self) -> Finding {
+        Finding {
+            plane: self.plane,
+            loss: self.loss,
+            confidence: self.confidence,
+            alternatives: self.alternatives.clone(),
+            evidence: self.evidence.clone(),
+            counter_examples: self.counter_examples.clone(),
+            paths: self.paths.clone(),
+            ..Finding::new(self.pattern, self.scope.clone(), self.summary.clone())
         }
     }
 

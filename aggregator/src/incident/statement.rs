@@ -153,7 +153,7 @@ impl Statement {
 }
 
 /// What to do first, a line each that a shell takes as it is.
-fn actions(finding: &Finding) -> Vec<String> {
+pub(crate) fn actions(finding: &Finding) -> Vec<String> {
     first_actions(finding)
         .into_iter()
         .map(|action| format!("{}  # {}", action.command, action.what))

@@ -234,7 +234,8 @@ pub enum ApiCommand {
   meshprobe findings
   meshprobe findings -o wide                   with evidence, counter-examples and first actions
   meshprobe findings --node mesh-3
-  meshprobe findings --severity critical -o json"
+  meshprobe findings --severity critical -o json
+  meshprobe findings --at -2h                  what stood two hours ago"
     )]
     Findings {
         /// Only this pattern, for example overlay-egress.
@@ -264,6 +265,9 @@ pub enum ApiCommand {
         /// Only what matters at least so much.
         #[arg(long, value_enum)]
         severity: Option<SeverityArg>,
+        /// When.
+        #[command(flatten)]
+        at: AtArgs,
     },
     /// Why can't A talk to B: every layer between them in order, the first that fails, and the cause.
     #[command(after_long_help = "Examples:

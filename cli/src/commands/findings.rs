@@ -1,12 +1,13 @@
 //! `meshprobe findings`.
 
+use jiff::Timestamp;
 use meshprobe_proto::v1;
 
 use crate::args::{Format, SeverityArg};
 use crate::client::Client;
 use crate::console::Console;
 use crate::exit::Health;
-use crate::render::finding;
+use crate::render::{finding, time};
 
 /// What is asked for; what is empty means all.
 pub(super) fn request(
@@ -14,6 +15,7 @@ pub(super) fn request(
     node: String,
     zone: String,
     severity: Option<SeverityArg>,
+    at: Option<Timestamp>,
 ) -> v1::ListFindingsRequest {
     let severity = severity.map_or(v1::Severity::Unspecified, |severity| match severity {
         SeverityArg::Info => v1::Severity::Info,
@@ -25,6 +27,7 @@ pub(super) fn request(
         node,
         zone,
         severity: severity.into(),
+        at: at.map(time::wire),
         ..v1::ListFindingsRequest::default()
     }
 }

@@ -58,8 +58,9 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
                 node,
                 zone,
                 severity,
+                at,
             } => {
-                let request = findings::request(pattern, node, zone, severity);
+                let request = findings::request(pattern, node, zone, severity, at.at);
                 findings::run(&client().await?, request, console).await
             }
             ApiCommand::Explain { source, target } => {

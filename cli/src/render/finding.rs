@@ -7,6 +7,7 @@ use meshprobe_proto::v1;
 use super::style::{BAD, DIM, GOOD, HEADING, PLAIN, UNKNOWN, WARNING, counted, of_severity, paint};
 use super::table::{Cell, Table};
 use super::time;
+use super::window;
 use super::wrap::wrapped;
 
 /// "overlay-egress mesh-3"
@@ -35,11 +36,17 @@ pub fn render(
     now: Timestamp,
 ) -> String {
     let findings = &found.findings;
+    // Of the past everything is as old as it was then.
+    let end = found.window.as_ref().and_then(|w| time::timestamp(w.end));
+    let now = end.unwrap_or(now);
+    let mut text = window::line(found.window.as_ref());
     if findings.is_empty() {
-        return match found.at {
-            Some(_) => paint(GOOD, "Nothing is found.") + "\n",
-            None => paint(UNKNOWN, "The diagnosis has not run yet.") + "\n",
+        text += &match (found.at, &found.window) {
+            (_, Some(_)) => paint(GOOD, "Nothing was found."),
+            (Some(_), None) => paint(GOOD, "Nothing is found."),
+            (None, None) => paint(UNKNOWN, "The diagnosis has not run yet."),
         };
+        return text + "\n";
     }
     let mut table = Table::new(&["SEVERITY", "PATTERN", "SCOPE", "LOSS", "SINCE", "CAUSE IS"]);
     for finding in findings {
@@ -60,7 +67,7 @@ pub fn render(
     }
     let table = table.render();
     let mut rows = table.lines();
-    let mut text = format!("{}\n\n", paint(BAD, &conclusion(findings)));
+    text.extend([&*paint(BAD, &conclusion(findings)), "\n\n"]);
     text.extend([rows.next().unwrap_or_default(), "\n"]);
     for (row, finding) in rows.zip(findings) {
         text.extend([row, "\n"]);
@@ -72,7 +79,10 @@ pub fn render(
             text.push_str(&backing(finding));
         }
     }
-    if !wide {
+    if !found.incomplete_reason.is_empty() {
+        text.extend(["\n", &*paint(WARNING, &found.incomplete_reason), "\n"]);
+    }
+    if !wide && found.window.is_none() {
         let next = "Next: meshprobe findings -o wide, meshprobe explain A B";
         text.extend(["\n", &paint(HEADING, next), "\n"]);
     }

@@ -116,7 +116,7 @@ fn findings_stand_with_their_sentences_and_fit_eighty_columns() {
             samples::finding_of(&samples::node_dark("mesh-3")),
             samples::lossy_zones(),
         ],
-        next_page_token: String::new(),
+        ..v1::ListFindingsResponse::default()
     };
     let text = plain(&finding::render(&found, Some(80), false, now()));
     assert!(
@@ -136,6 +136,39 @@ fn findings_stand_with_their_sentences_and_fit_eighty_columns() {
     let nothing = v1::ListFindingsResponse::default();
     let text = plain(&finding::render(&nothing, Some(80), false, now()));
     assert_eq!(text, "The diagnosis has not run yet.\n");
+}
+
+#[test]
+fn findings_of_the_past_are_as_old_as_they_were_then() {
+    let dark = samples::finding_of(&samples::node_dark("mesh-3"));
+    let since = dark.since.unwrap().seconds;
+    let at = |second| {
+        Some(prost_types::Timestamp {
+            seconds: since + second,
+            nanos: 0,
+        })
+    };
+    let mut past = v1::ListFindingsResponse {
+        at: at(95),
+        findings: vec![dark],
+        window: Some(v1::HistoryWindow {
+            start: at(85),
+            end: at(95),
+            resolution_seconds: 10,
+            recorded_seconds: 10,
+        }),
+        incomplete_reason: "more findings stood".to_owned(),
+        ..v1::ListFindingsResponse::default()
+    };
+    let later = now() + jiff::SignedDuration::from_hours(30);
+    let text = plain(&finding::render(&past, Some(100), false, later));
+    assert!(text.starts_with("As it was from "), "{text}");
+    assert!(text.contains(" 1m35s "), "{text}");
+    assert!(text.contains("more findings stood"), "{text}");
+    assert!(!text.contains("Next:"), "{text}");
+    past.findings.clear();
+    let text = plain(&finding::render(&past, Some(100), false, later));
+    assert!(text.ends_with("Nothing was found.\n"), "{text}");
 }
 
 #[test]

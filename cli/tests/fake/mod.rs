@@ -304,6 +304,8 @@ impl MeshService for Fake {
             } else {
                 (page + 1).to_string()
             },
+            window: request.at.map(window),
+            incomplete_reason: String::new(),
         })
         .await
     }

@@ -302,6 +302,7 @@ impl World {
             at: at(second),
             picture: Arc::new(picture),
             findings: findings.into(),
+            open: Vec::new().into(),
         }
     }
 

@@ -2,12 +2,17 @@ mod world;
 
 use std::time::Duration;
 
-use meshprobe_core::{dark::NodeState, verdict::Verdict};
+use meshprobe_core::{
+    dark::NodeState,
+    finding::{Finding, Pattern, Scope},
+    verdict::Verdict,
+};
 use meshprobe_proto::bundle::{self, Limits};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{codec, record::WindowPacker, recorder::Recorder, window::merge, *};
+use crate::{incident::Incident, notify::tests::incident};
 use world::{Folder, UDP, World, at, down, healthy, with};
 
 fn chronicle(folder: &Folder, second: i64) -> Chronicle {
@@ -124,6 +129,75 @@ fn what_was_down_for_a_second_is_down_in_its_window_and_in_no_other() {
     assert_eq!(past.mesh.0.nodes[0].failing_out, 1);
     let since = past.mesh.0.findings[0].since_millis.unwrap();
     assert_eq!(Timestamp::from_millisecond(since).unwrap(), at(1));
+}
+
+#[test]
+fn what_was_declared_and_what_was_found_stand_in_their_windows_with_their_incidents() {
+    let folder = Folder::new("findings");
+    let mut chronicle = chronicle(&folder, 0);
+    let mut world = World::new(4);
+    world.cut();
+    live(&mut chronicle, &world, 0, 12);
+    // The incident of what was found is one finding with it, and that of a dark node is one of its own.
+    let found = &world.findings[0];
+    world.open = vec![
+        Incident::new(found.pattern, found.scope.clone(), at(12)),
+        incident("n-3", at(13)),
+    ];
+    live(&mut chronicle, &world, 12, 14);
+    world.heal();
+    live(&mut chronicle, &world, 14, 25);
+    world.open.clear();
+    live(&mut chronicle, &world, 25, 700);
+    let look = |second, resolution| {
+        let past = chronicle.at_resolution(at(second), Layers::None, resolution);
+        let findings = past.unwrap().mesh.0.findings.into_iter();
+        findings
+            .map(|one| {
+                let finding = one.finding;
+                let name = format!("{} {}", finding.pattern, finding.scope);
+                (name, one.has_incident)
+            })
+            .collect::<Vec<_>>()
+    };
+    let path = |has| ("path n-0→n-1".to_owned(), has);
+    let dark = ("node-dark n-3".to_owned(), true);
+    assert_eq!(look(5, Resolution::Fine), [path(false)]);
+    assert_eq!(look(15, Resolution::Fine), [path(true), dark.clone()]);
+    assert_eq!(look(25, Resolution::Fine), std::slice::from_ref(&dark));
+    assert_eq!(look(35, Resolution::Fine), []);
+    for resolution in [Resolution::Minute, Resolution::Coarse] {
+        assert_eq!(look(15, resolution), [path(true), dark.clone()]);
+    }
+    let past = chronicle.at(at(15), Layers::None).unwrap();
+    let dark = &past.mesh.0.findings[1];
+    assert_eq!(dark.since_millis, Some(at(13).as_millisecond()));
+    assert_eq!(dark.finding.summary, "n-3 is dark");
+    assert_eq!(dark.finding.evidence, ["no peer reaches it"]);
+}
+
+#[test]
+fn findings_beyond_what_a_window_keeps_are_not_left_out_in_silence() {
+    let folder = Folder::new("many");
+    let mut chronicle = chronicle(&folder, 0);
+    let mut world = World::new(3);
+    let finding = |number: usize| {
+        let scope = Scope::target(format!("t-{number}"));
+        Finding::new(Pattern::External, scope, "it is down")
+    };
+    let kept = MeshWindow::MOST_FINDINGS;
+    world.findings = (0..kept).map(finding).collect();
+    live(&mut chronicle, &world, 0, 10);
+    world.findings.push(finding(kept));
+    live(&mut chronicle, &world, 10, 70);
+    let look = |second, resolution| {
+        let past = chronicle.at_resolution(at(second), Layers::None, resolution);
+        let mesh = past.unwrap().mesh.0;
+        (mesh.findings.len(), mesh.has_more_findings)
+    };
+    assert_eq!(look(5, Resolution::Fine), (kept, false));
+    assert_eq!(look(15, Resolution::Fine), (kept, true));
+    assert_eq!(look(15, Resolution::Minute), (kept, true));
 }
 
 #[test]

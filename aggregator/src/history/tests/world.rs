@@ -19,6 +19,7 @@ use meshprobe_core::{
 };
 
 use super::super::{HistorySettings, Observed};
+use crate::incident::Incident;
 
 pub(super) const UDP: Layer = Layer {
     kind: ProbeKind::Udp,
@@ -37,6 +38,7 @@ pub(super) struct World {
     pub(super) cells: Vec<Vec<CellPicture>>,
     pub(super) states: Vec<NodeState>,
     pub(super) findings: Vec<Finding>,
+    pub(super) open: Vec<Incident>,
     topology: Arc<Topology>,
 }
 
@@ -91,6 +93,7 @@ impl World {
                 .collect(),
             states: vec![NodeState::Ok; nodes],
             findings: Vec::new(),
+            open: Vec::new(),
             topology: Arc::new(Topology {
                 nodes: (0..nodes).map(|number| Some(node(number))).collect(),
                 zones: ["", "zone-a", "zone-b"].map(str::to_owned).to_vec(),
@@ -140,6 +143,7 @@ impl World {
             at: at(second),
             picture: Arc::new(picture),
             findings: self.findings.clone().into(),
+            open: self.open.clone().into(),
         }
     }
 }
