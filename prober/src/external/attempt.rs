@@ -132,7 +132,10 @@ impl<'a> Attempt<'a> {
             if let Some(location) = next {
                 if self.detail.redirects >= ask.max_redirects {
                     let most = ask.max_redirects;
-                    let reason = format!("more than {most} redirects; the last one to {location}");
+                    let reason = format!(
+                        "more than {most} redirects; the last one to {}",
+                        shown(&location)
+                    );
                     return Err(failed(Outcome::HttpStatus(status), reason));
                 }
                 url = redirected(&url, &location)?;
@@ -340,7 +343,7 @@ fn follows(ask: &HttpAsk, status: u16) -> bool {
 
 fn redirected(url: &Url, location: &str) -> Result<Url, Failed> {
     let wrong = || {
-        let location: String = location.chars().take(128).collect();
+        let location = shown(location);
         failed(
             Outcome::WrongAnswer,
             format!("redirect to {location:?}, which cannot be followed"),
@@ -352,6 +355,20 @@ fn redirected(url: &Url, location: &str) -> Result<Url, Failed> {
     } else {
         Err(wrong())
     }
+}
+
+/// A redirect as evidence shows it: what follows `?` or `#` and what stands before `@` may be somebody's key.
+fn shown(location: &str) -> String {
+    let place = location.split(['?', '#']).next().unwrap_or_default();
+    let place = match place.split_once("//") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}//{host}{path}")
+        }
+        None => place.to_owned(),
+    };
+    place.chars().take(128).collect()
 }
 
 fn host_port(url: &Url) -> Result<HostPort, Failed> {
@@ -450,6 +467,27 @@ mod tests {
         for wrong in ["file:///etc/passwd", "http://", "javascript:1"] {
             assert!(next(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_redirect_is_shown_without_what_may_be_a_key() {
+        for (location, expected) in [
+            (
+                "https://u:key@shop.example.com/a?t=key#key",
+                "https://shop.example.com/a",
+            ),
+            ("//key@shop.example.com", "//shop.example.com"),
+            ("/login?next=key", "/login"),
+            ("/@team/a", "/@team/a"),
+            ("?key", ""),
+        ] {
+            assert_eq!(shown(location), expected);
+        }
+        let error = redirected(&ask(&[], 0).url, "ftp://u:key@a.example/?key").unwrap_err();
+        assert_eq!(
+            error.reason,
+            "redirect to \"ftp://a.example/\", which cannot be followed"
+        );
     }
 
     #[test]

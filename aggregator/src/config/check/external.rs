@@ -67,7 +67,12 @@ impl Checked<'_> {
             Ask::Tcp(end) => self.check_end(end, ".tcp", ask),
             Ask::Tls(end) => self.check_end(end, ".tls", ask),
             Ask::Http(url) => {
-                if matches!(url.value.scheme(), "http" | "https") && url.value.has_host() {
+                if !url.value.username().is_empty() || url.value.password().is_some() {
+                    // Without the URL: this text goes into logs.
+                    let reason =
+                        "has a user or a password, which probers do not send; take them out";
+                    self.add(url, ".url", reason);
+                } else if matches!(url.value.scheme(), "http" | "https") && url.value.has_host() {
                     self.check_end(url, ".url", ask);
                 } else {
                     self.add(

@@ -178,6 +178,10 @@ fn each_field_of_a_target_belongs_to_its_kind() {
         ),
         ("url: \"ftp://192.0.2.1/\"", ".url: bad URL"),
         (
+            "url: \"https://me:hunter2@192.0.2.1/\"",
+            ".url: has a user or a password",
+        ),
+        (
             "tls: \"192.0.2.1:443\", family: v6",
             "192.0.2.1 is no v6 address",
         ),
@@ -186,6 +190,8 @@ fn each_field_of_a_target_belongs_to_its_kind() {
         assert!(error.contains(expected), "{fields}: {error}");
         assert!(error.contains("line 4, column "), "{fields}: {error}");
     }
+    let error = target("url: \"https://me:hunter2@192.0.2.1/\"");
+    assert!(!error.contains("hunter2"), "{error}");
     let text = "external:\n  targets:\n    - {name: x, tcp: db}\n";
     expect(text, "3:22", &["db.example.com:5432"]);
     let text = "external:\n  targets:\n    - {name: x, url: shop}\n";
