@@ -121,7 +121,8 @@ fn transition(transition: Transition) -> v1::IncidentTransition {
     match transition {
         Transition::Opened => v1::IncidentTransition::Opened,
         Transition::Reopened => v1::IncidentTransition::Reopened,
-        Transition::Updated => v1::IncidentTransition::Updated,
+        // What is only known better is in no timeline.
+        Transition::Updated | Transition::Refined => v1::IncidentTransition::Updated,
         Transition::Resolved => v1::IncidentTransition::Resolved,
     }
 }

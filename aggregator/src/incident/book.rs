@@ -15,7 +15,7 @@ use meshprobe_core::time::Moment;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Absence, REMNANTS, is_found};
-use super::statement::Statement;
+use super::statement::{Said, Statement};
 use super::{Incident, IncidentChange, IncidentId, IncidentState, Transition, sentence};
 use crate::wall::later;
 
@@ -155,7 +155,12 @@ pub(super) struct Entry {
     pub(super) absence: Option<Absence>,
     /// Before this moment its absence says nothing.
     pub(super) relearn_until: Option<Moment>,
+    /// When its words were last given to readers.
+    shown_at: Timestamp,
 }
+
+/// What is known better is shown no more often than this.
+const REFINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Every incident that is open, or was until lately.
 #[derive(Clone, Debug)]
@@ -191,6 +196,7 @@ impl IncidentBook {
                 resolve_at: None,
                 absence: None,
                 relearn_until: relearns.then(|| now + self.config.relearn),
+                shown_at: incident.updated_at,
                 incident,
             };
             self.entries.insert(entry.incident.id.clone(), entry);
@@ -298,6 +304,7 @@ impl IncidentBook {
             resolve_at: None,
             absence: None,
             relearn_until: None,
+            shown_at: now,
         };
         self.entries.insert(id, entry);
         let transition = if before.is_some() {
@@ -349,9 +356,14 @@ impl Entry {
     ) -> Option<IncidentChange> {
         self.resolve_at = None;
         self.subject.clone_from(&statement.subject);
-        let is_news = statement.update(&mut self.incident, now);
-        is_news.then(|| IncidentChange {
-            transition: Transition::Updated,
+        let transition = match statement.update(&mut self.incident, now) {
+            Said::News => Transition::Updated,
+            Said::Better if since(self.shown_at, now) >= REFINE_EVERY => Transition::Refined,
+            Said::Better | Said::Same => return None,
+        };
+        self.shown_at = now;
+        Some(IncidentChange {
+            transition,
             incident: self.incident.clone(),
         })
     }

@@ -108,7 +108,10 @@ impl IncidentBook {
         for (id, statement) in new {
             let since = *self.candidates.entry(id.clone()).or_insert(now.moment);
             let stood_for = now.moment.saturating_since(since);
-            let stood = stood_for >= self.config.hold * hold_factor(statement);
+            let (stands, lasts) = hold_factors(statement);
+            let lasted = stood_for.max(statement.age(now.wall));
+            let hold = self.config.hold;
+            let stood = stood_for >= hold.mul_f32(stands) && lasted >= hold.mul_f32(lasts);
             let is_declared = is_of_a_node(statement.pattern)
                 && match &statement.scope.place {
                     Place::Nodes(nodes) => nodes.iter().all(|node| look.declared.contains(node)),
@@ -205,16 +208,17 @@ impl IncidentBook {
     }
 }
 
-/// How much longer than the shortest hold a finding has to stand. A large fault is seen in pieces first, single paths of it,
-/// and a share that is lost shows its true place and size only after some samples.
-fn hold_factor(statement: &Statement) -> u32 {
-    let is_path = match &statement.scope.place {
-        Place::Path { .. } => true,
-        Place::Nodes(nodes) => nodes.len() > 1,
-        _ => false,
-    };
+/// How much longer than the shortest hold a finding has to stand, and the failure to last. A large fault is seen in pieces first,
+/// single paths of it, and those are as old as the fault; a share that is lost shows its true place and size only after some
+/// samples.
+fn hold_factors(statement: &Statement) -> (f32, f32) {
     let is_share = statement.loss.is_some_and(|loss| loss.upper < TOTAL);
-    if is_path || is_share { 2 } else { 1 }
+    match &statement.scope.place {
+        _ if is_share => (2.0, 2.0),
+        Place::Nodes(nodes) if nodes.len() > 1 => (2.0, 2.0),
+        Place::Path { .. } => (1.5, 2.5),
+        _ => (1.0, 1.0),
+    }
 }
 
 /// Is the statement a part of this open incident, and no more serious than it? What loses more than the larger cause explains
@@ -231,7 +235,7 @@ fn inhibits(
     }
     let upper = open.loss.map_or(1.0, |loss| loss.upper);
     let is_more = statement.loss.map_or(1.0, |loss| loss.lower) > upper;
-    let counts = is_settled || hold_factor(statement) == 1;
+    let counts = is_settled || hold_factors(statement) == (1.0, 1.0);
     !(is_more && counts) && covers(&open.scope, statement.pattern, &statement.scope, zone_of)
 }
 

@@ -173,6 +173,8 @@ pub enum Transition {
     Reopened,
     /// It is open and says something else than before.
     Updated,
+    /// It is open and what is measured of it is known better: its estimate, its evidence. Lists show that; nobody is told.
+    Refined,
     /// It ended.
     Resolved,
 }
@@ -184,6 +186,7 @@ impl Transition {
             Self::Opened => "opened",
             Self::Reopened => "reopened",
             Self::Updated => "updated",
+            Self::Refined => "refined",
             Self::Resolved => "resolved",
         }
     }

@@ -1,5 +1,7 @@
 //! What an incident says, whoever found the failure: the dark-node detector or the diagnosis.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use meshprobe_core::diagnosis::Topology;
 use meshprobe_core::finding::{
@@ -100,6 +102,11 @@ impl Statement {
         }
     }
 
+    /// How long the failure has lasted, as far as measured.
+    pub(super) fn age(&self, now: Timestamp) -> Duration {
+        Duration::try_from(now.duration_since(self.since)).unwrap_or_default()
+    }
+
     pub(super) fn id(&self) -> IncidentId {
         IncidentId::of(self.pattern, &self.scope)
     }
@@ -125,11 +132,12 @@ impl Statement {
         }
     }
 
-    /// The open incident says this from now on. Is that news?
+    /// The open incident says this from now on. What is that to people?
     ///
     /// Counts, shares and ages in the sentences move all the time; only another scope is news, or that it matters more.
     /// It never matters less while it is open: a share that swings about a bound would be told each time.
-    pub(super) fn update(self, incident: &mut Incident, now: Timestamp) -> bool {
+    pub(super) fn update(self, incident: &mut Incident, now: Timestamp) -> Said {
+        let before = incident.clone();
         let matters_more = self.severity > incident.severity;
         let is_elsewhere = (&incident.nodes, &incident.zones, incident.plane)
             != (&self.nodes, &self.zones, self.plane);
@@ -147,9 +155,27 @@ impl Statement {
         incident.first_actions = self.first_actions;
         incident.paths = self.paths;
         incident.started_at = incident.started_at.min(self.since);
-        incident.updated_at = now;
-        is_elsewhere || matters_more
+        if is_elsewhere || matters_more {
+            incident.updated_at = now;
+            Said::News
+        } else if *incident == before {
+            Said::Same
+        } else {
+            incident.updated_at = now;
+            Said::Better
+        }
     }
+}
+
+/// What a statement is to those who know the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// To be told.
+    News,
+    /// Better known: to be shown.
+    Better,
+    /// The same.
+    Same,
 }
 
 /// What to do first, a line each that a shell takes as it is.

@@ -39,6 +39,11 @@ impl Incidents {
         self.changes_tx.send(incident).ok();
     }
 
+    /// An open incident is known better: lists show it, watchers are not woken.
+    pub(crate) fn refine(&self, incident: Incident) {
+        self.index.write().put(incident);
+    }
+
     /// The incident with this identity.
     pub fn one(&self, id: &IncidentId) -> Option<Incident> {
         self.index.read().one(id).cloned()

@@ -266,6 +266,10 @@ impl Notifier {
         let mut notifications = Vec::new();
         for change in changes {
             let incident = &change.incident;
+            if change.transition == Transition::Refined {
+                self.incidents.refine(incident.clone());
+                continue;
+            }
             self.incidents.put(incident.clone());
             let (routed, silenced) = (self.routed(incident), self.is_silenced(incident));
             if let Some(say) = self.policy.on_change(&change, &routed, silenced, now) {

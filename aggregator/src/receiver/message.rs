@@ -217,7 +217,7 @@ impl Digest {
         for news in messages {
             match news.change.transition {
                 Transition::Opened | Transition::Reopened => digest.opened += 1,
-                Transition::Updated => digest.updated += 1,
+                Transition::Updated | Transition::Refined => digest.updated += 1,
                 Transition::Resolved => digest.resolved += 1,
             }
             last.insert(&news.change.incident.id, news);

@@ -342,6 +342,9 @@ pub struct SelfHealth {
     pub invalid_probes: u32,
     /// Time in which the control group kept it from running.
     pub throttled: Duration,
+    /// The lesser of this time in the last two spans of ten seconds.
+    #[serde(default)]
+    pub throttled_always: Duration,
     /// Longest time in which it did not run although it wanted to.
     pub longest_stall: Duration,
     /// Packets that the kernel dropped at an own socket.

@@ -37,6 +37,7 @@ impl RecentHealth {
     pub fn get(&self) -> SelfHealth {
         SelfHealth {
             local_health: self.slots[0].local_health,
+            throttled_always: self.slots[0].throttled.min(self.slots[1].throttled),
             ..sum(self.slots[1], self.slots[0])
         }
     }
@@ -48,6 +49,7 @@ fn sum(one: SelfHealth, later: SelfHealth) -> SelfHealth {
         worst_local_health,
         invalid_probes,
         throttled,
+        throttled_always: _,
         longest_stall,
         socket_overflows,
         send_buffer_full,
@@ -60,6 +62,7 @@ fn sum(one: SelfHealth, later: SelfHealth) -> SelfHealth {
             .max(one.worst_local_health),
         invalid_probes: one.invalid_probes.saturating_add(invalid_probes),
         throttled: one.throttled.saturating_add(throttled),
+        throttled_always: Duration::ZERO,
         longest_stall: one.longest_stall.max(longest_stall),
         socket_overflows: one.socket_overflows.saturating_add(socket_overflows),
         send_buffer_full: one.send_buffer_full.saturating_add(send_buffer_full),
@@ -86,6 +89,9 @@ mod tests {
         let got = recent.get();
         assert_eq!((got.local_health, got.invalid_probes), (7, 20));
         assert_eq!(got.throttled, Duration::from_secs(3));
+        assert_eq!(got.throttled_always, Duration::ZERO, "one span only");
+        recent.add(said(7, 0), Moment::from_millis(111_000));
+        assert_eq!(recent.get().throttled_always, Duration::from_millis(300));
         recent.add(SelfHealth::default(), Moment::from_millis(112_000));
         let got = recent.get();
         assert_eq!((got.local_health, got.worst_local_health), (0, 7));

@@ -63,11 +63,26 @@ pub struct Expected {
 pub struct Found {
     pub what: What,
     pub plane: Option<Plane>,
+    /// What backed it at any time.
     pub evidence: Vec<String>,
     /// The share that it says is lost, in percent.
     pub loss_percent: Option<f64>,
     /// One sentence.
     pub summary: String,
+}
+
+impl Found {
+    /// Sentences of an incident that are kept.
+    const MAX_EVIDENCE: usize = 256;
+
+    /// It said this before.
+    pub fn remember(&mut self, before: Self) {
+        for sentence in before.evidence.into_iter().chain([before.summary]) {
+            if self.evidence.len() < Self::MAX_EVIDENCE && !self.evidence.contains(&sentence) {
+                self.evidence.push(sentence);
+            }
+        }
+    }
 }
 
 /// What is not as it should be.

@@ -92,7 +92,9 @@ impl Journal {
         if history.found.what != found.what {
             happened(EventKind::Renamed);
         }
-        history.found = found;
+        // What an incident says while it is open is known better and better, and after its end the facts are others.
+        let said = std::mem::replace(&mut history.found, found);
+        history.found.remember(said);
         let ends = openings - usize::from(is_open);
         // An end between two looks is seen by the next opening only.
         while history.opened_at.len() < openings || history.resolved_at.len() < ends {

@@ -488,6 +488,9 @@ impl Mesh {
                 Transition::Opened | Transition::Reopened => {
                     warn!(incident = %id, %pattern, transition, "{}", incident.summary);
                 }
+                Transition::Refined => {
+                    debug!(incident = %id, %pattern, transition, "{}", incident.summary);
+                }
                 Transition::Updated | Transition::Resolved => {
                     info!(incident = %id, %pattern, transition, "{}", incident.summary);
                 }

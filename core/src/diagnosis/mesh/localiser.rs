@@ -335,8 +335,12 @@ impl<'a> Localiser<'a> {
         let Some(layer) = self.layer_of(cause) else {
             return true;
         };
-        if cause.what != What::Loss {
-            return true;
+        match cause.what {
+            What::Loss => {}
+            What::Flows(_) => {
+                return !new_flows::takes_connections(self.layers, self.ground, cause.shape);
+            }
+            What::NewFlows(_) => return true,
         }
         if layer.interval > RARE && cause.age < layer.interval {
             return false;

@@ -22,6 +22,11 @@ const MOST_FAIL: f64 = 0.8;
 const FEW_FAIL: f64 = 0.25;
 /// One in so many of its UDP paths loses packets soon after its new flows begin to fail: more than healthy loss makes.
 const LOSSY_OF: u32 = 10;
+/// Lost connections of a path that count, and how many make a path that fails for sure.
+const LOSSES_COUNT: u8 = 3;
+/// Where dead flows or old connections show what it is, so many lost connections in a row are enough, on average of its paths:
+/// a group of two equal paths, one of them dead, takes as many on all paths at once in one of a hundred cases.
+const EARLY: f64 = 1.5;
 
 /// The nodes whose TCP is dead and whose UDP is not, while the TCP of the others works. `looks` are those at `layers`.
 pub(super) fn nodes(
@@ -32,12 +37,12 @@ pub(super) fn nodes(
     let mut found: Vec<(u32, NewFlows)> = Vec::new();
     let surveyed = layers.iter().zip(looks);
     for (_, look) in surveyed.filter(|(layer, _)| is_pod_tcp(layer)) {
-        let all = look.plain(Shape::Everywhere).dead;
+        let all = look.plain(Shape::Everywhere);
         for node in 0..ground.len() as u32 {
-            let failing = look.plain(Shape::Node(node)).dead;
+            let own = look.plain(Shape::Node(node));
             // If most of what fails has nothing to do with the node, it is not the node.
-            let is_its_own = failing > 1 && 2 * failing >= all;
-            if is_its_own && !found.iter().any(|(known, _)| *known == node) {
+            let is_most = |own: u32, all: u32| own > 1 && 2 * own >= all;
+            if (is_most(own.dead, all.dead) || is_most(own.lossy, all.lossy)) && !found.iter().any(|(known, _)| *known == node) {
                 let close = NewFlows::of(layers, ground, node);
                 found.extend(close.map(|close| (node, close)));
             }
@@ -75,6 +80,23 @@ pub(super) struct NewFlows {
     pub(super) judged: u32,
 }
 
+/// Do most new connections of a place fail? Then dead flows there are no dead member of a group of equal paths, which takes
+/// few connections.
+pub(super) fn takes_connections(
+    layers: &[&LayerPicture],
+    ground: &Ground<'_>,
+    shape: Shape,
+) -> bool {
+    let (mut judged, mut failing) = (0u32, 0u32);
+    for layer in layers.iter().filter(|layer| is_pod_tcp(layer)) {
+        each_touched(layer, ground, shape, |_, _, cell| {
+            judged += 1;
+            failing += u32::from(cell.consecutive_losses > 0);
+        });
+    }
+    judged > 1 && f64::from(failing) >= MOST_FAIL * f64::from(judged)
+}
+
 impl NewFlows {
     /// Does something show that it is the age of a flow that decides?
     pub(super) const fn is_sure(&self) -> bool {
@@ -95,11 +117,15 @@ impl NewFlows {
         let mut found = Self::default();
         let mut udp_failing = 0u32;
         let (mut sent, mut lost) = (0u32, 0u32);
+        let (mut surely, mut losses) = (0u32, 0u32);
         for layer in layers.iter().filter(|l| l.layer.plane == Plane::Pod) {
             match layer.layer.kind {
                 ProbeKind::Tcp => each_touched(layer, ground, shape, |_, _, cell| {
                     found.judged += 1;
-                    found.failing += u32::from(cell.consecutive_losses > 2);
+                    let row = cell.consecutive_losses.min(LOSSES_COUNT);
+                    found.failing += u32::from(row > 0);
+                    surely += u32::from(row == LOSSES_COUNT);
+                    losses += u32::from(row);
                 }),
                 ProbeKind::Udp => each_touched(layer, ground, shape, |from, to, cell| {
                     found.paths += 1;
@@ -122,8 +148,12 @@ impl NewFlows {
                 _ => {}
             }
         }
+        let judged = f64::from(found.judged);
+        let is_early = f64::from(found.failing) >= MOST_FAIL * judged
+            && f64::from(losses) >= EARLY * judged
+            && (found.dead_flows > 0 || found.old_connections > 0);
         let is_hit = found.judged > 1
-            && f64::from(found.failing) >= MOST_FAIL * f64::from(found.judged)
+            && (is_early || f64::from(surely) >= MOST_FAIL * judged)
             && found.paths > 0
             && f64::from(lost) <= MOST_NEW * f64::from(sent)
             && f64::from(udp_failing) <= FEW_FAIL * f64::from(found.paths);

@@ -1,7 +1,8 @@
 //! Probers that are starved: what they measure is their own doing.
 //!
 //! A prober throws away what it cannot vouch for, and says so. It is unhealthy when its own score, which rises with each bad
-//! second and falls with each good one, stays near its top and it gives a reason: one stall is no illness.
+//! second and falls with each good one, stays near its top and it gives a reason: one stall is no illness. It is as well when
+//! its control group holds it up all the time, if only in every other second: its limit is too small.
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::finding::{Confidence, Finding, Pattern, Scope};
 const ILL: u8 = 5;
 /// Time, of ten to twenty seconds, for which the control group kept it from running.
 const THROTTLED: Duration = Duration::from_secs(1);
+/// The same in each of the last two spans of ten seconds; a start takes less than one.
+const THROTTLED_ALWAYS: Duration = Duration::from_millis(500);
 /// A pause that no busy machine makes by chance.
 const STALL: Duration = Duration::from_millis(500);
 /// Of ten to twenty seconds.
@@ -24,11 +27,12 @@ const LOOPBACK_LOST: u32 = 3;
 /// was lost then is in counts still.
 pub(in crate::diagnosis) fn is_doubtful(prober: &ProberPicture) -> bool {
     let health = &prober.health;
-    health.local_health.max(health.worst_local_health) >= ILL
+    health.local_health.max(health.worst_local_health) >= ILL || is_ill(health)
 }
 
 fn is_ill(health: &SelfHealth) -> bool {
-    health.local_health >= ILL && !reasons(health).is_empty()
+    let is_bad = health.local_health >= ILL || health.throttled_always >= THROTTLED_ALWAYS;
+    is_bad && !reasons(health).is_empty()
 }
 
 fn reasons(health: &SelfHealth) -> Vec<String> {

@@ -65,6 +65,14 @@ fn a_starved_prober_is_told_and_one_stall_is_not() {
     assert_eq!(told(&starved(7, 9)), ["observer-unhealthy n2"]);
     assert!(told(&starved(2, 9)).is_empty());
     assert!(told(&starved(7, 0)).is_empty());
+    let always = mesh(|node, _, health| {
+        if node == 2 {
+            health.local_health = 3;
+            health.throttled = Duration::from_secs(2);
+            health.throttled_always = Duration::from_millis(700);
+        }
+    });
+    assert_eq!(told(&always), ["observer-unhealthy n2"]);
 }
 
 #[test]

@@ -85,15 +85,28 @@ impl Cell<'_> {
         if losses == 0 {
             return Word::Alive;
         }
-        if self.expected >= HOPELESS {
+        let chance = self.chance_of_loss();
+        if self.expected >= HOPELESS || chance >= HOPELESS {
             return Word::Unknown;
         }
-        let needed = CHANCE.ln() / self.usual().ln();
-        if f64::from(losses) * f64::from(self.tries()) >= needed {
+        if f64::from(losses) * chance.ln() <= CHANCE.ln() {
             Word::Failing
         } else {
             Word::Doubt
         }
+    }
+
+    /// The chance that a probe fails as its last one did, by the loss of packets that is usual here.
+    fn chance_of_loss(&self) -> f64 {
+        let packets = self.usual();
+        match self.layer.kind {
+            ProbeKind::Tls | ProbeKind::Http if self.is_timeout() => exchange_fails(packets),
+            _ => packets.powi(self.tries() as i32),
+        }
+    }
+
+    fn is_timeout(&self) -> bool {
+        self.seen.failure == Some(OutcomeClass::Timeout)
     }
 
     /// It fails, and the other side answered something.
@@ -137,7 +150,7 @@ impl Cell<'_> {
             self.layer.kind,
             ProbeKind::TcpConnect | ProbeKind::Tls | ProbeKind::Http
         );
-        if repeats && self.seen.failure == Some(OutcomeClass::Timeout) {
+        if repeats && self.is_timeout() {
             3
         } else {
             1
@@ -201,7 +214,7 @@ impl Cell<'_> {
 
     /// How long its last failed probe was waited for.
     fn wait(&self) -> Duration {
-        if self.seen.failure == Some(OutcomeClass::Timeout) {
+        if self.is_timeout() {
             self.patience()
         } else {
             Duration::ZERO
@@ -326,6 +339,43 @@ pub(super) const fn mostly(some: u32, all: u32) -> bool {
     some > 0 && 5 * some >= 4 * all
 }
 
+/// Where the packets for a target end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Homes {
+    /// One of these each time; `None` among them: outside the mesh, or nobody knows.
+    pub(super) any: Vec<Option<NodeIndex>>,
+    /// Those are only asked for its name; the target itself is outside.
+    pub(super) is_named: bool,
+}
+
+/// The way from a node to a target.
+struct Way<'a> {
+    explained: &'a Explained,
+    source: NodeIndex,
+    layer: Layer,
+}
+
+impl Way<'_> {
+    fn expected_loss(&self, homes: &Homes) -> f64 {
+        if !homes.is_named {
+            return self.to_any(&homes.any, self.layer);
+        }
+        let names = Layer {
+            kind: ProbeKind::DnsSearch,
+            ..self.layer
+        };
+        let outside = self.explained.expected_loss(self.source, None, self.layer);
+        1.0 - (1.0 - outside) * (1.0 - self.to_any(&homes.any, names))
+    }
+
+    /// A virtual IP leads to each of its backends in turn.
+    fn to_any(&self, hosts: &[Option<NodeIndex>], layer: Layer) -> f64 {
+        let each = hosts.iter();
+        let each = each.map(|host| self.explained.expected_loss(self.source, *host, layer));
+        each.sum::<f64>() / hosts.len().max(1) as f64
+    }
+}
+
 /// Everything that is said of targets.
 #[derive(Debug)]
 pub(super) struct View<'a> {
@@ -336,12 +386,12 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// `counts`: whose word counts. `hosts`: where the packets for a target end, one of these each.
+    /// `counts`: whose word counts. `hosts`: where the packets for a target end.
     pub(super) fn new(
         picture: &'a Picture,
         explained: &Explained,
         counts: &dyn Fn(NodeIndex) -> bool,
-        hosts: &dyn Fn(&TargetName, ProbeKind) -> Vec<Option<NodeIndex>>,
+        hosts: &dyn Fn(&TargetName, ProbeKind) -> Homes,
     ) -> Self {
         let mut view = Self {
             picture,
@@ -363,7 +413,7 @@ impl<'a> View<'a> {
         targets: &'a [Target],
         explained: &Explained,
         counts: &dyn Fn(NodeIndex) -> bool,
-        hosts: &dyn Fn(&TargetName, ProbeKind) -> Vec<Option<NodeIndex>>,
+        hosts: &dyn Fn(&TargetName, ProbeKind) -> Homes,
     ) {
         let kind = layer.layer.kind;
         let recent = &self.recent;
@@ -372,7 +422,7 @@ impl<'a> View<'a> {
         let window = Duration::from_secs_f64(2.0 * slot);
         let (lately, long_ago) = (recent.outages(now - window), recent.outages(now - LONG_AGO));
         let first = self.targets.len();
-        let homes: Vec<_> = targets.iter().map(|t| hosts(&t.name, kind)).collect();
+        let homes: Vec<Homes> = targets.iter().map(|t| hosts(&t.name, kind)).collect();
         self.targets.extend(targets);
         for (source, row) in layer.rows.iter().enumerate() {
             let source = NodeIndex(source as u32);
@@ -386,12 +436,12 @@ impl<'a> View<'a> {
                 if matches!(seen.verdict, Verdict::NotSampled | Verdict::NoData) {
                     continue;
                 }
-                // A virtual IP leads to each of its backends in turn.
-                let expected = homes
-                    .iter()
-                    .map(|host| explained.expected_loss(source, *host, layer.layer))
-                    .sum::<f64>()
-                    / homes.len().max(1) as f64;
+                let way = Way {
+                    explained,
+                    source,
+                    layer: layer.layer,
+                };
+                let expected = way.expected_loss(homes);
                 self.cells.push(Cell {
                     source,
                     target: first + column,
@@ -402,8 +452,8 @@ impl<'a> View<'a> {
                     expected,
                     older,
                     slot,
-                    recent: recent.of_way(source, homes, &lately),
-                    long_ago: recent.of_way(source, homes, &long_ago),
+                    recent: recent.of_way(source, &homes.any, &lately),
+                    long_ago: recent.of_way(source, &homes.any, &long_ago),
                 });
             }
         }
@@ -441,6 +491,14 @@ impl<'a> View<'a> {
             }
         }
     }
+}
+
+/// The chance that an exchange of four round trips does not come to its end in the five to ten seconds that it is waited for, in
+/// which there is time for three retransmissions: four of seven packets are lost, each with this chance.
+fn exchange_fails(packets: f64) -> f64 {
+    let passes = 1.0 - packets;
+    let exactly = |lost: i32, ways: f64| ways * packets.powi(lost) * passes.powi(7 - lost);
+    exactly(4, 35.0) + exactly(5, 21.0) + exactly(6, 7.0) + exactly(7, 1.0)
 }
 
 /// How much of the slot before the newest one counts still, and the seconds of a slot.

@@ -438,6 +438,9 @@ fn dead(view: &mut View<'_>, servers: &[Server<'_>], table: &Table, asked: &mut 
         let Some(over) = table.over(only, |_| true) else {
             continue;
         };
+        if is_way_broken(view, server, over) {
+            continue;
+        }
         let nodes: BTreeSet<NodeIndex> = match over {
             Over::Both => &silent[0] | &silent[1],
             Over::One(kind) => silent[usize::from(kind == ProbeKind::DnsTcp)].clone(),

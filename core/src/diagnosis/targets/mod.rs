@@ -35,11 +35,11 @@ use self::cells::{View, is_worth_a_look};
 use self::found::{is_dns, is_service};
 use self::hosts::needs_a_name;
 use super::homes::Homes;
-use super::{DiagnosisConfig, Explained, Picture, TargetName, nodes};
+use super::{DiagnosisConfig, Explained, Picture, TargetName, TopologyNode, nodes};
 use crate::dark::NodeState;
 use crate::detail::Detail;
 use crate::finding::{Finding, Pattern};
-use crate::ids::NodeIndex;
+use crate::ids::{NodeIndex, NodeName};
 use crate::path::ProbeKind;
 
 /// Causes that the ways between nodes do not explain. `earlier`: what was found so far.
@@ -54,7 +54,16 @@ pub(super) fn findings(
     }
     let homes = Homes::new(picture);
     let known = Known::new(picture, &homes);
-    let counts = |node: NodeIndex| is_heard(picture, node);
+    // What somebody else asked for may be answered to a node whose address another one has, and the other way round.
+    let mistaken: Vec<NodeName> = earlier
+        .iter()
+        .filter(|finding| finding.pattern == Pattern::AddressConflict)
+        .flat_map(|finding| finding.scope.named_nodes())
+        .collect();
+    let counts = |node: NodeIndex| {
+        let is_mistaken = |known: &TopologyNode| mistaken.contains(&known.name);
+        is_heard(picture, node) && !picture.node(node).is_some_and(is_mistaken)
+    };
     let hosts = |name: &TargetName, kind: ProbeKind| known.hosts(name, kind);
     let mut view = View::new(picture, explained, &counts, &hosts);
 
@@ -197,12 +206,12 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// One of these each time; `None` among them: outside the mesh, or nobody knows.
-    fn hosts(&self, name: &TargetName, kind: ProbeKind) -> Vec<Option<NodeIndex>> {
+    fn hosts(&self, name: &TargetName, kind: ProbeKind) -> cells::Homes {
         let or_nobody = |hosts: Vec<Option<NodeIndex>>| {
             if hosts.is_empty() { vec![None] } else { hosts }
         };
-        match name {
+        let mut is_named = false;
+        let any = match name {
             TargetName::Dns { plane, .. } if is_service(*plane) => or_nobody(self.servers.clone()),
             TargetName::Dns { address, .. } => vec![self.homes.of(address.ip())],
             TargetName::Service { name, .. } => {
@@ -215,12 +224,15 @@ impl<'a> Known<'a> {
                     |known: &&(String, ProbeKind, NodeIndex)| known.0 == *own && known.1 == kind;
                 match self.outside.iter().find(is_it) {
                     Some((_, _, home)) => vec![Some(*home)],
-                    // Whoever needs a name asks the servers first.
-                    None if needs_a_name(name) => or_nobody(self.servers.clone()),
+                    None if needs_a_name(name) => {
+                        is_named = true;
+                        or_nobody(self.servers.clone())
+                    }
                     None => vec![None],
                 }
             }
-        }
+        };
+        cells::Homes { any, is_named }
     }
 }
 

@@ -109,6 +109,7 @@ fn health_picture(health: &v1::SelfHealth) -> SelfHealth {
         socket_overflows: health.socket_overflows,
         send_buffer_full: health.send_buffer_full,
         loopback_lost: health.loopback_lost,
+        ..SelfHealth::default()
     }
 }
 
