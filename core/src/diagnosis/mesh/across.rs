@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cause::Word;
+use super::cause::{Cause, Word};
 use super::ground::Ground;
 use super::loss::is_told;
 use super::shape::Shape;
@@ -19,18 +19,20 @@ const DECIDED: f64 = 3.0;
 /// Of the loss that UDP shows, at least this share befalls connections, which try again.
 const CONNECTIONS_LOSE: f64 = 0.7;
 
-/// What `layer` says of a cause that `shape` describes and that another layer shows.
+/// A share from which on most of a place's paths have losses in a row, which tell how long it lasts at least.
+const HEAVY: f64 = 0.5;
+
+/// What `layer` says of a cause that another layer shows.
 pub(super) fn word(
     layer: &LayerPicture,
     ground: &Ground<'_>,
-    shape: Shape,
-    ratio: f64,
-    total_since: Option<Duration>,
+    cause: &Cause,
     healthy: f64,
 ) -> Word {
-    match total_since {
-        Some(age) => word_of_outage(layer, ground, shape, age),
-        None => word_of_loss(layer, ground, shape, ratio, healthy),
+    if cause.is_total {
+        word_of_outage(layer, ground, cause.shape, cause.age)
+    } else {
+        word_of_loss(layer, ground, cause, healthy)
     }
 }
 
@@ -64,13 +66,12 @@ fn word_of_outage(layer: &LayerPicture, ground: &Ground<'_>, shape: Shape, age: 
     }
 }
 
-fn word_of_loss(
-    layer: &LayerPicture,
-    ground: &Ground<'_>,
-    shape: Shape,
-    ratio: f64,
-    healthy: f64,
-) -> Word {
+fn word_of_loss(layer: &LayerPicture, ground: &Ground<'_>, cause: &Cause, healthy: f64) -> Word {
+    let (shape, ratio) = (cause.shape, cause.ratio);
+    // Answers to probes from before the loss say nothing of it.
+    let turns = cause.age.saturating_sub(TO_BE_TOLD).as_secs_f64() / layer.interval.as_secs_f64();
+    let is_heavy = ratio >= HEAVY && !cause.age.is_zero();
+    let most = if is_heavy { turns } else { f64::INFINITY };
     // How much likelier "clean" is than "it loses as much as the other layer says".
     let mut odds = 0.0;
     let mut sent = 0.0;
@@ -83,7 +84,8 @@ fn word_of_loss(
         };
         let lossy = (CONNECTIONS_LOSE * round_trip).clamp(2.0 * healthy, 0.999);
         let (n, l) = (f64::from(cell.long_sent), f64::from(cell.long_lost));
-        odds += l * (healthy / lossy).ln() + (n - l) * ((1.0 - healthy) / (1.0 - lossy)).ln();
+        let answered = (n - l).min(most);
+        odds += l * (healthy / lossy).ln() + answered * ((1.0 - healthy) / (1.0 - lossy)).ln();
         sent += n;
     });
     if sent <= 0.0 || odds.abs() < DECIDED {

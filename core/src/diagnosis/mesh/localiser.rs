@@ -242,20 +242,12 @@ impl<'a> Localiser<'a> {
 
     /// Fills in what every other layer says of a cause.
     fn ask(&self, cause: &mut Cause) {
-        let total_since = cause.is_total.then_some(cause.age);
         let others = self
             .layers
             .iter()
             .filter(|layer| layer.layer != cause.layer);
         let words = others.map(|layer| {
-            let word = across::word(
-                layer,
-                self.ground,
-                cause.shape,
-                cause.ratio,
-                total_since,
-                self.config.healthy_loss,
-            );
+            let word = across::word(layer, self.ground, cause, self.config.healthy_loss);
             (layer.layer, word)
         });
         cause.words = words.collect();
