@@ -189,6 +189,7 @@ fn observed(number: i64) -> Observed {
     Observed {
         at: window(number),
         picture: Arc::new(Picture {
+            known: Arc::default(),
             now: Moment::from_millis(10_000 * number as u64),
             topology: Arc::new(Topology {
                 nodes: (0..3).map(|number| Some(node(number))).collect(),

@@ -74,6 +74,7 @@ fn pictures() -> Vec<Picture> {
             Some(Arc::new(RowPicture::dense(cells.collect(), Vec::new())))
         };
         Picture {
+            known: Arc::default(),
             now: Moment::from_millis(1000 + 5000 * number),
             topology: Arc::clone(&topology),
             layers: vec![LayerPicture {

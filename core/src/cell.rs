@@ -11,6 +11,7 @@ mod round_trip;
 
 use std::time::Duration;
 
+pub use fading::LONG_FADING;
 use fading::{Fading, fade};
 use last_loss::LastLoss;
 

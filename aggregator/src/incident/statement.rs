@@ -71,6 +71,7 @@ impl Statement {
             scope,
             plane,
             loss,
+            counted: _,
             since,
             confidence,
             alternatives,

@@ -112,6 +112,7 @@ mod tests {
 
     fn shot(number: u64) -> Shot {
         let picture = Picture {
+            known: Arc::default(),
             now: Moment::from_millis(number * 1_000),
             topology: Arc::new(Topology::default()),
             layers: Vec::new(),

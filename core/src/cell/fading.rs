@@ -4,8 +4,12 @@
 //! does not look like one for minutes. A count is a floating-point number of 5 + 11 bits: relative steps of 1/4096 keep
 //! fading exact (a fixed-point count would stop to fade near its last digit), from 2⁻¹⁰ to 4 million.
 
-/// Time constant in tenths of a second.
-const TAU: f64 = 800.0;
+use std::time::Duration;
+
+/// Time constant.
+pub const LONG_FADING: Duration = Duration::from_secs(80);
+/// The same in tenths of a second.
+const TAU: f64 = 10.0 * LONG_FADING.as_secs() as f64;
 /// e^(−1/TAU).
 const TENTH: f64 = 1.0 - 1.0 / TAU + 1.0 / (2.0 * TAU * TAU) - 1.0 / (6.0 * TAU * TAU * TAU);
 

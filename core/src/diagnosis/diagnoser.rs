@@ -3,22 +3,26 @@
 use std::sync::Arc;
 
 use super::{
-    Columns, Diagnosis, DiagnosisConfig, LayerPicture, NodePicture, Picture, ProberPicture,
-    diagnose,
+    Columns, Diagnosis, DiagnosisConfig, KnownFindings, LayerPicture, NodePicture, Picture,
+    ProberPicture, diagnose,
 };
 
 /// Diagnoses one picture after the other. The answer is that of [`diagnose`]; a picture that shares everything with the one
-/// before, and differs in its moment alone, has the answer of that one.
+/// before, and differs in its moment alone, has the answer of that one. What is found again is known better, and since when.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnoser {
     config: DiagnosisConfig,
     last: Option<(Picture, Arc<Diagnosis>)>,
+    known: Arc<KnownFindings>,
 }
 
 impl Diagnoser {
     /// A diagnoser that has seen nothing yet.
-    pub const fn new(config: DiagnosisConfig) -> Self {
-        Self { config, last: None }
+    pub fn new(config: DiagnosisConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
     }
 
     /// The causes of what is wrong in a picture, lowest layer first. What it keeps of the picture are its shared rows.
@@ -28,8 +32,14 @@ impl Diagnoser {
         {
             return Arc::clone(diagnosis);
         }
-        let diagnosis = Arc::new(diagnose(picture, &self.config));
-        self.last = Some((picture.clone(), Arc::clone(&diagnosis)));
+        let picture = Picture {
+            known: Arc::clone(&self.known),
+            ..picture.clone()
+        };
+        let mut diagnosis = diagnose(&picture, &self.config);
+        Arc::make_mut(&mut self.known).settle(&mut diagnosis.findings, picture.now);
+        let diagnosis = Arc::new(diagnosis);
+        self.last = Some((picture, Arc::clone(&diagnosis)));
         diagnosis
     }
 }
@@ -38,6 +48,7 @@ impl Diagnoser {
 fn is_same(one: &Picture, other: &Picture) -> bool {
     let Picture {
         now: _,
+        known: _,
         topology,
         layers,
         nodes,

@@ -15,6 +15,7 @@ mod diagnoser;
 mod evidence;
 pub mod explain;
 mod homes;
+mod known_findings;
 mod mesh;
 mod nodes;
 mod picture;
@@ -33,6 +34,7 @@ pub use picture::{
     TracePicture,
 };
 
+pub use known_findings::KnownFindings;
 pub use recent_health::RecentHealth;
 
 use crate::finding::Finding;

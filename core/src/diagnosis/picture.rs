@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::KnownFindings;
 use crate::dark::{Declaration, NodeState};
 use crate::detail::Detail;
 use crate::ids::{NodeIndex, NodeName, ZoneIndex};
@@ -23,6 +24,9 @@ use crate::verdict::Verdict;
 pub struct Picture {
     /// The moment.
     pub now: Moment,
+    /// What was found before. A [`super::Diagnoser`] fills it in; a picture that is kept does not have it.
+    #[serde(skip)]
+    pub known: Arc<KnownFindings>,
     /// Who is there. Numbers below are places in its lists.
     pub topology: Arc<Topology>,
     /// By layer, in order.

@@ -154,6 +154,7 @@ impl Sketch {
             ..NodePicture::UNKNOWN
         });
         Picture {
+            known: Arc::default(),
             now,
             topology: Arc::new(topology),
             layers: self.layers.iter().map(|layer| self.layer(*layer)).collect(),

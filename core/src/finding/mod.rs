@@ -102,6 +102,16 @@ pub struct Alternative {
     pub scope: Scope,
 }
 
+/// What the paths of a finding about a share counted, in the counts that fade (see
+/// [`crate::cell::PathCell::long_counts`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Probes.
+    pub sent: f64,
+    /// Of those, lost.
+    pub lost: f64,
+}
+
 /// One cause, as far as one picture of the mesh tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -113,6 +123,9 @@ pub struct Finding {
     pub plane: Option<Plane>,
     /// The share that is lost (or slow, or refused) on the paths that it explains; `None`: it is not about a share.
     pub loss: Option<Estimate>,
+    /// What was counted by now; `None`: it is not about a share of lost packets. For the looks that follow.
+    #[serde(skip)]
+    pub counted: Option<Counted>,
     /// When it began, as far as measured.
     pub since: Option<Moment>,
     /// How sure the cause is.
@@ -144,6 +157,7 @@ impl Finding {
             scope,
             plane: None,
             loss: None,
+            counted: None,
             since: None,
             confidence: Confidence::Likely,
             alternatives: Vec::new(),

@@ -119,6 +119,7 @@ impl PackedPicture {
         }
         check_numbers(topology, &nodes, &traces)?;
         Ok(Picture {
+            known: Arc::default(),
             now: *now,
             topology: Arc::clone(topology),
             layers,
@@ -171,6 +172,7 @@ impl PicturePacker {
         findings: Arc<[Finding]>,
     ) -> PackedPicture {
         let Picture {
+            known: _,
             now,
             topology,
             layers,

@@ -164,6 +164,7 @@ fn picture(nodes: usize, sample: Option<usize>, fault: Fault) -> Picture {
             }
         });
     Picture {
+        known: Arc::default(),
         now: NOW,
         topology: Arc::new(topology),
         layers: layers.collect(),

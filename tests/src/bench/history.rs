@@ -292,6 +292,7 @@ impl World {
             )],
         };
         let picture = Picture {
+            known: Arc::default(),
             now: Moment::from_millis((second - START) as u64 * 1000),
             topology: Arc::clone(&self.topology),
             layers: layers.into(),

@@ -128,6 +128,7 @@ impl World {
             ..NodePicture::UNKNOWN
         };
         let picture = Picture {
+            known: Arc::default(),
             now: Moment::from_millis(second as u64 * 1000),
             topology: Arc::clone(&self.topology),
             layers: vec![LayerPicture {

@@ -252,6 +252,7 @@ impl Mesh {
                 .collect(),
         });
         let picture = Picture {
+            known: Arc::default(),
             now: now.moment,
             topology: Arc::clone(&pictures.topology),
             layers: layers.collect(),

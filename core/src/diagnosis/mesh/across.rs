@@ -23,12 +23,7 @@ const CONNECTIONS_LOSE: f64 = 0.7;
 const HEAVY: f64 = 0.5;
 
 /// What `layer` says of a cause that another layer shows.
-pub(super) fn word(
-    layer: &LayerPicture,
-    ground: &Ground<'_>,
-    cause: &Cause,
-    healthy: f64,
-) -> Word {
+pub(super) fn word(layer: &LayerPicture, ground: &Ground<'_>, cause: &Cause, healthy: f64) -> Word {
     if cause.is_total {
         word_of_outage(layer, ground, cause.shape, cause.age)
     } else {

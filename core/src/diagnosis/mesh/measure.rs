@@ -6,7 +6,7 @@ use super::loss::dead_row;
 use super::shape::Shape;
 use super::tally::{Sum, UNIT};
 use crate::diagnosis::{CellPicture, LayerPicture};
-use crate::finding::{Estimate, Finding, NamedPath};
+use crate::finding::{Counted, Estimate, Finding, NamedPath};
 use crate::outcome::OutcomeClass;
 
 /// The paths that a cause touches, counted.
@@ -75,15 +75,25 @@ fn fails(cell: &CellPicture, is_total: bool) -> bool {
 }
 
 /// The share that a cause takes, with its interval: out of the long counts, unless the fast window says otherwise, as it
-/// does when the loss is younger than they are.
-pub(super) fn estimate(sum: &Sum) -> Estimate {
+/// does when the loss is younger than they are; and the share by the fast window alone.
+pub(super) fn estimate(sum: &Sum) -> (Estimate, Estimate) {
     let unit = u64::from(UNIT);
     let long = Estimate::of(sum.lost / unit, sum.sent / unit);
     let fast = Estimate::of(sum.fast_lost, sum.fast_sent);
     let agrees = long.ratio >= fast.lower && long.ratio <= fast.upper;
-    if agrees || sum.is_dead() || fast.lost == 0 {
+    let said = if agrees || sum.is_dead() || fast.lost == 0 {
         long
     } else {
         fast
+    };
+    (said, fast)
+}
+
+/// The long counts.
+pub(super) fn counted(sum: &Sum) -> Counted {
+    let unit = f64::from(UNIT);
+    Counted {
+        sent: sum.sent as f64 / unit,
+        lost: sum.lost as f64 / unit,
     }
 }

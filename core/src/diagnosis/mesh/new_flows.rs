@@ -42,7 +42,9 @@ pub(super) fn nodes(
             let own = look.plain(Shape::Node(node));
             // If most of what fails has nothing to do with the node, it is not the node.
             let is_most = |own: u32, all: u32| own > 1 && 2 * own >= all;
-            if (is_most(own.dead, all.dead) || is_most(own.lossy, all.lossy)) && !found.iter().any(|(known, _)| *known == node) {
+            if (is_most(own.dead, all.dead) || is_most(own.lossy, all.lossy))
+                && !found.iter().any(|(known, _)| *known == node)
+            {
                 let close = NewFlows::of(layers, ground, node);
                 found.extend(close.map(|close| (node, close)));
             }

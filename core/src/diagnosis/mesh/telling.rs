@@ -3,7 +3,7 @@
 use super::cause::{Cause, What};
 use super::localiser::Localiser;
 use super::loss::is_one_way;
-use super::measure::{Paths, estimate};
+use super::measure::{Paths, counted, estimate};
 use super::naming::{self, Extent};
 use super::sentence;
 use super::shape::Shape;
@@ -19,15 +19,22 @@ pub(super) fn finding(
     scope: Scope,
 ) -> Finding {
     let ground = localiser.ground;
-    let (loss, paths) = match localiser.layer_of(cause) {
-        Some(layer) => (
-            estimate(&localiser.evidence(layer, &[]).sum(cause.shape)),
-            Paths::of(layer, ground, cause.shape, cause.is_total),
-        ),
-        None => (Estimate::of(0, 0), Paths::default()),
-    };
+    let layer = localiser.layer_of(cause);
+    let paths = layer.map(|layer| Paths::of(layer, ground, cause.shape, cause.is_total));
+    let paths = paths.unwrap_or_default();
+    let sum = layer.map(|layer| localiser.evidence(layer, &[]).sum(cause.shape));
+    let is_share = matches!(cause.what, What::Loss) && !cause.is_total;
+    let counted = sum.as_ref().filter(|_| is_share).map(counted);
     let loss = match cause.what {
-        What::Loss => loss,
+        What::Loss => {
+            let shares = sum.as_ref().map(estimate);
+            let shares = shares.unwrap_or_else(|| (Estimate::of(0, 0), Estimate::of(0, 0)));
+            let picture = ground.picture;
+            counted.map_or(shares.0, |counted| {
+                let known = &picture.known;
+                known.share((pattern, &scope), counted, shares, picture.now)
+            })
+        }
         What::Flows(count) => Estimate::of(count.failing.into(), count.tested.into()),
         What::NewFlows(found) => Estimate::of(found.failing.into(), found.judged.into()),
     };
@@ -53,6 +60,7 @@ pub(super) fn finding(
     finding.alternatives = alternatives(localiser, cause, extent);
     finding.confidence = confidence(cause, &finding);
     finding.loss = Some(loss);
+    finding.counted = counted;
     finding
 }
 

@@ -150,11 +150,7 @@ impl Cell<'_> {
             self.layer.kind,
             ProbeKind::TcpConnect | ProbeKind::Tls | ProbeKind::Http
         );
-        if repeats && self.is_timeout() {
-            3
-        } else {
-            1
-        }
+        if repeats && self.is_timeout() { 3 } else { 1 }
     }
 
     /// Losses that count.

@@ -55,7 +55,13 @@ pub(super) fn partial(
     cells: &[&Cell<'_>],
 ) -> Finding {
     let counts = Counts::of(cells.iter().copied());
-    let estimate = counts.estimate();
+    let (lately, counted) = (counts.estimate(), counts.counted());
+    let estimate = view.picture.known.share(
+        (pattern, &scope),
+        counted,
+        (lately, lately),
+        view.picture.now,
+    );
     let mut finding = Finding::new(pattern, scope, format!("{summary}: {estimate}"));
     let lossy: Vec<&Cell<'_>> = cells.iter().copied().filter(|c| c.seen.lost > 0).collect();
     finding.failing = lossy.len() as u32;
@@ -70,6 +76,7 @@ pub(super) fn partial(
     ));
     finding.paths = paths(view, &lossy);
     finding.loss = Some(estimate);
+    finding.counted = Some(counted);
     finding
 }
 

@@ -11,6 +11,9 @@ use crate::ids::NodeIndex;
 use crate::path::ProbeKind;
 use crate::time::{Mark, Moment};
 
+/// Connections that fail in a row and are no chance: each of them is asked for three times.
+const CONNECTIONS: u8 = 2;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct RecentLoss {
@@ -20,6 +23,8 @@ pub(super) struct RecentLoss {
     paths: Vec<u32>,
     /// Paths that lost everything for some time, and the last time that they did.
     outages: Vec<(NodeIndex, NodeIndex, Moment)>,
+    /// Nodes whose connections to some other node failed in a row, and the last time that one did.
+    unconnected: Vec<(NodeIndex, Moment)>,
 }
 
 impl RecentLoss {
@@ -29,7 +34,22 @@ impl RecentLoss {
             to: vec![(0.0, 0.0); nodes],
             paths: vec![0; nodes],
             outages: Vec::new(),
+            unconnected: Vec::new(),
         };
+        let tcp = |layer: &&LayerPicture| {
+            layer.layer.kind == ProbeKind::Tcp && matches!(layer.columns, Columns::Nodes)
+        };
+        for layer in picture.layers.iter().filter(tcp) {
+            for (source, row) in layer.rows.iter().enumerate() {
+                let lost = row.iter().flat_map(|row| &row.cells);
+                let lost = lost.filter(|cell| cell.lost_in_row >= CONNECTIONS);
+                let last = lost.filter_map(|cell| cell.lost_at).max();
+                let source = NodeIndex(source as u32);
+                found
+                    .unconnected
+                    .extend(last.map(|at| (source, at.moment())));
+            }
+        }
         let vital = |layer: &&LayerPicture| {
             layer.layer.kind == ProbeKind::Udp && matches!(layer.columns, Columns::Nodes)
         };
@@ -83,8 +103,10 @@ impl RecentLoss {
 
     /// Nodes that could not reach some other node since that moment, or cannot now.
     pub(super) fn troubled(&self, since: Moment) -> BTreeSet<NodeIndex> {
-        let since = self.outages.iter().filter(|(_, _, at)| *at >= since);
-        since.map(|(source, _, _)| *source).collect()
+        let lost = self.outages.iter().map(|(source, _, at)| (source, at));
+        let unconnected = self.unconnected.iter().map(|(source, at)| (source, at));
+        let all = lost.chain(unconnected).filter(|(_, at)| **at >= since);
+        all.map(|(source, _)| *source).collect()
     }
 
     fn to(&self, host: NodeIndex) -> f64 {

@@ -1,7 +1,8 @@
 //! Is a share of something lost, and does it go on?
 
 use super::cells::Cell;
-use crate::finding::Estimate;
+use crate::cell::LONG_FADING;
+use crate::finding::{Counted, Estimate};
 
 /// How much better "a share is lost" has to explain the counts than "all is as usual", in nats.
 ///
@@ -14,8 +15,8 @@ const LEAST_RATIO: f64 = 0.02;
 const SLOT_SHARE: f64 = 0.2;
 /// Rows of losses that ended and were followed by another one: a burst has none, two bursts have few.
 const LEAST_AGAIN: f64 = 3.0;
-/// Time constant of the counts that fade.
-const FADING: f64 = 80.0;
+/// Time constant of the counts that fade, in seconds.
+const FADING: f64 = LONG_FADING.as_secs() as f64;
 /// Lengths of rows of replies that are looked at: what is sent in some ten seconds.
 const RUNS: [u8; 3] = [2, 3, 5];
 /// What is less likely than this does not happen.
@@ -100,6 +101,14 @@ impl Counts {
 
     pub(super) fn estimate(&self) -> Estimate {
         Estimate::of(self.lost.round() as u64, self.sent.round() as u64)
+    }
+
+    /// Those of the longer time.
+    pub(super) const fn counted(&self) -> Counted {
+        Counted {
+            sent: self.long[0],
+            lost: self.long[1],
+        }
     }
 
     /// A share is lost that nothing explains, and it goes on.

@@ -49,6 +49,7 @@ impl Engine {
             })
             .collect();
         Picture {
+            known: Arc::default(),
             now: moment(now),
             topology: self.topology(),
             layers,

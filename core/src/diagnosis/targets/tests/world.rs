@@ -414,6 +414,7 @@ impl World {
             }
         });
         Picture {
+            known: Arc::default(),
             now,
             topology: Arc::new(self.topology()),
             layers,
