@@ -21,7 +21,7 @@ use meshprobe_core::rtt::Rtt;
 use meshprobe_core::verdict::Verdict;
 use meshprobe_proto::v1;
 
-use crate::membership::{NodeAddress, WayHome};
+use crate::membership::{NodeAddress, NodeEvent, WayHome};
 
 /// The mesh at an instant, without its paths.
 #[derive(Clone, Debug)]
@@ -249,6 +249,8 @@ pub struct Traced {
 /// One node with what its probers say of themselves and their host.
 #[derive(Clone, Debug)]
 pub struct NodeDetail {
+    /// What the cluster said of it lately, oldest first.
+    pub events: Vec<NodeEvent>,
     /// The node.
     pub row: NodeRow,
     /// Its probers, by plane.

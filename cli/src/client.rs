@@ -1,5 +1,7 @@
 //! The public API over gRPC, with errors that say what to do.
 
+mod changing;
+
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -334,43 +336,6 @@ impl Client {
     pub async fn incident(&self, id: String) -> Result<v1::IncidentDetail, ClientError> {
         let mut mesh = self.mesh.clone();
         self.answer(mesh.get_incident(v1::GetIncidentRequest { id }))
-            .await
-    }
-
-    /// Makes a silence.
-    pub async fn create_silence(
-        &self,
-        request: v1::CreateSilenceRequest,
-    ) -> Result<v1::Silence, ClientError> {
-        let mut mesh = self.mesh.clone();
-        self.answer(mesh.create_silence(request)).await
-    }
-
-    /// Silences, all pages.
-    pub async fn silences(&self, include_expired: bool) -> Result<Vec<v1::Silence>, ClientError> {
-        let mut silences = Vec::new();
-        let mut page_token = String::new();
-        for _ in 0..MAX_PAGES {
-            let mut mesh = self.mesh.clone();
-            let request = v1::ListSilencesRequest {
-                include_expired,
-                page_size: PAGE,
-                page_token,
-            };
-            let page = self.answer(mesh.list_silences(request)).await?;
-            silences.extend(page.silences);
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
-        Ok(silences)
-    }
-
-    /// Ends a silence.
-    pub async fn delete_silence(&self, id: String) -> Result<v1::Silence, ClientError> {
-        let mut mesh = self.mesh.clone();
-        self.answer(mesh.delete_silence(v1::DeleteSilenceRequest { id }))
             .await
     }
 

@@ -549,3 +549,31 @@ fn findings_of_all_pages_are_one_list() {
     assert_eq!(json["findings"].as_array().unwrap().len(), 2);
     assert_eq!(json["findings"][1]["loss"]["lost"], "102");
 }
+
+#[test]
+fn a_node_is_drained_and_an_event_is_told() {
+    let aggregator = FakeAggregator::start(healthy());
+    let output = run(
+        &aggregator,
+        "drain mesh-1 --for 2h --author ana --comment disk",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        "mesh-1 is leaving: Drained for 7200 s by ana: disk\nIt is probed as ever and not judged.\n"
+    );
+    let output = run(&aggregator, "drain mesh-1 --end");
+    assert_eq!(stdout(&output), "mesh-1 is ok.\n", "{}", stderr(&output));
+    let output = run(&aggregator, "drain mesh-9");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("mesh-9"), "{}", stderr(&output));
+    let output = run(&aggregator, "drain mesh-1 --end --for 2h");
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    let output = run(&aggregator, "event mesh-1 FailedMount gone --at -5m");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told = stdout(&output);
+    assert!(
+        told.contains("What the cluster said\n  5m0s ago: FailedMount: gone"),
+        "{told}"
+    );
+}

@@ -94,6 +94,31 @@ impl MeshService for MeshApiService {
         Ok(Response::new(self.0.node(&request.get_ref().name).await?))
     }
 
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::Node>, Status> {
+        Ok(Response::new(
+            self.0.drain_node(request.into_inner()).await?,
+        ))
+    }
+
+    async fn end_drain(
+        &self,
+        request: Request<v1::EndDrainRequest>,
+    ) -> Result<Response<v1::Node>, Status> {
+        Ok(Response::new(
+            self.0.end_drain(&request.get_ref().node).await?,
+        ))
+    }
+
+    async fn add_event(
+        &self,
+        request: Request<v1::AddEventRequest>,
+    ) -> Result<Response<v1::NodeDetail>, Status> {
+        Ok(Response::new(self.0.add_event(request.into_inner()).await?))
+    }
+
     async fn run_probe(
         &self,
         request: Request<v1::RunProbeRequest>,

@@ -16,6 +16,7 @@ mod past_tests;
 mod silences;
 #[cfg(test)]
 mod tests;
+mod told;
 mod views;
 mod watch;
 mod watchers;

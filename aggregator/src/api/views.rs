@@ -8,7 +8,7 @@ use meshprobe_proto::v1;
 
 use crate::{
     incident::{Incident, IncidentState, Severity},
-    membership::WayHome,
+    membership::{NodeEvent, WayHome},
     receiver::Links,
     snapshot::{
         CellDetail, LayerSnapshot, NodeDetail, NodeRow, PathCells, PathEnd, ProberDetail, Traced,
@@ -176,7 +176,13 @@ pub(super) fn node_detail(detail: &NodeDetail) -> v1::NodeDetail {
             facts: facts.map(|(facts, _)| v1::HostFacts::clone(facts)),
         }
     };
+    let event = |event: &NodeEvent| v1::ClusterEvent {
+        at: Some(timestamp(event.at)),
+        reason: event.reason.clone(),
+        message: event.message.clone(),
+    };
     v1::NodeDetail {
+        events: detail.events.iter().map(event).collect(),
         node: Some(node(&detail.row)),
         probers: detail.probers.iter().map(prober).collect(),
     }

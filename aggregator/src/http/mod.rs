@@ -2,7 +2,7 @@
 //!
 //! The answers are the messages of the gRPC API in protobuf's JSON mapping ([`meshprobe_proto::json`]); errors are
 //! `{"error": {"code", "reason", "message"}}` with the same reasons. Everything is read with GET; what makes a probe or a
-//! silence is a POST with a JSON body, which a page of another origin cannot send, nor can it DELETE.
+//! silence, or says something of a node, is a POST with a JSON body, which a page of another origin cannot send, nor can it DELETE.
 
 mod notifications;
 mod page;
@@ -11,6 +11,7 @@ mod probe;
 mod query;
 mod runbook;
 mod silences;
+mod told;
 
 use std::sync::Arc;
 
@@ -51,6 +52,11 @@ pub fn router(api: Api, json: JsonWriter) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/nodes/{name}", get(node))
+        .route(
+            "/api/v1/nodes/{name}/drain",
+            post(told::drain).delete(told::end_drain),
+        )
+        .route("/api/v1/nodes/{name}/events", post(told::event))
         .route("/api/v1/probe", post(probe))
         .route("/api/v1/matrix", get(matrix))
         .route("/api/v1/path", get(path))
@@ -230,8 +236,9 @@ async fn unknown(request: Request) -> Response {
 
 async fn wrong_method(method: Method, request: Request) -> Response {
     refuse(&ApiError::MethodNotAllowed(format!(
-        "{method} {} does not exist; the API is read with GET, /api/v1/probe, /api/v1/silences, /api/v1/notifications/test and \
-         /api/v1/notifications/retry take a POST, /api/v1/silences/ID a DELETE",
+        "{method} {} does not exist; the API is read with GET, /api/v1/probe, /api/v1/silences, /api/v1/nodes/NAME/drain, \
+         /api/v1/nodes/NAME/events, /api/v1/notifications/test and /api/v1/notifications/retry take a POST, \
+         /api/v1/silences/ID and /api/v1/nodes/NAME/drain a DELETE",
         request.uri().path()
     )))
 }

@@ -141,7 +141,7 @@ impl Wanted {
     }
 }
 
-fn wire(at: Timestamp) -> prost_types::Timestamp {
+pub(super) fn wire(at: Timestamp) -> prost_types::Timestamp {
     let floor = at.as_nanosecond().div_euclid(1_000_000_000);
     prost_types::Timestamp {
         seconds: i64::try_from(floor).unwrap_or(i64::MAX),

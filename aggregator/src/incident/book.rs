@@ -227,6 +227,12 @@ impl IncidentBook {
         now: Timestamp,
     ) -> Option<IncidentChange> {
         let statement = Statement::of_declared(declared);
+        // The cluster has said why already.
+        let is_explained = declared.pattern == Pattern::ProberDown
+            && self.is_open(&IncidentId::of(Pattern::ProberNotRunning, &statement.scope));
+        if is_explained {
+            return None;
+        }
         match self.open_of(declared) {
             Some(id) => self.entries.get_mut(&id)?.update(statement, now),
             None => Some(self.open(statement, now)),

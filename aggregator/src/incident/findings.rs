@@ -8,7 +8,8 @@
 //!   judged again when the other one ends;
 //! - a finding that an open incident was part of takes its place: a fault that grows from a pair of nodes to a pair of zones is
 //!   not told twice;
-//! - nothing is opened about nodes that are dark, or expected to go.
+//! - nothing is opened about nodes that are dark, or expected to go;
+//! - where the cluster says why a prober does not run, that takes the place of the detector's word that it does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -117,7 +118,8 @@ impl IncidentBook {
                     Place::Nodes(nodes) => nodes.iter().all(|node| look.declared.contains(node)),
                     _ => false,
                 };
-            let opens = is_declared || (stood && self.config.opens == Opens::All);
+            let explains = self.open_incidents().any(|one| says_why(statement, one));
+            let opens = is_declared || explains || (stood && self.config.opens == Opens::All);
             // While a node's failure begins and ends, its two ways look different for some seconds: that is no other failure.
             let renames = is_of_a_node(statement.pattern)
                 && self
@@ -127,7 +129,10 @@ impl IncidentBook {
             if renames && stood_for < renamed_after {
                 continue;
             }
-            if !opens || is_quiet(&statement.scope.place, look) {
+            // A node without a prober is quiet; what the cluster says of that is the news.
+            let is_quiet = statement.pattern != Pattern::ProberNotRunning
+                && is_quiet(&statement.scope.place, look);
+            if !opens || is_quiet {
                 continue;
             }
             let zone_of = |node: &NodeName| zone_of(look.topology, node);
@@ -146,7 +151,10 @@ impl IncidentBook {
             }
             let outgrown: Vec<IncidentId> = self
                 .open_incidents()
-                .filter(|one| is_found(one.pattern) && !statements.contains_key(&one.id))
+                .filter(|one| {
+                    let is_absent = is_found(one.pattern) && !statements.contains_key(&one.id);
+                    is_absent || says_why(statement, one)
+                })
                 .filter(|one| is_outgrown(one, statement, zone_of))
                 .map(|one| one.id.clone())
                 .collect();
@@ -260,6 +268,13 @@ fn is_outgrown(
 ) -> bool {
     Domain::of(open.pattern) == Domain::of(statement.pattern)
         && covers(&statement.scope, open.pattern, &open.scope, zone_of)
+}
+
+/// Does the statement say why the prober does not run that this incident is about?
+fn says_why(statement: &Statement, incident: &Incident) -> bool {
+    statement.pattern == Pattern::ProberNotRunning
+        && incident.pattern == Pattern::ProberDown
+        && incident.scope == statement.scope
 }
 
 /// Is everything that the place names dark, or expected to go? Of a path one end is enough.

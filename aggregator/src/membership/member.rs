@@ -9,6 +9,7 @@ use meshprobe_core::path::Plane;
 
 use super::announcement::MAX_ADDRESSES;
 use super::record::{NodeAddress, NodeRecord, ProberRecord};
+use super::told::{Drain, NodeEvents};
 use super::zones::Zones;
 use crate::snapshot::NodeProfile;
 
@@ -38,6 +39,9 @@ pub struct Member {
     /// While it is gone: since when.
     pub(super) gone_since: Option<Timestamp>,
     pub(super) seats: Vec<Seat>,
+    /// It is cordoned or drained.
+    pub(super) drain: Option<Drain>,
+    pub(super) events: NodeEvents,
 }
 
 impl Member {
@@ -50,9 +54,37 @@ impl Member {
     pub fn seat(&self, plane: Plane) -> Option<&Seat> {
         self.seats().find(|seat| seat.plane == plane)
     }
+
+    /// That it is cordoned or drained, whatever else it does.
+    pub fn drain(&self) -> Option<&Drain> {
+        self.drain.as_ref()
+    }
+
+    /// What the cluster said of it, oldest first.
+    pub fn events(&self) -> &NodeEvents {
+        &self.events
+    }
 }
 
 impl Member {
+    /// Where a node stands that is not gone: a goodbye is more than a drain.
+    pub(super) fn present_lifecycle(&self) -> Lifecycle {
+        let is_away = self.seats.iter().any(|seat| seat.away_until.is_some());
+        match (is_away, &self.drain) {
+            (true, _) => Lifecycle::Leaving,
+            (false, Some(_)) => Lifecycle::Draining,
+            (false, None) => Lifecycle::Active,
+        }
+    }
+
+    /// It is drained, or no longer. A node that left is drained when it is back.
+    pub(super) fn set_drain(&mut self, drain: Option<Drain>) {
+        self.drain = drain;
+        if self.lifecycle != Lifecycle::Gone {
+            self.lifecycle = self.present_lifecycle();
+        }
+    }
+
     /// Rebuilds what follows from the seats.
     pub(super) fn refresh(&mut self, mut profile: NodeProfile, zones: &mut Zones) {
         profile.addresses = merged_addresses(self.seats());
@@ -79,12 +111,11 @@ impl Member {
             }
         }
         if any {
-            let away = self.seats.iter().any(|seat| seat.away_until.is_some());
             let is_gone = self.seats().next().is_none();
-            self.lifecycle = match (is_gone, away) {
-                (true, _) => Lifecycle::Gone,
-                (false, true) => Lifecycle::Leaving,
-                (false, false) => Lifecycle::Active,
+            self.lifecycle = if is_gone {
+                Lifecycle::Gone
+            } else {
+                self.present_lifecycle()
             };
             self.gone_since = is_gone.then_some(now);
         }
@@ -100,6 +131,8 @@ impl Member {
             labels: self.profile.labels.clone(),
             lifecycle: self.lifecycle,
             lifecycle_until: self.gone_since.or(away_until),
+            drain: self.drain.clone(),
+            events: self.events.clone(),
             probers: self
                 .seats
                 .iter()

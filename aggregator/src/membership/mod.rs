@@ -5,7 +5,7 @@
 //! because it fell silent**, or the one failure that matters most would vanish from the matrix.
 //!
 //! Life of a node: `active → leaving (goodbye) → gone (time is over) → forgotten`; a Hello at any point before the last
-//! makes it active again. While it is gone it keeps its number and its session identifiers, so a node that is switched on
+//! makes it active again. Beside that somebody may say that it is drained (`told`): then it is not judged for a time. While it is gone it keeps its number and its session identifiers, so a node that is switched on
 //! after a weekend is the node that it was.
 //!
 //! Pure: `now` comes in, what has to be remembered is taken out with [`Membership::take_changed`].
@@ -14,6 +14,7 @@ mod announcement;
 mod member;
 mod record;
 mod ssid;
+mod told;
 mod zones;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use member::{Member, Seat};
 pub use record::{
     NodeAddress, NodeRecord, ProberRecord, Progress, Remembered, StoreChange, WayHome,
 };
+pub use told::{Drain, NodeEvent, NodeEvents, ToldError, USUAL_DRAIN};
 pub use zones::Zones;
 
 /// A node that the configuration names.
@@ -122,6 +124,8 @@ pub enum Expiry {
     Gone(NodeIndex),
     /// One of its probers did not come back in time; another one works on.
     SeatGone(NodeIndex),
+    /// The time for which it was drained is over: it is judged again.
+    DrainOver(NodeIndex),
     /// It was gone for so long that its number is free again.
     Forgotten(NodeIndex, NodeName),
 }
@@ -285,12 +289,7 @@ impl Membership {
         if !hello.labels.is_empty() {
             profile.labels.clone_from(&hello.labels);
         }
-        let away = member.seats.iter().any(|seat| seat.away_until.is_some());
-        member.lifecycle = if away {
-            Lifecycle::Leaving
-        } else {
-            Lifecycle::Active
-        };
+        member.lifecycle = member.present_lifecycle();
         member.gone_since = None;
         member.refresh(profile, &mut self.zones);
         let (lifecycle, seats, profile) = before;
@@ -338,6 +337,33 @@ impl Membership {
         self.deadline = self.find_deadline();
     }
 
+    /// Somebody says that the node is cordoned or drained; `None`: that it is not any more.
+    pub fn handle_drain(&mut self, node: NodeIndex, drain: Option<Drain>) {
+        let Some(Some(member)) = self.members.get_mut(node.index()) else {
+            return;
+        };
+        member.set_drain(drain);
+        self.changed.insert(node);
+        self.deadline = self.find_deadline();
+    }
+
+    /// The cluster said something of the node.
+    pub fn handle_event(&mut self, node: NodeIndex, event: NodeEvent, now: Timestamp) {
+        if let Some(Some(member)) = self.members.get_mut(node.index()) {
+            member.events.add(event, now);
+            self.changed.insert(node);
+        }
+    }
+
+    /// A prober of the node was started anew: what kept it from that is over.
+    pub fn handle_start(&mut self, node: NodeIndex) {
+        if let Some(Some(member)) = self.members.get_mut(node.index())
+            && member.events.prober_started()
+        {
+            self.changed.insert(node);
+        }
+    }
+
     /// When [`Self::poll`] has something to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.deadline
@@ -349,7 +375,8 @@ impl Membership {
             .flat_map(|(_, member)| {
                 let away = member.seats.iter().filter_map(|seat| seat.away_until);
                 let forgotten = member.gone_since.map(|since| later(since, forget_after));
-                away.chain(forgotten)
+                let drained = member.drain.as_ref().map(|drain| drain.until);
+                away.chain(forgotten).chain(drained)
             })
             .min()
     }
@@ -371,6 +398,15 @@ impl Membership {
                         Expiry::SeatGone(node)
                     }
                 });
+            }
+            if member
+                .drain
+                .as_ref()
+                .is_some_and(|drain| drain.until <= now)
+            {
+                member.set_drain(None);
+                self.changed.insert(node);
+                expiries.push(Expiry::DrainOver(node));
             }
             let forget_after = self.config.forget_after;
             let is_over = member
@@ -450,6 +486,8 @@ impl Membership {
             lifecycle: Lifecycle::Active,
             gone_since: None,
             seats: Vec::new(),
+            drain: None,
+            events: NodeEvents::default(),
         };
         let free = self.members.iter().position(Option::is_none);
         let index = free.unwrap_or(self.members.len());
@@ -513,6 +551,9 @@ impl Membership {
         member.lifecycle = record.lifecycle;
         member.gone_since = is_gone.then(|| record.lifecycle_until.unwrap_or(now));
         member.seats = seats;
+        member.events = record.events;
+        // A drain that ended meanwhile ends at the first poll.
+        member.set_drain(record.drain);
         let mut profile = NodeProfile::clone(&member.profile);
         profile.zone = record.zone;
         profile.region = record.region;

@@ -9,6 +9,8 @@ use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::path::Plane;
 use serde::{Deserialize, Serialize};
 
+use super::told::{Drain, NodeEvents};
+
 /// Which of the two ways a report took home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -51,6 +53,12 @@ pub struct NodeRecord {
     pub lifecycle: Lifecycle,
     /// While it is leaving: when it counts as gone. While it is gone: when it went.
     pub lifecycle_until: Option<Timestamp>,
+    /// That it is cordoned or drained. Records of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// What the cluster said of it.
+    #[serde(default, skip_serializing_if = "NodeEvents::is_empty")]
+    pub events: NodeEvents,
     /// Its probers, at most one for each plane.
     pub probers: Vec<ProberRecord>,
 }

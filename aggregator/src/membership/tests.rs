@@ -259,3 +259,73 @@ fn what_could_not_be_stored_is_offered_again() {
     mesh.give_back(taken.clone());
     assert_eq!(mesh.take_changed(), taken);
 }
+
+fn drain(until: i64) -> Drain {
+    let lasts = Duration::from_secs(until.unsigned_abs());
+    Drain::new(lasts, "ana", "new disk", at(0)).unwrap()
+}
+
+#[test]
+fn a_drained_node_is_draining_until_its_time_is_over_or_somebody_ends_it() {
+    let mut mesh = empty();
+    let node = mesh.handle_hello(&hello("a")).unwrap().node();
+    let version = mesh.plan_version();
+    mesh.take_changed();
+    mesh.handle_drain(node, Some(drain(900)));
+    assert_eq!(mesh.get(node).unwrap().lifecycle, Lifecycle::Draining);
+    assert_eq!(mesh.next_deadline(), Some(at(900)));
+    assert_eq!(mesh.plan_version(), version, "it is probed as ever");
+    assert_eq!(records(mesh.take_changed()).len(), 1);
+    assert!(mesh.poll(at(899)).is_empty());
+    assert_eq!(mesh.poll(at(900)), [Expiry::DrainOver(node)]);
+    assert_eq!(mesh.get(node).unwrap().lifecycle, Lifecycle::Active);
+    assert_eq!(mesh.next_deadline(), None);
+    mesh.handle_drain(node, Some(drain(900)));
+    mesh.handle_drain(node, None);
+    assert_eq!(mesh.get(node).unwrap().lifecycle, Lifecycle::Active);
+    assert!(mesh.poll(at(10_000)).is_empty());
+}
+
+#[test]
+fn a_drained_node_that_says_goodbye_is_leaving_and_drained_when_it_is_back() {
+    let mut mesh = empty();
+    let node = mesh.handle_hello(&hello("a")).unwrap().node();
+    mesh.handle_drain(node, Some(drain(900)));
+    mesh.handle_goodbye(node, Plane::Pod, Duration::from_secs(60), at(10));
+    assert_eq!(mesh.get(node).unwrap().lifecycle, Lifecycle::Leaving);
+    mesh.handle_hello(&hello("a")).unwrap();
+    assert_eq!(mesh.get(node).unwrap().lifecycle, Lifecycle::Draining);
+    // Its reboot lasts longer than it said.
+    mesh.handle_goodbye(node, Plane::Pod, Duration::from_secs(60), at(20));
+    assert_eq!(mesh.poll(at(80)), [Expiry::Gone(node)]);
+    mesh.handle_drain(node, Some(drain(900)));
+    assert_eq!(mesh.get(node).unwrap().lifecycle, Lifecycle::Gone);
+    mesh.handle_hello(&hello("a")).unwrap();
+    assert_eq!(mesh.get(node).unwrap().lifecycle, Lifecycle::Draining);
+}
+
+#[test]
+fn drains_and_events_are_remembered_and_a_drain_that_ended_meanwhile_is_over() {
+    let mut before = empty();
+    for node in ["a", "b"] {
+        before.handle_hello(&hello(node)).unwrap();
+    }
+    before.handle_drain(NodeIndex(0), Some(drain(900)));
+    let event = NodeEvent::new("FailedMount", "no such volume", Some(at(5)), at(5)).unwrap();
+    before.handle_event(NodeIndex(1), event.clone(), at(5));
+    let text = serde_json::to_string(&records(before.take_changed())).unwrap();
+    let records: Vec<NodeRecord> = serde_json::from_str(&text).unwrap();
+    let mut after = restored(records);
+    let member = |mesh: &Membership, node| mesh.get(NodeIndex(node)).unwrap().clone();
+    assert_eq!(member(&after, 0).drain(), Some(&drain(900)));
+    assert_eq!(member(&after, 0).lifecycle, Lifecycle::Draining);
+    let events: Vec<NodeEvent> = member(&after, 1).events().fresh(at(6)).cloned().collect();
+    assert_eq!(events, [event]);
+    assert_eq!(after.poll(at(5_000)), [Expiry::DrainOver(NodeIndex(0))]);
+    assert_eq!(member(&after, 0).lifecycle, Lifecycle::Active);
+    after.take_changed();
+    after.handle_start(NodeIndex(0));
+    assert!(!after.has_changed());
+    after.handle_start(NodeIndex(1));
+    assert!(member(&after, 1).events().is_empty() && after.has_changed());
+}

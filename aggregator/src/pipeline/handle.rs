@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::PipelineConfig;
 use super::diagnosis::{Diagnosed, Shot};
 use super::metrics::PipelineMetrics;
-use crate::membership::{JoinError, StoreChange};
+use crate::membership::{Drain, JoinError, NodeEvent, StoreChange};
 use crate::snapshot::{LayerSnapshot, NodeDetail, PathCells, Snapshot};
 
 /// What the pipeline hands to the store: changes that belong into one transaction.
@@ -117,6 +117,17 @@ pub(crate) struct Asked {
     pub(crate) timeout: Duration,
 }
 
+/// What somebody says of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is cordoned or drained.
+    Drained(Drain),
+    /// It is not drained any more.
+    NotDrained,
+    /// The cluster reported something about it.
+    Event(NodeEvent),
+}
+
 /// Why another configuration was not taken over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReconfigureError {
@@ -146,6 +157,11 @@ pub(crate) enum MeshRequest {
     },
     Node {
         name: String,
+        answer: oneshot::Sender<Option<NodeDetail>>,
+    },
+    Tell {
+        node: String,
+        told: Box<Told>,
         answer: oneshot::Sender<Option<NodeDetail>>,
     },
     RunProbe {
@@ -224,6 +240,18 @@ impl MeshHandle {
         let (answer, reply) = oneshot::channel();
         let name = name.to_owned();
         let request = MeshRequest::Node { name, answer };
+        self.requests.send(request).await.map_err(|_| MeshStopped)?;
+        reply.await.map_err(|_| MeshStopped)
+    }
+
+    /// Says something of a node, and gives it back as it is then; `None`: no node has that name.
+    pub async fn tell(&self, node: &str, told: Told) -> Result<Option<NodeDetail>, MeshStopped> {
+        let (answer, reply) = oneshot::channel();
+        let request = MeshRequest::Tell {
+            node: node.to_owned(),
+            told: Box::new(told),
+            answer,
+        };
         self.requests.send(request).await.map_err(|_| MeshStopped)?;
         reply.await.map_err(|_| MeshStopped)
     }

@@ -42,7 +42,7 @@ pub use diagnosis::{Diagnosed, Shot};
 pub(crate) use handle::MeshRequest;
 pub use handle::{
     Demand, MeshHandle, MeshStopped, PathError, ProbeError, ReconfigureError, StoreBatch,
-    StoreUnavailable,
+    StoreUnavailable, Told,
 };
 pub use mesh::{MeshByHand, StreamByHand, now_by_hand};
 pub(crate) use metrics::PipelineMetrics;

@@ -165,6 +165,11 @@ impl MeshTask {
                     debug!(name, "Nobody waits for this node any more");
                 }
             }
+            MeshRequest::Tell { node, told, answer } => {
+                if answer.send(self.mesh.tell(&node, *told, now)).is_err() {
+                    debug!(node, "Nobody waits for what was told any more");
+                }
+            }
             MeshRequest::RunProbe { demand, answer } => {
                 if answer.send(self.mesh.run_probe(&demand)).is_err() {
                     debug!(

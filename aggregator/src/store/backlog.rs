@@ -86,10 +86,12 @@ mod tests {
     use meshprobe_core::{ids::NodeName, lifecycle::Lifecycle};
 
     use super::*;
-    use crate::membership::{NodeRecord, StoreChange};
+    use crate::membership::{NodeEvents, NodeRecord, StoreChange};
 
     fn node(name: &str, zone: &str) -> Operation {
         Operation::Mesh(StoreChange::Node(NodeRecord {
+            drain: None,
+            events: NodeEvents::default(),
             name: NodeName::try_from(name).unwrap(),
             zone: zone.to_owned(),
             region: String::new(),

@@ -6,6 +6,7 @@ mod demo;
 mod layer;
 mod notify;
 mod silence;
+mod told;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use demo::{DemoArgs, DemoCommand};
 pub use layer::{FamilyArg, KindArg, LayerArgs, PlaneArg};
 pub use notify::{NotificationStateArg, NotifyCommand};
 pub use silence::{SilenceAdd, SilenceCommand};
+pub use told::{DrainArgs, EventArgs};
 
 /// Does the network work, and if not, where and why not?
 ///
@@ -304,6 +306,22 @@ What is still open when a silence ends is told then.")]
         #[command(subcommand)]
         command: SilenceCommand,
     },
+    /// Say that a node is cordoned or drained: it is expected to go, so it is probed as ever and not judged.
+    #[command(after_long_help = "Examples:
+  meshprobe drain mesh-3                       for 15 minutes
+  meshprobe drain mesh-3 --for 2h --comment 'new disk' && kubectl drain mesh-3
+  meshprobe drain mesh-3 --end                 it is back
+
+What is still down when the time is over is judged and told as ever.")]
+    Drain(DrainArgs),
+    /// Say what the cluster reported about a node, as a Kubernetes event does: it is evidence for the diagnosis.
+    #[command(after_long_help = "Examples:
+  meshprobe event mesh-3 FailedCreatePodSandBox 'failed to allocate for range 0: no IP addresses available'
+  meshprobe event mesh-3 NodeNotReady --at -5m
+
+An event that says that a pod cannot start explains a node that does not report: prober-not-running.
+It counts for 24 hours, or until the node's prober is started.")]
+    Event(EventArgs),
     /// Wait until everything is healthy, or fail: for CI, and after an upgrade of the network.
     ///
     /// Healthy means: the aggregator judges, every known node reports, nothing is found, no incident is open, no path is

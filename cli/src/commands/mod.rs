@@ -13,6 +13,7 @@ mod probe;
 pub mod replay;
 mod silence;
 mod status;
+mod told;
 mod watch;
 
 use meshprobe_proto::v1;
@@ -73,6 +74,8 @@ pub fn run(global: &Global, command: ApiCommand, console: &Console) -> anyhow::R
                 let kind = v1::SilenceKind::Maintenance;
                 silence::run(&client().await?, kind, command, console).await
             }
+            ApiCommand::Drain(args) => told::drain(&client().await?, args, console).await,
+            ApiCommand::Event(args) => told::event(&client().await?, args, console).await,
             ApiCommand::Assert(arguments) => assert::run(global, arguments, console).await,
             ApiCommand::Incidents {
                 command: Some(IncidentsCommand::Show { id }),

@@ -52,21 +52,28 @@ fn request(kind: v1::SilenceKind, add: SilenceAdd) -> v1::CreateSilenceRequest {
         comment,
         author,
     } = add;
-    let user = || {
-        let named = ["USER", "LOGNAME"].into_iter();
-        named
-            .filter_map(|name| std::env::var(name).ok())
-            .find(|name| !name.is_empty())
-    };
     v1::CreateSilenceRequest {
         kind: kind.into(),
         matchers,
         starts_at: start.map(time::wire),
         ends_at: None,
         duration_seconds: lasts.as_secs(),
-        author: author.or_else(user).unwrap_or_else(|| "unknown".to_owned()),
+        author: author_or_user(author),
         comment,
     }
+}
+
+/// Who says it: whoever was named, or the user who runs this.
+pub(super) fn author_or_user(author: Option<String>) -> String {
+    let named = || {
+        let names = ["USER", "LOGNAME"].into_iter();
+        names
+            .filter_map(|name| std::env::var(name).ok())
+            .find(|name| !name.is_empty())
+    };
+    author
+        .or_else(named)
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The id that begins so, if it is the only one.

@@ -31,7 +31,30 @@ pub fn render(detail: &v1::NodeDetail, now: Timestamp) -> String {
         text.push('\n');
         text.push_str(&about_prober(prober, now));
     }
+    if !detail.events.is_empty() {
+        text.push_str("\nWhat the cluster said\n");
+        let said = |event: &v1::ClusterEvent| {
+            let at = time::timestamp(event.at).map_or(String::new(), |at| time::ago(at, now));
+            format!("  {at}: {}: {}\n", event.reason, event.message)
+        };
+        text.extend(detail.events.iter().rev().map(said));
+    }
     text
+}
+
+/// "mesh-3 is leaving: Drained until 2026-11-29T03:25:00Z by ana", "mesh-3 is ok."
+pub fn drained(node: &v1::Node) -> String {
+    let (state, style) = of_node(node.state());
+    let reason = match node.state_reason.as_str() {
+        "" => ".".to_owned(),
+        reason => format!(": {reason}"),
+    };
+    let judged = if node.lifecycle() == v1::Lifecycle::Draining {
+        "It is probed as ever and not judged.\n"
+    } else {
+        ""
+    };
+    format!("{} is {}{reason}\n{judged}", node.name, paint(style, state))
 }
 
 fn about_node(node: &v1::Node, now: Timestamp) -> String {
@@ -184,6 +207,14 @@ mod tests {
                 }),
                 ..v1::ProberDetail::default()
             }],
+            events: vec![v1::ClusterEvent {
+                at: Some(prost_types::Timestamp {
+                    seconds: NOW - 90,
+                    nanos: 0,
+                }),
+                reason: "FailedMount".to_owned(),
+                message: "no such volume".to_owned(),
+            }],
         };
         let text = render(&detail, Timestamp::from_second(NOW).unwrap());
         let text = anstream::adapter::strip_str(&text).to_string();
@@ -193,6 +224,7 @@ mod tests {
             "3 invalid probes",
             "eth0 1450",
             "and 5 more",
+            "What the cluster said\n  1m30s ago: FailedMount: no such volume",
         ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }

@@ -223,12 +223,60 @@ impl MeshService for Fake {
             Some(node) => {
                 self.answer(v1::NodeDetail {
                     node: Some(node.clone()),
-                    probers: Vec::new(),
+                    ..v1::NodeDetail::default()
                 })
                 .await
             }
             None => Err(Status::not_found(format!("there is no node {name:?}"))),
         }
+    }
+
+    async fn drain_node(&self, request: Request<v1::DrainNodeRequest>) -> Answer<v1::Node> {
+        let v1::DrainNodeRequest {
+            node,
+            duration_seconds,
+            author,
+            comment,
+        } = request.into_inner();
+        let known = self.answers.nodes.iter().find(|one| one.name == node);
+        let known =
+            known.ok_or_else(|| Status::not_found(format!("no node is called {node:?}")))?;
+        self.answer(v1::Node {
+            lifecycle: v1::Lifecycle::Draining.into(),
+            state: v1::NodeState::Leaving.into(),
+            state_reason: format!("Drained for {duration_seconds} s by {author}: {comment}"),
+            ..known.clone()
+        })
+        .await
+    }
+
+    async fn end_drain(&self, request: Request<v1::EndDrainRequest>) -> Answer<v1::Node> {
+        let name = request.into_inner().node;
+        let found = self.answers.nodes.iter().find(|node| node.name == name);
+        match found {
+            Some(node) => self.answer(node.clone()).await,
+            None => Err(Status::not_found(format!("no node is called {name:?}"))),
+        }
+    }
+
+    async fn add_event(&self, request: Request<v1::AddEventRequest>) -> Answer<v1::NodeDetail> {
+        let v1::AddEventRequest {
+            node,
+            reason,
+            message,
+            at,
+        } = request.into_inner();
+        let known = self.answers.nodes.iter().find(|one| one.name == node);
+        self.answer(v1::NodeDetail {
+            node: known.cloned(),
+            probers: Vec::new(),
+            events: vec![v1::ClusterEvent {
+                at,
+                reason,
+                message,
+            }],
+        })
+        .await
     }
 
     async fn run_probe(

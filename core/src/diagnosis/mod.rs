@@ -28,6 +28,7 @@ mod targets;
 pub use developed::Heard;
 pub use diagnoser::Diagnoser;
 pub use mesh::{Explained, ExplainedCause};
+pub use nodes::keeps_prober_from_running;
 pub use picture::{
     CellPicture, ClusterEvent, Columns, FactChange, HostFacts, LayerPicture, NodePicture, Picture,
     ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode, TraceHop,

@@ -116,6 +116,39 @@ fn losing(mut finding: Finding, lost: u64) -> Finding {
 }
 
 #[test]
+fn why_a_prober_does_not_run_takes_the_place_of_that_it_does_not() {
+    let mut world = World::new();
+    world.book.reconfigure(BookConfig::default());
+    let down = declared(Pattern::ProberDown, &["x1"]);
+    world.book.handle_declared(&down, at(0)).unwrap();
+    world.quiet.insert(name_of("x1"));
+    let why = finding(Pattern::ProberNotRunning, Scope::node(name_of("x1")));
+    let other = finding(Pattern::ProberNotRunning, Scope::node(name_of("x2")));
+    let changes = world.looks(10, &[why, other]);
+    let told: Vec<_> = changes
+        .iter()
+        .map(|(_, change)| (change.transition, change.incident.pattern))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Transition::Resolved, Pattern::ProberDown),
+            (Transition::Opened, Pattern::ProberNotRunning)
+        ],
+        "by default the cluster's word alone opens nothing"
+    );
+    assert_eq!(world.open(), ["prober-not-running · x1"]);
+    assert_eq!(world.book.handle_declared(&down, at(60)), None);
+    let gone = name_of("x1");
+    world
+        .book
+        .handle_cleared(Pattern::ProberDown, &[gone], at(61));
+    world.quiet.clear();
+    world.looks(60, &[]);
+    assert!(world.open().is_empty());
+}
+
+#[test]
 fn by_default_only_what_is_found_about_a_declared_node_opens() {
     let mut world = World::new();
     world.book.reconfigure(BookConfig::default());

@@ -12,6 +12,7 @@ mod reconfigure;
 mod reports;
 mod storing;
 mod strangers;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -261,6 +262,7 @@ impl Mesh {
         Some(NodeDetail {
             row: self.node_row(node, member, now),
             probers: member.seats().map(|seat| prober(seat.plane)).collect(),
+            events: member.events().fresh(now.wall).cloned().collect(),
         })
     }
 
@@ -341,6 +343,7 @@ impl Mesh {
 
     /// A new start of a prober: what the former one said is over.
     fn begin_session(&mut self, prober: ProberKey, hello: &Announcement, now: Now) {
+        self.membership.handle_start(prober.node);
         let stored = self.storing.progress(&hello.node, hello.plane);
         let session = Session::new(hello, stored, now.moment);
         if let Some(former) = self.sessions.insert(prober, session) {
@@ -426,6 +429,12 @@ impl Mesh {
                 Expiry::Gone(node) | Expiry::SeatGone(node) => {
                     if let Some(member) = self.membership.get(node) {
                         info!(prober = %member.profile.name, lifecycle = %member.lifecycle, "Prober did not come back in time");
+                    }
+                    self.judge.sync_node(&self.membership, node, now.moment);
+                }
+                Expiry::DrainOver(node) => {
+                    if let Some(member) = self.membership.get(node) {
+                        info!(node = %member.profile.name, lifecycle = %member.lifecycle, "The time for which the node was drained is over");
                     }
                     self.judge.sync_node(&self.membership, node, now.moment);
                 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use meshprobe_core::dark::Declaration;
 use meshprobe_core::diagnosis::{
-    Columns, LayerPicture, NodePicture, Picture, Target, Topology, TopologyNode, TracePicture,
+    ClusterEvent, Columns, LayerPicture, NodePicture, Picture, Target, Topology, TopologyNode,
+    TracePicture,
 };
 use meshprobe_core::ids::NodeIndex;
 use meshprobe_core::path::Layer;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 use super::Mesh;
 use crate::ingest::session::ProberKey;
 use crate::matrix::{BuiltRow, Matrix, PathKey};
-use crate::membership::Member;
+use crate::membership::{Member, NodeEvent};
 use crate::pipeline::Now;
 use crate::pipeline::diagnosis::Shot;
 use crate::plan::PlanConfig;
@@ -227,7 +228,7 @@ impl Mesh {
 
     fn finish_picture(&mut self, now: Now) {
         let topology = self.topology(now.moment);
-        let nodes = self.node_pictures(now.moment);
+        let nodes = self.node_pictures(now);
         let traces = self.trace_pictures(now.moment);
         let Self {
             pictures, matrix, ..
@@ -284,7 +285,7 @@ impl Mesh {
         }
     }
 
-    fn node_pictures(&self, now: Moment) -> Vec<NodePicture> {
+    fn node_pictures(&self, now: Now) -> Vec<NodePicture> {
         let mut nodes = vec![NodePicture::UNKNOWN; self.membership.index_bound()];
         for (node, member) in self.membership.present() {
             nodes[node.index()] = self.node_picture(node, member, now);
@@ -300,7 +301,7 @@ impl Mesh {
         nodes
     }
 
-    fn node_picture(&self, node: NodeIndex, member: &Member, now: Moment) -> NodePicture {
+    fn node_picture(&self, node: NodeIndex, member: &Member, now: Now) -> NodePicture {
         let probers = member.seats().filter_map(|seat| {
             let plane = seat.plane;
             let host = self.hosts.get(ProberKey { node, plane })?;
@@ -308,9 +309,14 @@ impl Mesh {
         });
         NodePicture {
             state: self.judge.node_state(node),
-            is_reporting: self.is_reporting(node, now),
+            is_reporting: self.is_reporting(node, now.moment),
             probers: probers.collect(),
-            ..NodePicture::UNKNOWN
+            events: member
+                .events()
+                .fresh(now.wall)
+                .map(|event| cluster_event(event, now))
+                .collect(),
+            declaration: None,
         }
     }
 
@@ -327,5 +333,14 @@ impl Mesh {
             }
         };
         self.matrix.trace_pictures(now - TRACES_KEPT, place)
+    }
+}
+
+/// An event at the moment of this process that it happened at.
+fn cluster_event(event: &NodeEvent, now: Now) -> ClusterEvent {
+    ClusterEvent {
+        at: now.moment_at(event.at),
+        reason: event.reason.clone(),
+        message: event.message.clone(),
     }
 }

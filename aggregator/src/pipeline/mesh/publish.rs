@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshprobe_core::ids::NodeIndex;
+use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::path::Layer;
 use meshprobe_core::time::Moment;
 use tokio::sync::{oneshot, watch};
@@ -212,7 +213,11 @@ impl Mesh {
     /// One node as it is now.
     pub(super) fn node_row(&self, node: NodeIndex, member: &Member, now: Now) -> NodeRow {
         let last = self.last_reports.get(&node);
-        let (state, state_reason) = self.judge.state(node, &member.profile.name);
+        let (state, mut state_reason) = self.judge.state(node, &member.profile.name);
+        let is_draining = member.lifecycle == Lifecycle::Draining;
+        if let Some(drain) = member.drain().filter(|_| is_draining) {
+            state_reason = drain.sentence();
+        }
         NodeRow {
             profile: Arc::clone(&member.profile),
             lifecycle: member.lifecycle,

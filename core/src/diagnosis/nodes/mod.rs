@@ -8,6 +8,7 @@ mod observer;
 #[cfg(test)]
 mod tests;
 
+pub use not_running::keeps_prober_from_running;
 pub(super) use observer::is_doubtful;
 
 use super::{Picture, TopologyNode};

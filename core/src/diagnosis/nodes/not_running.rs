@@ -1,9 +1,10 @@
 //! Nodes without a prober, about which the cluster says why.
 
-use super::judged;
 use crate::dark::NodeState;
-use crate::diagnosis::{ClusterEvent, Picture};
+use crate::diagnosis::{ClusterEvent, Picture, TopologyNode};
 use crate::finding::{Confidence, Finding, Pattern, Scope};
+use crate::ids::NodeIndex;
+use crate::lifecycle::Lifecycle;
 
 /// Reasons of events that say that a pod cannot start, and what they mean.
 const REASONS: [(&str, &str); 12] = [
@@ -38,9 +39,25 @@ fn meaning(event: &ClusterEvent) -> Option<&'static str> {
     known.map(|(_, meaning)| *meaning)
 }
 
+/// Does an event with this reason say that a pod cannot start?
+pub fn keeps_prober_from_running(reason: &str) -> bool {
+    REASONS.iter().any(|(known, _)| *known == reason)
+}
+
+/// Nodes that are meant to have a prober. One that said goodbye is meant to be back: that its successor cannot start is the
+/// usual case.
+fn expected(picture: &Picture) -> impl Iterator<Item = (NodeIndex, &TopologyNode)> {
+    let nodes = picture.topology.nodes.iter().enumerate();
+    nodes.filter_map(|(index, node)| {
+        let node = node.as_ref()?;
+        let is_expected = matches!(node.lifecycle, Lifecycle::Active | Lifecycle::Leaving);
+        (is_expected && !node.is_warming_up).then_some((NodeIndex(index as u32), node))
+    })
+}
+
 pub(super) fn findings(picture: &Picture) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (node, known) in judged(picture) {
+    for (node, known) in expected(picture) {
         let Some(state) = picture.nodes.get(node.index()) else {
             continue;
         };

@@ -10,6 +10,7 @@ use crate::diagnosis::{
     ClusterEvent, HostFacts, Picture, ProberPicture, RowPicture, SelfHealth, TopologyNode,
 };
 use crate::finding::Pattern;
+use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;
 use crate::path::Plane;
 use crate::time::Moment;
@@ -143,4 +144,15 @@ fn an_event_about_a_silent_node_is_told_and_about_one_that_reports_it_is_not() {
     assert!(findings(&picture)[0].evidence[0].contains("no addresses left"));
     picture.nodes[2].state = NodeState::Failed(Pattern::NodeDark);
     assert!(told(&picture).is_empty());
+    picture.nodes[2].state = NodeState::Leaving;
+    for (lifecycle, expected) in [
+        (Lifecycle::Leaving, &["prober-not-running n2"][..]),
+        (Lifecycle::Draining, &[]),
+        (Lifecycle::Gone, &[]),
+    ] {
+        let mut topology = (*picture.topology).clone();
+        topology.nodes[2].as_mut().unwrap().lifecycle = lifecycle;
+        picture.topology = Arc::new(topology);
+        assert_eq!(told(&picture), expected, "{lifecycle}");
+    }
 }

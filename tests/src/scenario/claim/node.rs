@@ -152,6 +152,7 @@ mod tests {
 
     fn node(invalid_probes: u32) -> v1::NodeDetail {
         v1::NodeDetail {
+            events: Vec::new(),
             node: Some(v1::Node {
                 state: v1::NodeState::Ok.into(),
                 ..v1::Node::default()

@@ -2,4 +2,5 @@ mod decisions;
 mod diagnosis;
 mod flood;
 mod restart;
+mod told;
 mod world;
