@@ -448,8 +448,8 @@ impl<'a> View<'a> {
                     expected,
                     older,
                     slot,
-                    recent: recent.of_way(source, &homes.any, &lately),
-                    long_ago: recent.of_way(source, &homes.any, &long_ago),
+                    recent: recent.of_way(source, &homes.any, &lately, kind),
+                    long_ago: recent.of_way(source, &homes.any, &long_ago, kind),
                 });
             }
         }
