@@ -10,6 +10,7 @@ pub mod detail;
 pub mod diagnosis;
 pub mod finding;
 pub mod histogram;
+pub mod icmp;
 pub mod ids;
 pub mod lifecycle;
 pub mod outcome;

@@ -1,5 +1,7 @@
 //! Where packets end: the hops of a trace.
 
+use meshprobe_core::icmp;
+use meshprobe_core::path::Family;
 use meshprobe_proto::v1;
 
 use super::style::{BAD, GOOD, paint};
@@ -42,33 +44,12 @@ pub fn render(route: &v1::TraceRoute) -> String {
     text
 }
 
-/// ICMP messages in words (RFC 792, RFC 1812, RFC 4443).
+/// In words; numbers that no message has are shown as they are.
 fn meaning(kind: u32, code: u32, is_v6: bool) -> String {
-    let known = if is_v6 {
-        match (kind, code) {
-            (1, 0) => "no route",
-            (1, 1) => "administratively prohibited",
-            (1, 3) => "address unreachable",
-            (1, 4) => "port unreachable",
-            (2, _) => "packet too big",
-            (3, _) => "hop limit exceeded",
-            _ => "",
-        }
-    } else {
-        match (kind, code) {
-            (3, 0) => "network unreachable",
-            (3, 1) => "host unreachable",
-            (3, 3) => "port unreachable",
-            (3, 4) => "fragmentation needed",
-            (3, 9 | 10 | 13) => "administratively prohibited",
-            (11, _) => "hop limit exceeded",
-            _ => "",
-        }
-    };
-    if known.is_empty() {
-        format!("type {kind} code {code}")
-    } else {
-        known.to_owned()
+    let family = if is_v6 { Family::V6 } else { Family::V4 };
+    match (u8::try_from(kind), u8::try_from(code)) {
+        (Ok(kind), Ok(code)) => icmp::meaning(kind, code, family),
+        _ => format!("type {kind} code {code}"),
     }
 }
 
@@ -106,5 +87,6 @@ mod tests {
         assert_eq!(meaning(3, 4, false), "fragmentation needed");
         assert_eq!(meaning(2, 0, true), "packet too big");
         assert_eq!(meaning(42, 7, false), "type 42 code 7");
+        assert_eq!(meaning(300, 7, false), "type 300 code 7");
     }
 }

@@ -1,18 +1,23 @@
-//! What hosts say that backs a finding: routes that peers have, what changed just before, full tables, cluster events.
+//! What hosts say that backs a finding: routes that peers have, where traces end, what changed just before, full tables, cluster
+//! events.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::homes::own_blocks;
 use super::route::{Prefix, Route};
-use super::{Picture, ProberPicture};
+use super::{Picture, ProberPicture, traced};
 use crate::finding::{Finding, Pattern, Place};
 use crate::ids::{NodeIndex, NodeName};
 use crate::path::Plane;
+use crate::time::Moment;
 
 /// Most sentences of one sort for one finding.
 const MOST: usize = 4;
 /// A change this long before a finding's beginning, or after it, may have to do with it.
 const NEAR: Duration = Duration::from_secs(120);
+/// Clusters say things late, and repeat them every few minutes.
+const EVENT_NEAR: Duration = Duration::from_secs(900);
 /// A connection table this full refuses connections soon, percent.
 const FULL: u32 = 90;
 
@@ -50,9 +55,69 @@ pub(super) fn enrich(picture: &Picture, findings: &mut [Finding]) {
             // What names the cause goes before what counts its effects.
             finding.evidence.splice(0..0, sentences);
         }
+        finding.evidence.extend(traced::sentences(picture, finding));
+        if nodes.is_empty() {
+            finding.evidence.extend(shared_changes(picture, finding));
+        }
         for node in nodes {
             finding.evidence.extend(of_host(picture, node, finding));
         }
+    }
+}
+
+/// "on 5 nodes, 12 s before: the MTU of eth0 changed from 1500 to 1400": what changed on several of the nodes that a finding
+/// without names is about.
+fn shared_changes(picture: &Picture, finding: &Finding) -> Vec<String> {
+    let began = finding.since.unwrap_or(picture.now);
+    let mut changed: BTreeMap<&str, (BTreeSet<NodeIndex>, Moment)> = BTreeMap::new();
+    for (index, state) in picture.nodes.iter().enumerate() {
+        let node = NodeIndex(index as u32);
+        if !is_in(picture, &finding.scope.place, node) {
+            continue;
+        }
+        let seen = state.probers.iter().flat_map(|prober| &prober.changes);
+        for change in seen.filter(|change| is_near(change.at, began)) {
+            let first = (BTreeSet::new(), change.at);
+            let (nodes, at) = changed.entry(&change.what).or_insert(first);
+            nodes.insert(node);
+            *at = change.at.min(*at);
+        }
+    }
+    // One host alone may change for a reason of its own.
+    changed.retain(|_, (nodes, _)| nodes.len() > 1);
+    let mut changed: Vec<_> = changed.into_iter().collect();
+    changed.sort_by_key(|(_, (nodes, _))| std::cmp::Reverse(nodes.len()));
+    let told = changed.into_iter().take(MOST);
+    told.map(|(what, (nodes, at))| {
+        let before = before(at, began);
+        format!("on {} nodes{before}: {what}", nodes.len())
+    })
+    .collect()
+}
+
+/// Is the node in a place that names no nodes?
+fn is_in(picture: &Picture, place: &Place, node: NodeIndex) -> bool {
+    let zone = picture.node(node).map(|known| usize::from(known.zone.0));
+    let Some(zone) = zone.and_then(|zone| picture.topology.zones.get(zone)) else {
+        return false;
+    };
+    match place {
+        Place::Everywhere => true,
+        Place::Zone(name) => zone == name,
+        Place::ZonePair { from, to, .. } => zone == from || zone == to,
+        Place::Nodes(_) | Place::Path { .. } => false,
+    }
+}
+
+fn is_near(at: Moment, began: Moment) -> bool {
+    at + NEAR >= began && at <= began + NEAR
+}
+
+/// ", 12 s before"; empty: not before.
+fn before(at: Moment, began: Moment) -> String {
+    match began.saturating_since(at).as_secs() {
+        0 => String::new(),
+        seconds => format!(", {seconds} s before"),
     }
 }
 
@@ -139,24 +204,22 @@ fn of_host(picture: &Picture, node: NodeIndex, finding: &Finding) -> Vec<String>
     let name = &known.name;
     let began = finding.since.unwrap_or(picture.now);
     let mut sentences = Vec::new();
+    let mut told: BTreeSet<&str> = BTreeSet::new();
     for prober in &state.probers {
-        let near = prober
-            .changes
-            .iter()
-            .rev()
-            .filter(|change| change.at + NEAR >= began && change.at <= began + NEAR);
-        sentences.extend(near.take(MOST).map(|change| {
-            let before = began.saturating_since(change.at).as_secs();
-            if before == 0 {
-                format!("{name}: {}", change.what)
-            } else {
-                format!("{name}, {before} s before: {}", change.what)
-            }
-        }));
+        let changes = prober.changes.iter().rev();
+        // Both probers of a node see the same host.
+        let near = changes.filter(|change| is_near(change.at, began) && told.insert(&change.what));
+        sentences.extend(
+            near.take(MOST)
+                .map(|change| format!("{name}{}: {}", before(change.at, began), change.what)),
+        );
         sentences.extend(full_table(prober).map(|fill| format!("{name}: {fill}")));
     }
     if finding.pattern != Pattern::ProberNotRunning {
-        let events = state.events.iter().rev().take(2);
+        let events = state.events.iter().rev();
+        let events = events
+            .filter(|event| event.at + EVENT_NEAR >= began)
+            .take(2);
         sentences.extend(events.map(|event| {
             format!(
                 "the cluster said of {name}: {}: {}",
@@ -180,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::diagnosis::sketch::Sketch;
-    use crate::diagnosis::{HostFacts, TopologyNode};
+    use crate::diagnosis::{ClusterEvent, FactChange, HostFacts, TopologyNode};
     use crate::finding::Scope;
     use crate::path::Plane;
 
@@ -252,5 +315,74 @@ mod tests {
         );
         assert!(!findings[2].evidence.iter().any(|e| e.contains("no route")));
         assert!(findings[2].evidence[0].contains("95 % full"));
+    }
+
+    fn change(second: u64, what: &str) -> FactChange {
+        FactChange {
+            at: Moment::from_millis(second * 1_000),
+            what: what.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_changed_just_before_is_told_once_and_with_how_long_before() {
+        let mut picture = picture(&[]);
+        let route = "route 10.244.3.0/24 via 10.244.3.0 dev flannel.1 disappeared";
+        let host = &mut picture.nodes[2].probers[0];
+        host.changes = vec![
+            change(500, "long ago"),
+            change(888, route),
+            change(903, "after it"),
+        ];
+        let mut pod = host.clone();
+        pod.plane = Plane::Pod;
+        pod.facts = None;
+        pod.changes = vec![change(890, route)];
+        picture.nodes[2].probers.push(pod);
+        for (second, reason) in [(10, "TooOld"), (899, "NodeNotReady")] {
+            picture.nodes[2].events.push(ClusterEvent {
+                at: Moment::from_millis(second * 1_000),
+                reason: reason.to_owned(),
+                message: "said".to_owned(),
+            });
+        }
+        let name = picture.node(NodeIndex(2)).unwrap().name.clone();
+        let mut finding = Finding::new(Pattern::OverlayEgress, Scope::node(name), "");
+        finding.since = Some(Moment::from_millis(950_000));
+        enrich(&picture, std::slice::from_mut(&mut finding));
+        assert_eq!(
+            finding.evidence,
+            [
+                "n2, 47 s before: after it".to_owned(),
+                format!("n2, 62 s before: {route}"),
+                "n2: its connection table is 95 % full (950 of 1000)".to_owned(),
+                "the cluster said of n2: NodeNotReady: said".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_changed_on_several_hosts_backs_a_finding_that_names_none() {
+        let mut picture = picture(&[]);
+        let mtu = "the MTU of eth0 changed from 1500 to 1400";
+        for (node, second) in [(0, 940), (1, 938), (3, 941)] {
+            let changes = &mut picture.nodes[node].probers[0].changes;
+            *changes = vec![
+                change(second, mtu),
+                change(second, &format!("of {node} alone")),
+            ];
+        }
+        let mut everywhere = Finding::new(Pattern::Mtu, Scope::everywhere(), "");
+        everywhere.since = Some(Moment::from_millis(950_000));
+        enrich(&picture, std::slice::from_mut(&mut everywhere));
+        assert_eq!(
+            everywhere.evidence,
+            [format!("on 3 nodes, 12 s before: {mtu}")]
+        );
+        let elsewhere = Scope::of(Place::Zone("elsewhere".to_owned()));
+        let mut elsewhere = Finding::new(Pattern::Zone, elsewhere, "");
+        elsewhere.since = everywhere.since;
+        enrich(&picture, std::slice::from_mut(&mut elsewhere));
+        assert!(elsewhere.evidence.is_empty(), "{:?}", elsewhere.evidence);
     }
 }

@@ -24,6 +24,7 @@ mod route;
 #[cfg(test)]
 mod sketch;
 mod targets;
+mod traced;
 
 pub use developed::Heard;
 pub use diagnoser::Diagnoser;

@@ -3,4 +3,5 @@ mod diagnosis;
 mod flood;
 mod restart;
 mod told;
+mod traces;
 mod world;
