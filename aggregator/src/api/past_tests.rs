@@ -32,7 +32,7 @@ fn diagnosed(at: Timestamp) -> Diagnosed {
         })
     };
     let picture = Picture {
-        known: std::sync::Arc::default(),
+        known: Arc::default(),
         now: Moment::from_millis(60_000),
         topology: Arc::new(Topology {
             nodes: (0..2).map(node).collect(),

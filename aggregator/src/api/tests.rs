@@ -225,7 +225,7 @@ async fn pages_of_incidents_meet_and_the_last_one_says_so() {
 /// A run of the diagnosis that found this.
 fn diagnosed(findings: Vec<Finding>) -> Diagnosed {
     let picture = Picture {
-        known: std::sync::Arc::default(),
+        known: Arc::default(),
         now: Moment::ORIGIN,
         topology: Arc::default(),
         layers: Vec::new(),

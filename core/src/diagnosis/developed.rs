@@ -4,6 +4,9 @@
 //! rates, over the time that reports of each of them cover; and the target's word on a loss counts only if it is of the time
 //! of that loss.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::CellPicture;
