@@ -12,4 +12,5 @@ mod home;
 mod loopback;
 mod mesh;
 mod quic;
+mod scapy;
 mod servers;

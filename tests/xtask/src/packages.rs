@@ -29,7 +29,7 @@ struct DebianPackage {
     reason: &'static str,
 }
 
-const PACKAGES: [DebianPackage; 8] = [
+const PACKAGES: [DebianPackage; 9] = [
     DebianPackage {
         name: "gcc",
         program: "cc",
@@ -71,6 +71,12 @@ const PACKAGES: [DebianPackage; 8] = [
         program: "prometheus-alertmanager",
         purpose: Purpose::Test,
         reason: "the receiver that alerts are pushed to in the aggregator's tests",
+    },
+    DebianPackage {
+        name: "python3-scapy",
+        program: "scapy",
+        purpose: Purpose::Test,
+        reason: "the other implementation of STAMP in the prober's tests",
     },
     DebianPackage {
         name: "fping",
@@ -227,7 +233,7 @@ mod tests {
                 Purpose::Bench,
                 &["cc", "ip", "nft", "unbound", "nginx", "tinyproxy"]
             ),
-            ["prometheus-alertmanager", "fping"]
+            ["prometheus-alertmanager", "python3-scapy", "fping"]
         );
     }
 
