@@ -9,7 +9,7 @@ use crate::path::Plane;
 use crate::time::Moment;
 
 /// If this share of those that were asked has spoken, the rest is not waited for.
-pub(super) const ANSWERED_SHARE: f64 = 0.8;
+pub const ANSWERED_SHARE: f64 = 0.8;
 
 /// Everything that is held against one node, from the first loss on.
 #[derive(Clone, Debug)]
@@ -40,7 +40,11 @@ pub(super) struct Case {
 pub(super) struct Tally {
     /// Observers that could vote.
     pub(super) observers: u32,
-    /// Those that spoke since the case was opened, and do not lack the time to make up their minds.
+    /// Those that spoke since the case was opened.
+    pub(super) spoke: u32,
+    /// Of those, the ones that lack the time to make up their minds.
+    pub(super) undecided: u32,
+    /// Those whose word counts: all that spoke, or the decided ones among them.
     pub(super) voters: u32,
     /// Those that accuse.
     pub(super) accusers: Vec<NodeIndex>,
@@ -130,7 +134,7 @@ impl Case {
     ) -> Tally {
         let mut tally = Tally::default();
         let (mut accusing, mut voting, mut observing) = (0.0, 0.0, 0.0);
-        let (mut undecided, mut undecided_weight) = (0, 0.0);
+        let mut undecided_weight = 0.0;
         for (observer, weight) in observers {
             tally.observers += 1;
             observing += weight;
@@ -140,11 +144,11 @@ impl Case {
             if !vote.spoke_since(self.opened_at) && !vote.suspects() {
                 continue;
             }
-            tally.voters += 1;
+            tally.spoke += 1;
             voting += weight;
             if !vote.accuses(after) {
                 if vote.is_undecided(now) {
-                    undecided += 1;
+                    tally.undecided += 1;
                     undecided_weight += weight;
                 }
                 continue;
@@ -160,8 +164,9 @@ impl Case {
             tally.host_reached += u32::from(vote.reaches_host());
             tally.on_pod_plane += u32::from(vote.has_pod_plane());
         }
+        tally.voters = tally.spoke;
         if tally.accusers.len() as f64 >= ANSWERED_SHARE * self.asked as f64 {
-            tally.voters -= undecided;
+            tally.voters -= tally.undecided;
             voting -= undecided_weight;
         }
         if voting > 0.0 {

@@ -75,9 +75,10 @@ impl Detector {
     ///
     /// A hold proves something only if the evidence is renewed in it, and probers do that every quarter second. Where
     /// reports are lost as well, one accuser's last word may stand for seconds because the next one, which takes it back, is
-    /// under way. Among many accusers that does not matter; two of them make a quorum by it every few days at 30 %.
+    /// under way. Among many accusers that does not matter; two of them make a quorum by it every few days at 30 %, whatever
+    /// shape it has. Nothing real is told later for it: who does not say it again is asked, and answers in a round trip.
     fn unrenewed(&self, node: NodeIndex, judged: &Judged, hold: Duration) -> Vec<NodeIndex> {
-        if !judged.few || judged.pattern != Pattern::NodeDark || hold.is_zero() {
+        if !judged.few || hold.is_zero() {
             return Vec::new();
         }
         let votes = self.cases.get(&node).map(|case| &case.votes);

@@ -16,7 +16,7 @@ use crate::lifecycle::Lifecycle;
 use crate::time::Moment;
 
 /// Evaluations while anything is under suspicion.
-const SUSPICION_TICK: Duration = Duration::from_millis(50);
+pub const SUSPICION_TICK: Duration = Duration::from_millis(50);
 /// Evaluations otherwise, and between two that count as clear.
 const QUIET_TICK: Duration = Duration::from_secs(1);
 /// Words older than this are history: they came out of a spool.
@@ -46,6 +46,14 @@ pub struct Accusation {
     pub accusers: u32,
     /// How many could.
     pub observers: u32,
+    /// How many have spoken since the case was opened, accusers and undecided ones included.
+    pub voters: u32,
+    /// Of the voters, those that began to lose their probes too lately to accuse.
+    pub undecided: u32,
+    /// How many were asked to confirm.
+    pub asked: u32,
+    /// Enough of those have spoken, or all had the time to: only then a quorum counts.
+    pub is_heard: bool,
     /// Weight of the accusers ÷ weight of all observers, whether they spoke or not.
     pub share: f64,
     /// They are a quorum of those that spoke: if that stands for the hold, the node is declared.
@@ -459,10 +467,19 @@ impl Detector {
             self.config.accuse_after
         };
         let tally = case.tally(observers(), after, now);
+        let spoken = f64::from(tally.voters) >= ANSWERED_SHARE * case.asked as f64;
+        let waited = case
+            .confirm_asked
+            .is_some_and(|asked| now.saturating_since(asked) >= ANSWERED_WITHIN);
+        let is_heard = spoken || waited;
         accusations.push(Accusation {
             subject,
             accusers: tally.accusers.len() as u32,
             observers: tally.observers,
+            voters: tally.spoke,
+            undecided: tally.undecided,
+            asked: case.asked as u32,
+            is_heard,
             share: tally.share_of_all,
             is_quorum: false,
         });
@@ -482,11 +499,7 @@ impl Detector {
         if available_zones.len() >= 2 && accusing_zones.len() < 2 {
             return None;
         }
-        let spoken = f64::from(tally.voters) >= ANSWERED_SHARE * case.asked as f64;
-        let waited = case
-            .confirm_asked
-            .is_some_and(|asked| now.saturating_since(asked) >= ANSWERED_WITHIN);
-        if !spoken && !waited {
+        if !is_heard {
             return None;
         }
         if let Some(accusation) = accusations.last_mut() {

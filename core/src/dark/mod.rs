@@ -20,7 +20,8 @@ mod evidence;
 mod silence;
 mod state;
 
-pub use detector::{Accusation, Action, Detector, NodeFacts};
+pub use case::ANSWERED_SHARE;
+pub use detector::{Accusation, Action, Detector, NodeFacts, SUSPICION_TICK};
 pub use evidence::Sighting;
 pub use state::{DarkConfig, Declaration, NodeState};
 

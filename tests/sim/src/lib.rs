@@ -21,6 +21,7 @@ mod chance;
 pub mod diagnosis;
 mod dice;
 pub mod experiment;
+pub mod margin;
 pub mod mesh;
 mod network;
 mod pipe;

@@ -27,6 +27,14 @@ fn nothing_is_declared_under_light_and_under_heavy_loss() {
 }
 
 #[test]
+fn quorums_under_heavy_loss_are_no_more_than_the_votes_allow() {
+    let arguments = "dark --jobs 1 --nodes 3 --loss 30 --hours 0.5 --seed 4";
+    let report = DarkArguments::parse_from(arguments.split(' ')).run();
+    assert!(report.quorums() > 20, "{report:?}");
+    assert!(report.is_bound_kept(), "{report:?}");
+}
+
+#[test]
 fn every_cut_is_found_and_nothing_else_is_told() {
     for nodes in [3, 6] {
         assert!(cuts(&format!("--nodes {nodes} --cuts 4 --seed {nodes}")));

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::aggregator::Announced;
+use crate::margin::Margin;
 use crate::mesh::{Mesh, Spec, Tally, WARM};
 
 /// Between two looks at what was declared.
@@ -70,6 +71,7 @@ pub struct DarkReport {
     passed: bool,
     false_node_dark: usize,
     other_false_declarations: usize,
+    is_bound_kept: bool,
     simulated_hours: f64,
     probes: u64,
     max_accusation_share: f64,
@@ -89,6 +91,8 @@ struct Run {
     events: u64,
     #[serde(flatten)]
     tally: Tally,
+    #[serde(flatten)]
+    margin: Margin,
     seconds: f64,
     false_node_dark: usize,
     other_false_declarations: usize,
@@ -106,7 +110,7 @@ impl DarkArguments {
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         println!(
-            "nodes   loss  virtual h  real s      probes     losses   weighings  max share  quorums  node-dark  other"
+            "nodes   loss  virtual h  real s      probes     losses   weighings  max share  quorums  node-dark  other  accusing at most  quorums a day at most  unseen  declared a day at most"
         );
         let next = AtomicUsize::new(0);
         let done = std::thread::scope(|scope| {
@@ -143,8 +147,10 @@ impl DarkArguments {
         }
         let false_node_dark = runs.iter().map(|run| run.false_node_dark).sum();
         let other = runs.iter().map(|run| run.other_false_declarations).sum();
+        let is_bound_kept = runs.iter().all(|run| run.margin.is_bound_kept);
         DarkReport {
-            passed: false_node_dark == 0 && other == 0,
+            passed: false_node_dark == 0 && other == 0 && is_bound_kept,
+            is_bound_kept,
             false_node_dark,
             other_false_declarations: other,
             simulated_hours: runs.iter().map(|run| run.hours).sum(),
@@ -224,6 +230,11 @@ impl DarkArguments {
                 .count()
         };
         let simulated = mesh.now().saturating_since(begun).as_secs_f64() / 3_600.0;
+        let margin = mesh.ballots().margin(
+            mesh.tally().quorums,
+            simulated,
+            Duration::from_millis(self.hold),
+        );
         Run {
             nodes,
             loss_percent: loss,
@@ -232,11 +243,24 @@ impl DarkArguments {
             node_hours: simulated * nodes as f64,
             events: mesh.events(),
             tally: *mesh.tally(),
+            margin,
             seconds: seconds_since(started),
             false_node_dark: opened(true),
             other_false_declarations: opened(false),
             story,
         }
+    }
+}
+
+impl DarkReport {
+    /// Weighings with a quorum, of all runs.
+    pub fn quorums(&self) -> u64 {
+        self.quorums
+    }
+
+    /// Were there no more of them than the votes allow? See [`crate::margin`].
+    pub fn is_bound_kept(&self) -> bool {
+        self.is_bound_kept
     }
 }
 
@@ -254,6 +278,7 @@ impl std::fmt::Display for Run {
             hours,
             seconds,
             tally,
+            margin,
             false_node_dark,
             other_false_declarations,
             ..
@@ -266,9 +291,17 @@ impl std::fmt::Display for Run {
             ..
         } = tally;
         let probes = tally.probes();
+        let Margin {
+            accusing_share,
+            accusing_share_at_most,
+            quorums_a_day_at_most,
+            quorums_a_day_unseen,
+            declared_a_day_at_most,
+            ..
+        } = margin;
         write!(
             f,
-            "{nodes:>5}  {loss_percent:>4} %  {hours:>9.3}  {seconds:>6.1}  {probes:>10}  {losses:>9}  {weighings:>10}  {share:>9.3}  {quorums:>7}  {false_node_dark:>9}  {other_false_declarations:>5}"
+            "{nodes:>5}  {loss_percent:>4} %  {hours:>9.3}  {seconds:>6.1}  {probes:>10}  {losses:>9}  {weighings:>10}  {share:>9.3}  {quorums:>7}  {false_node_dark:>9}  {other_false_declarations:>5}  {accusing_share:>7.4} {accusing_share_at_most:>8.4}  {quorums_a_day_at_most:>21.1e}  {quorums_a_day_unseen:>6.0e}  {declared_a_day_at_most:>22.1e}"
         )
     }
 }

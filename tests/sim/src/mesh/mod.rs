@@ -34,6 +34,7 @@ use crate::agenda::Agenda;
 use crate::aggregator::{Aggregator, Settings};
 use crate::chance::Chance;
 use crate::dice::Subject;
+use crate::margin::Ballots;
 use crate::network::Network;
 use crate::prober::Prober;
 use crate::stream::{Side, Stream};
@@ -138,6 +139,7 @@ pub struct Mesh {
     pub(crate) store_planned: bool,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
+    pub(crate) ballots: Ballots,
     pub(crate) is_skipping: bool,
     /// Reports, for whoever watches them.
     reports: Option<Vec<SeenReport>>,
@@ -174,6 +176,7 @@ impl Mesh {
             store_planned: false,
             trace: Trace::new(),
             tally: Tally::default(),
+            ballots: Ballots::default(),
             is_skipping: true,
             reports: None,
             samples: Vec::new(),
@@ -211,6 +214,11 @@ impl Mesh {
     /// What was simulated.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// How the voters voted.
+    pub fn ballots(&self) -> &Ballots {
+        &self.ballots
     }
 
     /// Whether calm paths are skipped (they are by default) or simulated probe by probe: the one must look like the other.

@@ -483,8 +483,9 @@ impl Mesh {
             return;
         }
         let changes = self.aggregator.mesh.poll(self.aggregator.clocks(self.now));
-        self.tally
-            .count_accusations(self.aggregator.mesh.accusations());
+        let accusations = self.aggregator.mesh.accusations();
+        self.tally.count_accusations(accusations);
+        self.ballots.count(accusations);
         for change in &changes {
             let told = self.aggregator.tell(change, self.now);
             self.note(Happening::Told(told));
