@@ -11,6 +11,7 @@ mod fake_aggregator;
 mod home;
 mod loopback;
 mod mesh;
+mod name_servers;
 mod quic;
 mod scapy;
 mod servers;

@@ -91,7 +91,7 @@ struct Shares {
 pub struct Margin {
     /// Share of the voters that accused, over all weighings that count.
     pub accusing_share: f64,
-    /// The worst chance of a voter to accuse.
+    /// The worst chance of a voter to accuse, where most of the quorums have to be expected.
     pub accusing_share_at_most: f64,
     /// Fewest voters of a weighing that counts.
     pub fewest_voters: u32,
@@ -151,21 +151,23 @@ impl Ballots {
             accusing_share: mean_share(heard()),
             ..Margin::default()
         };
-        let mut expected = 0.0;
+        let (mut expected, mut heaviest, mut worst) = (0.0, 0.0, 0.0_f64);
         for (class, seen) in heard() {
             let alike = shares.get(&class.group());
             let shares = *alike.unwrap_or_else(|| &shares[&class.all()]);
             let weighings: u64 = seen.iter().map(|seen| seen.weighings).sum();
             let chance = class.quorum_chance(shares, &config);
-            if chance > 0.0 {
-                margin.accusing_share_at_most = margin.accusing_share_at_most.max(shares.accusing);
+            let quorums = weighings as f64 * chance;
+            if quorums > heaviest {
+                (heaviest, margin.accusing_share_at_most) = (quorums, shares.accusing);
             }
-            expected += weighings as f64 * chance;
+            worst = worst.max(shares.accusing);
+            expected += quorums;
         }
         // Cases with fewer voters than any that was seen: there may be some, and with as few as make a quorum.
         let mut unseen = 0.0;
         if margin.fewest_voters > config.min_accusers {
-            let all = power(margin.accusing_share_at_most, config.min_accusers);
+            let all = power(worst, config.min_accusers);
             unseen = UNSEEN * WEIGHINGS_OF_ONE * all;
         }
         // A quorum that stands is seen at its beginning and then in every evaluation.
