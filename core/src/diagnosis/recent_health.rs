@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::SelfHealth;
 use crate::time::Moment;
 
-const SLOT: Duration = Duration::from_secs(10);
+/// Less than the ten seconds of a report, each of which then has its own.
+const SLOT: Duration = Duration::from_secs(9);
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,19 +84,19 @@ mod tests {
             throttled: Duration::from_millis(300),
             ..SelfHealth::default()
         };
-        for second in 100..110 {
+        for second in 100..109 {
             recent.add(said(7, 2), Moment::from_millis(second * 1_000));
         }
         let got = recent.get();
-        assert_eq!((got.local_health, got.invalid_probes), (7, 20));
-        assert_eq!(got.throttled, Duration::from_secs(3));
+        assert_eq!((got.local_health, got.invalid_probes), (7, 18));
+        assert_eq!(got.throttled, Duration::from_millis(2_700));
         assert_eq!(got.throttled_always, Duration::ZERO, "one span only");
         recent.add(said(7, 0), Moment::from_millis(111_000));
         assert_eq!(recent.get().throttled_always, Duration::from_millis(300));
         recent.add(SelfHealth::default(), Moment::from_millis(112_000));
         let got = recent.get();
         assert_eq!((got.local_health, got.worst_local_health), (0, 7));
-        assert_eq!(got.invalid_probes, 20);
+        assert_eq!(got.invalid_probes, 18);
         recent.add(SelfHealth::default(), Moment::from_millis(140_000));
         assert_eq!(recent.get(), SelfHealth::default());
     }

@@ -1,6 +1,7 @@
 //! Runs of the diagnosis go in, incidents come out.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use meshprobe_core::diagnosis::{Topology, TopologyNode};
 use meshprobe_core::finding::Finding;
@@ -255,7 +256,7 @@ fn another_share_is_no_news_and_one_that_matters_more_is() {
 #[test]
 fn a_fault_that_grows_is_one_incident_at_a_time() {
     let mut world = World::new();
-    world.looks(9, &[path("x1", "y1"), path("x3", "x2")]);
+    world.looks(11, &[path("x1", "y1"), path("x3", "x2")]);
     let zones = finding(Pattern::ZonePair, Scope::zones("x", "y"));
     let grown = world.looks(5, &[zones, path("x3", "x2")]);
     let told: Vec<_> = grown
@@ -338,13 +339,43 @@ fn a_part_that_loses_more_than_the_whole_is_a_cause_of_its_own() {
 }
 
 #[test]
-fn pieces_and_shares_stand_twice_as_long_before_they_are_told() {
+fn pieces_and_shares_stand_longer_before_they_are_told() {
     let mut world = World::new();
     let findings = [path("x1", "y1"), losing(ingress("y2"), 200), ingress("x3")];
     world.looks(6, &findings);
     assert_eq!(world.open(), ["node-ingress · x3"]);
     world.looks(3, &findings);
+    assert_eq!(world.open().len(), 2, "a path has to last for ten seconds");
+    world.looks(2, &findings);
     assert_eq!(world.open().len(), 3);
+}
+
+#[test]
+fn how_long_a_path_has_been_dead_counts_and_not_since_when_that_is_known() {
+    let mut world = World::new();
+    let known = Finding {
+        since: Some(world.now().moment - Duration::from_secs(6)),
+        ..path("x1", "y1")
+    };
+    world.looks(6, std::slice::from_ref(&known));
+    assert!(world.open().is_empty(), "it has stood for five seconds");
+    world.looks(1, &[known]);
+    assert_eq!(world.open().len(), 1);
+}
+
+#[test]
+fn what_is_known_better_is_shown_now_and_then_and_is_no_news() {
+    let mut world = World::new();
+    world.looks(10, &[losing(ingress("x1"), 200)]);
+    let mut refined = 0;
+    for look in 0..20 {
+        for (_, change) in world.looks(1, &[losing(ingress("x1"), 200 + look)]) {
+            assert_eq!(change.transition, Transition::Refined);
+            assert!(change.incident.loss.is_some_and(|loss| loss.lost > 200));
+            refined += 1;
+        }
+    }
+    assert!((3..=4).contains(&refined), "{refined}");
 }
 
 #[test]
@@ -360,7 +391,7 @@ fn what_is_left_of_an_incident_that_is_over_is_not_told_for_a_while() {
     world.looks(20, &[left(), pair()]);
     assert!(world.open().is_empty());
     // Nothing gets through any more: that is no remnant.
-    world.looks(9, &[left(), path("x2", "y2")]);
+    world.looks(11, &[left(), path("x2", "y2")]);
     assert_eq!(world.open(), ["path · x2→y2"]);
     world.looks(90, &[left(), path("x2", "y2")]);
     assert_eq!(world.open().len(), 2);

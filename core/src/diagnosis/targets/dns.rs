@@ -333,6 +333,9 @@ fn blocked(view: &mut View<'_>, servers: &[Server<'_>], table: &Table, asked: &m
             }
             let own = |view: &View<'_>, cell: &Cell<'_>| cell.source == *source && of(view, cell);
             let cells: Vec<&Cell<'_>> = view.cells.iter().filter(|c| own(view, c)).collect();
+            if !connects(view, *source, &cells) {
+                continue;
+            }
             let summary = format!(
                 "Node {name} cannot ask any DNS server{} (port 53); other nodes can",
                 over_text(over)
@@ -479,6 +482,32 @@ fn dead(view: &mut View<'_>, servers: &[Server<'_>], table: &Table, asked: &mut 
         asked.is_lossy = true;
         explain_vip(view, f64::from(gone) / instances as f64);
     }
+}
+
+/// Has a node connected to most others since these cells of its own began to fail? If not, it may be connections of all kinds that
+/// are blocked, and not questions.
+fn connects(view: &View<'_>, source: NodeIndex, failing: &[&Cell<'_>]) -> bool {
+    let Some(since) = failing.iter().filter_map(|cell| cell.first_known()).min() else {
+        return true;
+    };
+    view.picture.layers.iter().all(|layer| {
+        let is_tcp = layer.layer.kind == ProbeKind::Tcp
+            && layer.layer.plane == Plane::Pod
+            && matches!(layer.columns, Columns::Nodes);
+        let row = layer.rows.get(source.index()).and_then(Option::as_ref);
+        let Some(row) = row.filter(|_| is_tcp) else {
+            return true;
+        };
+        let (mut all, mut fine) = (0, 0);
+        for (_, cell) in row.iter() {
+            if !matches!(cell.verdict, Verdict::NotSampled | Verdict::NoData) {
+                let is_asked = cell.reported_at.is_none_or(|at| at.moment() >= since);
+                all += 1;
+                fine += usize::from(is_asked && cell.consecutive_losses == 0);
+            }
+        }
+        2 * fine >= all
+    })
 }
 
 /// Do connections or packets of other probes to the server's node vanish as well, from those who cannot ask it? Then the way is

@@ -273,7 +273,10 @@ impl World {
     }
 
     fn poll(&mut self) {
-        self.changes.extend(self.mesh.poll(self.now));
+        let changes = self.mesh.poll(self.now).into_iter();
+        // What is only known better is told to nobody.
+        self.changes
+            .extend(changes.filter(|change| change.transition != Transition::Refined));
         self.diagnose();
         if let Some(batch) = self.mesh.take_batch() {
             self.mesh.handle_stored(batch);
