@@ -12,7 +12,7 @@ use crate::ids::{NodeName, ZoneIndex};
 use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;
 use crate::path::{Family, Layer, Plane, ProbeKind};
-use crate::time::Moment;
+use crate::time::{Mark, Moment};
 use crate::verdict::Verdict;
 
 /// Long enough ago for the fading counts to be full.
@@ -20,6 +20,8 @@ const HISTORY: f64 = 320.0;
 /// Time constant of the fading counts.
 const FADING: f64 = 80.0;
 const FAST_WINDOW: f64 = 15.0;
+
+const NOW: Moment = Moment::from_millis(1_000_000);
 
 /// How a mesh is, and what has happened to it.
 pub(super) struct Sketch {
@@ -131,7 +133,7 @@ impl Sketch {
     }
 
     pub(super) fn picture(&self) -> Picture {
-        let now = Moment::from_millis(1_000_000);
+        let now = NOW;
         let node = |(number, zone): (usize, &u16)| {
             Some(TopologyNode {
                 name: NodeName::try_from(format!("n{number}")).unwrap(),
@@ -262,6 +264,7 @@ impl Sketch {
                     }
                     cell.consecutive_losses = cell.consecutive_losses.saturating_add(1);
                     cell.consecutive_replies = 0;
+                    cell.lost_at = Some(Mark::new(NOW - Duration::from_secs_f64(age)));
                     cell.failure = Some(OutcomeClass::Timeout);
                     if k == 0 && !was_down {
                         row_began = age;

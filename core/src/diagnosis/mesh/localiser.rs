@@ -363,7 +363,9 @@ impl<'a> Localiser<'a> {
             let (mut lately, mut all) = (0u32, 0u32);
             across::each_touched(udp, self.ground, shape, |_, _, cell| {
                 let since = f64::from(cell.consecutive_replies);
-                lately += u32::from(cell.consecutive_losses == 0 && since < rounds.min(250.0));
+                // Few replies in a row are those of a path that lost something, or of one that is young.
+                let has_lost = cell.consecutive_losses == 0 && cell.lost_at.is_some();
+                lately += u32::from(has_lost && since < rounds.min(250.0));
                 all += 1;
             });
             LATELY * lately >= all && all > 0

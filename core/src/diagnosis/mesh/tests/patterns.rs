@@ -169,6 +169,23 @@ fn loss_everywhere_is_the_meshs() {
 }
 
 #[test]
+fn a_mesh_that_has_just_begun_is_not_one_that_has_just_healed() {
+    let blocked = |layer: Layer, from: usize, to: usize| {
+        let is_it = layer.kind == ProbeKind::Tcp && (from == 1 || to == 1);
+        if is_it { 1.0 } else { 0.0 }
+    };
+    let mut picture = Sketch::of(3, 1).fault(14.0, blocked).picture();
+    for layer in &mut picture.layers {
+        for row in layer.rows.iter_mut().flatten() {
+            for cell in &mut std::sync::Arc::make_mut(row).cells {
+                cell.consecutive_replies = cell.consecutive_replies.min(20);
+            }
+        }
+    }
+    assert_eq!(named(&picture), ["kind · n1 tcp"]);
+}
+
+#[test]
 fn one_kind_alone_is_a_firewalls() {
     let kind = |kind: ProbeKind, node: Option<usize>| {
         move |layer: Layer, from: usize, to: usize| {
