@@ -20,8 +20,8 @@ const TICKS_PER_LOOK: u32 = 5;
 /// A task: tells the book's health what it sees, until `shutdown`.
 pub async fn watch_self(shared: Shared, shutdown: Shutdown) {
     let clock = shared.clock;
-    let group = ControlGroup::of_this_process(Path::new("/"));
-    let mut throttled = group.as_ref().and_then(ControlGroup::throttled);
+    let mut throttling = Throttling::default();
+    throttling.look(Path::new("/"));
     let mut tick = 0;
     loop {
         let wanted = clock.now() + TICK;
@@ -37,17 +37,36 @@ pub async fn watch_self(shared: Shared, shutdown: Shutdown) {
             continue;
         }
         tick = 0;
-        let total = group.as_ref().and_then(ControlGroup::throttled);
-        let since = total
-            .zip(throttled)
-            .map_or(Duration::ZERO, |(total, before)| {
-                total.saturating_sub(before)
-            });
+        let since = throttling.look(Path::new("/"));
         if !since.is_zero() {
             let mut book = shared.book.lock();
             book.health_mut().handle_throttled(since, now);
         }
-        throttled = total;
+    }
+}
+
+/// What the control group's count was when it was last looked at.
+#[derive(Debug, Default)]
+struct Throttling {
+    last: Option<(ControlGroup, Duration)>,
+}
+
+impl Throttling {
+    /// Time for which this process was throttled since the last look. A process may be moved to another group while it runs,
+    /// whose count is of others until then.
+    fn look(&mut self, root: &Path) -> Duration {
+        let group = ControlGroup::of_this_process(root);
+        let now = group.and_then(|group| {
+            let total = group.throttled()?;
+            Some((group, total))
+        });
+        let before = std::mem::replace(&mut self.last, now);
+        match (&self.last, &before) {
+            (Some((group, total)), Some((same, before))) if group == same => {
+                total.saturating_sub(*before)
+            }
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -139,6 +158,28 @@ mod tests {
         assert_eq!(percent("max", "100000"), None);
         assert_eq!(percent("1000", "100000"), Some(1));
         assert_eq!(percent("1", "0"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_moved_to_another_group_is_watched_there() {
+        let root = std::env::temp_dir().join(format!("meshprobe-groups-{}", std::process::id()));
+        let put = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let mut throttling = Throttling::default();
+        let mut look = |group: &str, nanoseconds: u64| {
+            put("proc/self/cgroup", &format!("4:cpu:/{group}\n"));
+            let stat = format!("nr_periods 1\nthrottled_time {nanoseconds}\n");
+            put(&format!("sys/fs/cgroup/cpu/{group}/cpu.stat"), &stat);
+            throttling.look(&root)
+        };
+        assert_eq!(look("wide", 5_000), Duration::ZERO, "of others, before");
+        assert_eq!(look("wide", 9_000), Duration::from_micros(4));
+        assert_eq!(look("narrow", 70_000), Duration::ZERO, "of others, before");
+        assert_eq!(look("narrow", 90_000), Duration::from_micros(20));
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

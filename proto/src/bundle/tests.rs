@@ -68,6 +68,7 @@ fn pictures(nodes: usize, count: usize) -> Vec<Picture> {
         .map(|number| {
             rows[number % nodes] = Some(row(nodes, number as u16));
             Picture {
+                known: Arc::default(),
                 now: Moment::from_millis(5000 * number as u64),
                 topology: Arc::clone(&topology),
                 layers: vec![LayerPicture {
