@@ -27,6 +27,8 @@ use crate::plan::PlanConfig;
 
 /// Time between two pictures.
 const PICTURE_GAP: Duration = Duration::from_secs(1);
+/// The same when nobody reports anything: what is known grows old by itself, and every window of the history needs a picture.
+const PICTURE_REFRESH: Duration = Duration::from_secs(5);
 /// Cells that one step builds, and the time between two steps: four million cells a second at most, at a fifth of a core.
 const PICTURE_STEP: usize = 20_000;
 const STEP_GAP: Duration = Duration::from_millis(5);
@@ -86,6 +88,8 @@ pub(super) struct Pictures {
     /// The walk under way: the next layer and row.
     walk: Option<(usize, usize)>,
     due: Moment,
+    /// When one is made although nothing happened; `None`: not before the first.
+    refresh_at: Option<Moment>,
     /// Something happened since the last walk began.
     has_news: bool,
     number: u64,
@@ -100,6 +104,7 @@ impl Pictures {
             stride: 1,
             walk: None,
             due: now,
+            refresh_at: None,
             has_news: false,
             number: 0,
         }
@@ -119,7 +124,11 @@ impl Pictures {
 
     /// When [`Mesh::step_picture`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        (self.walk.is_some() || self.has_news).then_some(self.due)
+        if self.walk.is_some() || self.has_news {
+            Some(self.due)
+        } else {
+            self.refresh_at
+        }
     }
 }
 
@@ -130,7 +139,8 @@ impl Mesh {
             return;
         }
         if self.pictures.walk.is_none() {
-            if !self.pictures.has_news {
+            let is_old = |at: Moment| at <= now.moment;
+            if !self.pictures.has_news && !self.pictures.refresh_at.is_some_and(is_old) {
                 return;
             }
             self.begin_picture(now.moment);
@@ -235,6 +245,7 @@ impl Mesh {
         } = self;
         pictures.walk = None;
         pictures.due = now.moment + PICTURE_GAP;
+        pictures.refresh_at = Some(now.moment + PICTURE_REFRESH);
         pictures.number += 1;
         if *pictures.topology != topology {
             pictures.topology = Arc::new(topology);

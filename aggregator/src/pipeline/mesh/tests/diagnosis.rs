@@ -38,8 +38,8 @@ fn a_healthy_mesh_is_looked_at_when_somebody_has_reported_and_nothing_is_found()
     world.run(60_000, None);
     let newest = world.diagnosed.as_ref().unwrap();
     let looks = newest.shot.number - first;
-    // All of them report at once, every ten seconds.
-    assert!((6..=7).contains(&looks), "{looks}");
+    // All of them report at once, every ten seconds, and there is a look in between.
+    assert!((12..=14).contains(&looks), "{looks}");
     assert!(newest.diagnosis.findings.is_empty());
     let picture = &newest.shot.picture;
     let udp = picture.layer(UDP).unwrap();
@@ -51,12 +51,15 @@ fn a_healthy_mesh_is_looked_at_when_somebody_has_reported_and_nothing_is_found()
 }
 
 #[test]
-fn nobody_reports_anything_new_and_no_picture_is_made() {
+fn when_nobody_reports_anything_new_a_picture_is_made_now_and_then() {
     let mut world = world();
     world.idle(2_000);
     let before = world.diagnosed.as_ref().unwrap().shot.number;
-    world.idle(8_000);
+    world.idle(2_000);
     assert_eq!(world.diagnosed.as_ref().unwrap().shot.number, before);
+    world.idle(18_000);
+    let looks = world.diagnosed.as_ref().unwrap().shot.number - before;
+    assert!((3..=5).contains(&looks), "{looks}");
 }
 
 #[test]
