@@ -515,3 +515,16 @@ pub(super) fn is_worth_a_look(picture: &Picture) -> bool {
         .flat_map(|row| &row.cells)
         .any(|cell| cell.consecutive_losses > 0 || cell.lost > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_survives_a_few_lost_packets_and_not_many() {
+        let near = |packets: f64, chance: f64| (exchange_fails(packets) - chance).abs() < 0.01;
+        assert!(near(0.0, 0.0) && near(1.0, 1.0));
+        assert!(near(0.5, 0.5) && near(0.1, 0.003) && near(0.78, 0.96));
+        assert!(exchange_fails(HEALTHY) < 1e-9);
+    }
+}
