@@ -222,7 +222,7 @@ impl IncidentBook {
 fn hold_factors(statement: &Statement) -> (f32, f32) {
     let is_share = statement.loss.is_some_and(|loss| loss.upper < TOTAL);
     match &statement.scope.place {
-        _ if is_share => (1.5, 1.5),
+        _ if is_share => (2.0, 2.0),
         Place::Nodes(nodes) if nodes.len() > 1 => (2.0, 2.0),
         Place::Path { .. } => (1.5, 2.5),
         _ => (1.0, 1.0),
