@@ -21,10 +21,14 @@ use crate::verdict::Thresholds;
 const SAME_TIME: Duration = Duration::from_secs(3);
 /// A row of losses has to be so many times as old as the time of it that the target has not reported yet.
 const SHARED: u32 = 5;
+/// The same of a row of which some probes are known to arrive.
+const SHARED_IF_ANY: u32 = 2;
 /// A target that has received nothing for so long receives nothing: three probes at the usual interval.
 const NOTHING_FOR: Duration = Duration::from_secs(3);
 /// A loss is older than the fast window if so much of it is.
 const MOSTLY: f32 = 0.5;
+/// No window is longer than this, unless its report could not be delivered at once.
+const USUAL_WINDOW: Duration = Duration::from_secs(1);
 /// How much of a row of losses a target must have lived through before its word on it counts. Moments are known to a second.
 const LIVED_THROUGH: Duration = Duration::from_secs(1);
 
@@ -58,8 +62,9 @@ impl CellPicture {
             thresholds,
         };
         let arrived_in_row = heard.and_then(|heard| development.arrived_in_row(&heard));
-        let received =
-            heard.and_then(|heard| development.received(&heard, (fast.sent, fast.lost), long));
+        let arrives = arrived_in_row == Some(true);
+        let received = heard
+            .and_then(|heard| development.received(&heard, (fast.sent, fast.lost), long, arrives));
         let (received, long_received) = received.unzip();
         let short = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
         let (slot_sent, slot_lost) = cell.by_slot(now, thresholds);
@@ -108,27 +113,33 @@ impl Development<'_> {
             return None;
         }
         let received = heard.cell.and_then(|cell| cell.received_at(their_end));
-        if received.is_none_or(|at| at <= began) {
+        let Some(received) = received.filter(|at| *at > began) else {
             return Some(false);
-        }
-        let since = received.map_or(Duration::MAX, |at| their_end.saturating_since(at));
+        };
+        let since = their_end.saturating_since(received);
         if since >= NOTHING_FOR {
             return Some(false);
         }
         // What arrived in a window that began before the row may have arrived before the row.
         let start = heard.coverage.newest_start()?;
+        let window = their_end.saturating_since(start).max(USUAL_WINDOW);
+        if received >= began + window + LIVED_THROUGH {
+            return Some(true);
+        }
         (start >= began && since < LIVED_THROUGH).then_some(true)
     }
 
     /// Of the probes of the fast window, and of the longer time, those that arrived; `None`: the target does not say.
     ///
     /// Whatever was answered has arrived. Where something was lost, the target's word decides how much of it: as a share,
-    /// because it speaks of a time that is shifted against the source's.
+    /// because it speaks of a time that is shifted against the source's. `arrives`: it is known that probes of the row of losses
+    /// arrive, so it is only asked how many.
     fn received(
         &self,
         heard: &Heard<'_>,
         (sent, lost): (u32, u32),
         long: LongCounts,
+        arrives: bool,
     ) -> Option<(u32, f32)> {
         let theirs = heard.coverage;
         let their_end = theirs.end()?;
@@ -143,8 +154,9 @@ impl Development<'_> {
         let slots = self.cell.lost_by_slot(self.now, self.thresholds);
         let older = long.lost - slots.map(f32::from).iter().sum::<f32>();
         let row = self.cell.failing_for();
+        let shared = if arrives { SHARED_IF_ANY } else { SHARED };
         if (unheard > SAME_TIME && older < MOSTLY * long.lost)
-            || (!row.is_zero() && row < SHARED * unheard)
+            || (!row.is_zero() && row < shared * unheard)
         {
             return None;
         }

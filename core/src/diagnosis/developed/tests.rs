@@ -288,6 +288,72 @@ fn a_share_that_is_lost_on_the_way_is_missing_at_the_target_and_one_lost_on_the_
     assert_eq!(back.received, Some(back.sent));
 }
 
+/// A source and a target with windows of any length, at any moments, and a probe every 400 ms. From `broken` on every answer is
+/// lost on the way back.
+fn out_of_step(source: (u64, u64), target: (u64, u64), broken: u64, now: u64) -> CellPicture {
+    const EVERY: u64 = 400;
+    const START: u64 = 1_000_000;
+    let (mut there, mut back) = (PathCell::EMPTY, PathCell::EMPTY);
+    let (mut own, mut theirs) = (Coverage::default(), Coverage::default());
+    let millis = |end: u64| Moment::from_millis(START + end);
+    let mut row = 0_u8;
+    let (length, phase) = source;
+    for end in (phase + length..=now).step_by(length as usize) {
+        let sent = (end / EVERY - (end - length) / EVERY) as u32;
+        let failed = (end / EVERY).saturating_sub((end - length).max(broken) / EVERY) as u32;
+        row = if failed < sent { 0 } else { row } + failed as u8;
+        let summary = Summary {
+            window_millis: length as u32,
+            sent,
+            replied: sent - failed,
+            consecutive_losses: row,
+            last_failure: (failed > 0).then_some(OutcomeClass::Timeout),
+            ..Summary::default()
+        };
+        there.apply(&summary, millis(end), &thresholds());
+        own.add(Duration::from_millis(length), millis(end), &thresholds());
+    }
+    let (length, phase) = target;
+    for end in (phase + length..=now).step_by(length as usize) {
+        let arrived = (end / EVERY - (end - length) / EVERY) as u32;
+        if arrived > 0 {
+            back.apply_received(arrived, length as u32, millis(end), &thresholds());
+        }
+        theirs.add(Duration::from_millis(length), millis(end), &thresholds());
+    }
+    let heard = Heard {
+        cell: Some(&back),
+        coverage: theirs,
+    };
+    CellPicture::of(&there, &own, Some(heard), millis(now), &thresholds())
+}
+
+#[test]
+fn that_probes_arrive_while_no_answer_comes_back_is_known_from_then_on() {
+    let lengths = [(250, 250), (250, 1_000), (1_000, 250), (1_000, 1_000)];
+    let phases = [
+        (0, 0),
+        (90, 60),
+        (170, 240),
+        (0, 210),
+        (230, 130),
+        (810, 60),
+        (60, 810),
+    ];
+    for ((source, target), (phase, other)) in lengths
+        .into_iter()
+        .flat_map(|lengths| phases.map(|phases| (lengths, phases)))
+    {
+        for now in (24_000..40_000).step_by(130) {
+            let picture = out_of_step((source, phase), (target, other), 20_000, now);
+            let after = now - 20_000;
+            let case = format!("{source} ms + {phase}, {target} ms + {other}, after {after} ms");
+            assert_eq!(picture.arrived_in_row, Some(true), "{case}");
+            assert!(picture.received.is_some(), "{case}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

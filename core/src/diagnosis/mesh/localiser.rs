@@ -17,6 +17,7 @@ use crate::dark::{Declaration, NodeState};
 use crate::diagnosis::{DiagnosisConfig, LayerPicture};
 use crate::finding::Pattern;
 use crate::path::{Plane, ProbeKind};
+use crate::time::Mark;
 
 /// Rows of losses that began together are of the same age, but for an interval and this: windows are a second long.
 const TOGETHER: Duration = Duration::from_secs(2);
@@ -337,7 +338,7 @@ impl<'a> Localiser<'a> {
         if layer.interval > RARE && cause.age < layer.interval {
             return false;
         }
-        if !is_one_way(layer.layer.kind) && self.has_healed(layer, cause.shape) {
+        if !is_one_way(layer.layer.kind) && self.has_healed(layer, cause) {
             return false;
         }
         if cause.is_total {
@@ -352,7 +353,9 @@ impl<'a> Localiser<'a> {
 
     /// Did UDP, which is sent more often, lose packets at the same place, and has it stopped? Then what a rarer kind remembers is
     /// over as well.
-    fn has_healed(&self, layer: &LayerPicture, shape: Shape) -> bool {
+    fn has_healed(&self, layer: &LayerPicture, cause: &Cause) -> bool {
+        // What was over before this began is another matter.
+        let began = self.ground.picture.now - cause.age - layer.interval - TOGETHER;
         let same = |other: &&&LayerPicture| {
             is_one_way(other.layer.kind) && other.layer.family == layer.layer.family
         };
@@ -361,10 +364,11 @@ impl<'a> Localiser<'a> {
             // As long as it takes until every path of the rarer kind had its turn, and its fast window is over.
             let rounds = (2 * layer.interval + HEALING).as_secs_f64() / udp.interval.as_secs_f64();
             let (mut lately, mut all) = (0u32, 0u32);
-            across::each_touched(udp, self.ground, shape, |_, _, cell| {
+            across::each_touched(udp, self.ground, cause.shape, |_, _, cell| {
                 let since = f64::from(cell.consecutive_replies);
                 // Few replies in a row are those of a path that lost something, or of one that is young.
-                let has_lost = cell.consecutive_losses == 0 && cell.lost_at.is_some();
+                let is_late = |at: Mark| !cause.is_total || at.moment() >= began;
+                let has_lost = cell.consecutive_losses == 0 && cell.lost_at.is_some_and(is_late);
                 lately += u32::from(has_lost && since < rounds.min(250.0));
                 all += 1;
             });
