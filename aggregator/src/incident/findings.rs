@@ -218,10 +218,11 @@ impl IncidentBook {
 
 /// How much longer than the shortest hold a finding has to stand, and the failure to last. A large fault is seen in pieces first,
 /// single paths of it, and those are as old as the fault; a share that is lost shows its true place and size only after some
-/// samples.
+/// samples, unless it has but one place: a virtual IP that fails on every node.
 fn hold_factors(statement: &Statement) -> (f32, f32) {
     let is_share = statement.loss.is_some_and(|loss| loss.upper < TOTAL);
     match &statement.scope.place {
+        Place::Everywhere if statement.pattern == Pattern::ServiceVip => (1.0, 1.0),
         _ if is_share => (2.0, 2.0),
         Place::Nodes(nodes) if nodes.len() > 1 => (2.0, 2.0),
         Place::Path { .. } => (1.5, 2.5),

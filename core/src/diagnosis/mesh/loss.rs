@@ -15,7 +15,9 @@ use crate::verdict::{Verdict, wilson_bounds};
 /// Losses in a row after which nothing is taken to get through.
 const DEAD_AFTER: u8 = 4;
 /// A row of losses is an outage if the path's usual loss makes one that long less often than this.
-const CHANCE_OF_ROW: f64 = 0.01;
+const CHANCE_OF_ROW: f32 = 0.01;
+/// From this share on, all is lost.
+const NEARLY_ALL: f32 = 0.95;
 /// Two ends that report of the same loss at once do so within this.
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// Losses that the fast window should have seen, of which it saw none: what the long counts remember is over.
@@ -141,17 +143,30 @@ pub(super) fn dead_row(cell: &CellPicture) -> u8 {
     if row < DEAD_AFTER {
         return 0;
     }
-    let long = if cell.long_sent > 0.0 {
-        f64::from(cell.long_lost / cell.long_sent)
-    } else {
-        1.0
-    };
-    let by_chance = long.clamp(0.0, 1.0).powi(i32::from(row));
-    if by_chance < CHANCE_OF_ROW || long > 0.95 {
+    let is_all = cell.long_lost >= NEARLY_ALL * cell.long_sent;
+    if is_all || chance_of_row(cell) < CHANCE_OF_ROW {
         row
     } else {
         0
     }
+}
+
+/// How probable the row of losses is by what became of the path's other probes. A young path, or one of a rare kind, has few of
+/// them, so their share says little of the path's own: the predictive distribution of a binomial with a flat prior
+/// (beta-binomial; Gelman et al., Bayesian Data Analysis, §2.3).
+fn chance_of_row(cell: &CellPicture) -> f32 {
+    let row = f32::from(cell.consecutive_losses);
+    let answered = (cell.long_sent - cell.long_lost).max(0.0);
+    let lost = (cell.long_lost - row).max(0.0);
+    let mut chance = 1.0;
+    for nth in 0..cell.consecutive_losses {
+        let lost = lost + 1.0 + f32::from(nth);
+        chance *= lost / (lost + answered + 1.0);
+        if chance < CHANCE_OF_ROW {
+            break;
+        }
+    }
+    chance
 }
 
 /// Of a path that lost nothing, which nearly all are, there is not much to say.
@@ -322,5 +337,38 @@ impl Counts {
             arrived,
             dead,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path that ends with a row of losses, after so many probes of which so many were lost.
+    fn row(losses: u8, before: u8, lost: u8) -> CellPicture {
+        CellPicture {
+            consecutive_losses: losses,
+            long_sent: f32::from(before) + f32::from(losses),
+            long_lost: f32::from(lost) + f32::from(losses),
+            ..CellPicture::NOT_SAMPLED
+        }
+    }
+
+    #[test]
+    fn a_row_of_losses_is_an_outage_as_soon_as_the_answers_before_it_say_so() {
+        for (before, from) in [(3, 5), (4, 4), (10, 4), (80, 4)] {
+            assert_eq!(dead_row(&row(from - 1, before, 0)), 0, "{before}");
+            for losses in from..100 {
+                let found = dead_row(&row(losses, before, 0));
+                assert_eq!(found, losses, "after {before} answers");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_the_usual_loss_of_the_path_makes_is_none() {
+        assert_eq!(dead_row(&row(4, 100, 50)), 0);
+        assert_eq!(dead_row(&row(10, 100, 80)), 0);
+        assert_eq!(dead_row(&row(5, 0, 0)), 5, "it never answered");
     }
 }
