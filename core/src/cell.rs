@@ -48,10 +48,13 @@ pub struct PathCell {
     cusum: u16,
     long_sent: Fading,
     long_lost: Fading,
-    long_received: Fading,
+    /// Of those, known to be lost on the way out, and on the way back.
+    long_out: Fading,
+    long_back: Fading,
     sent: [u16; 2],
     lost: [u16; 2],
-    received: [u16; 2],
+    /// Saturate.
+    received: [u8; 2],
     /// Median and tail in 1/256 of a code; zero: none.
     baseline: u16,
     tail_baseline: u16,
@@ -82,6 +85,10 @@ pub struct LongCounts {
     pub sent: f32,
     /// Of those, not answered in time.
     pub lost: f32,
+    /// Of those, known to be lost on the way out.
+    pub out: f32,
+    /// Of those, known to be lost on the way back.
+    pub back: f32,
 }
 
 /// What the fast window holds.
@@ -91,7 +98,7 @@ pub struct FastWindow {
     pub sent: u32,
     /// Of those, not answered in time.
     pub lost: u32,
-    /// Probes that the target says arrived; `None`: it did not say.
+    /// Probes that the target says arrived; `None`: it did not say, or they are more than can be counted.
     pub received: Option<u32>,
     /// Lower Wilson bound of the loss ratio.
     pub loss_lower: f64,
@@ -114,7 +121,8 @@ impl PathCell {
         cusum: 0,
         long_sent: Fading::ZERO,
         long_lost: Fading::ZERO,
-        long_received: Fading::ZERO,
+        long_out: Fading::ZERO,
+        long_back: Fading::ZERO,
         sent: [0; 2],
         lost: [0; 2],
         received: [0; 2],
@@ -157,7 +165,14 @@ impl PathCell {
         let faded = fade(elapsed);
         self.long_sent.fade(faded);
         self.long_lost.fade(faded);
+        self.long_out.fade(faded);
+        self.long_back.fade(faded);
         self.updated = now + 1;
+        if !summary.lost_ways.is_empty() && !outage_over {
+            let in_mid = in_mid(summary.window_millis);
+            self.long_out.add(summary.lost_ways.out as f32 * in_mid);
+            self.long_back.add(summary.lost_ways.back as f32 * in_mid);
+        }
         if summary.sent > 0 {
             self.count(summary, outage_over, (elapsed, now), thresholds);
         } else if self.consecutive_losses > 0 {
@@ -171,23 +186,14 @@ impl PathCell {
         (before != after).then_some((before, after))
     }
 
-    /// Takes the number of probes that the target received of this path's source in a window of so many milliseconds.
+    /// Takes the number of probes that the target received of this path's source in a window.
     #[inline]
-    pub fn apply_received(
-        &mut self,
-        received: u32,
-        window_millis: u32,
-        now: Moment,
-        thresholds: &Thresholds,
-    ) {
+    pub fn apply_received(&mut self, received: u32, now: Moment, thresholds: &Thresholds) {
         let now = tenths(now);
         self.turn_slots(now, slot(thresholds));
-        let age = self.received_age(now).map_or(u32::MAX, |age| age * 10);
-        self.long_received.fade(fade(age));
-        self.long_received
-            .add(received as f32 * in_mid(window_millis));
         self.received_updated = (now / 10 % RECEIVED_TURN) as u16 + 1;
-        self.received[0] = add(self.received[0], received);
+        let received = u8::try_from(received).unwrap_or(u8::MAX);
+        self.received[0] = self.received[0].saturating_add(received);
     }
 
     /// The verdict at `now`: as judged at the last window, unless that is too long ago.
@@ -209,7 +215,8 @@ impl PathCell {
         let (loss_lower, loss_upper) = wilson_bounds(lost, sent);
         let received_fresh = self
             .received_age(tenths(now))
-            .is_some_and(|age| age * 10 < 2 * slot);
+            .is_some_and(|age| age * 10 < 2 * slot)
+            && !turned.received.contains(&u8::MAX);
         FastWindow {
             sent,
             lost,
@@ -235,21 +242,20 @@ impl PathCell {
         LongCounts {
             sent,
             lost: (self.long_lost.get() * left).min(sent),
+            out: self.long_out.get() * left,
+            back: self.long_back.get() * left,
         }
-    }
-
-    /// The same of the probes that arrived, when the newest window of who received them ended at `end`.
-    pub fn long_received(&self, end: Moment) -> f32 {
-        let age = self.received_age(tenths(end));
-        self.long_received.get() * age.map_or(0.0, |age| fade(age * 10))
     }
 
     /// Valid probes, and those that arrived, in the two newest slots of a reporter whose newest window ended at `end`.
     pub fn newest_slots(&self, end: Moment, thresholds: &Thresholds) -> (u32, u32) {
         let mut turned = *self;
         turned.turn_slots(tenths(end), slot(thresholds));
-        let sum = |c: [u16; 2]| u32::from(c[0]) + u32::from(c[1]);
-        (sum(turned.sent), sum(turned.received))
+        let [newest, before] = turned.received.map(u32::from);
+        (
+            turned.sent.into_iter().map(u32::from).sum(),
+            newest + before,
+        )
     }
 
     /// The fast window has another length from now on: what was counted in the old one is over.
@@ -384,10 +390,9 @@ impl PathCell {
     fn forget_received(&mut self, now: u32, slot: u32) {
         if self
             .received_age(now)
-            .is_some_and(|age| age * 10 >= (2 * slot).max(FORGOTTEN))
+            .is_some_and(|age| age * 10 >= 2 * slot)
         {
             self.received_updated = 0;
-            self.long_received = Fading::ZERO;
         }
     }
 
@@ -406,10 +411,11 @@ impl PathCell {
         if slot <= before {
             return;
         }
-        for counter in [&mut self.sent, &mut self.lost, &mut self.received] {
-            counter[1] = if slot == before + 1 { counter[0] } else { 0 };
-            counter[0] = 0;
+        let follows = slot == before + 1;
+        for counter in [&mut self.sent, &mut self.lost] {
+            *counter = [0, if follows { counter[0] } else { 0 }];
         }
+        self.received = [0, if follows { self.received[0] } else { 0 }];
     }
 
     /// `elapsed`: tenths of a second since the end of the window before.
@@ -531,9 +537,6 @@ impl PathCell {
         Verdict::Healthy
     }
 }
-
-/// Tenths of a second after which nothing is left of a count: e⁻²⁰ of it.
-const FORGOTTEN: u32 = 16_000;
 
 /// What is left, at the end of a window of so many milliseconds, of what happened in its middle.
 fn in_mid(window_millis: u32) -> f32 {

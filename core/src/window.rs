@@ -52,6 +52,35 @@ pub struct Failing {
     pub last_outcome: OutcomeClass,
 }
 
+/// Which way lost the probes that were not answered, as far as it is known.
+///
+/// A stateful Session-Reflector numbers its replies for itself (RFC 8762 §4). What its number grew by from one reply to the next
+/// is how many probes have arrived in between: the others were lost on the way out, and of those that arrived, the replies that
+/// are missing on the way back. Where no reply comes back nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostWays {
+    /// Probes that did not arrive.
+    pub out: u32,
+    /// Probes that arrived, and whose replies did not.
+    pub back: u32,
+}
+
+impl LostWays {
+    /// Does it say nothing?
+    pub const fn is_empty(self) -> bool {
+        self.out == 0 && self.back == 0
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            out: self.out.saturating_add(other.out),
+            back: self.back.saturating_add(other.back),
+        }
+    }
+}
+
 /// What is known of one path in one window. Counts are exact and add up over windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -67,6 +96,8 @@ pub struct Summary {
     pub invalid: u32,
     /// Probes that arrived from the target, on the way back: what its own probes are worth.
     pub received: u32,
+    /// Which way lost what was lost, in this window or in one before it.
+    pub lost_ways: LostWays,
     /// Smallest round-trip time.
     pub rtt_min: RttCode,
     /// Median round-trip time.

@@ -13,7 +13,7 @@ use meshprobe_core::outcome::{Outcome, OutcomeClass};
 use meshprobe_core::path::{Layer, ProbeKind};
 use meshprobe_core::rtt::Rtt;
 use meshprobe_core::time::Moment;
-use meshprobe_core::window::Window;
+use meshprobe_core::window::{LostWays, Window};
 
 use crate::flush::FlushPlan;
 use crate::health::LocalHealth;
@@ -33,6 +33,8 @@ pub struct Sample {
     pub sent_at: Moment,
     /// The target answered, although the outcome is no measurement: proof of life.
     pub alive: bool,
+    /// Which way earlier probes of the path were lost, as far as this one tells.
+    pub lost_ways: LostWays,
 }
 
 impl Sample {
@@ -43,6 +45,7 @@ impl Sample {
             outcome,
             sent_at,
             alive: false,
+            lost_ways: LostWays { out: 0, back: 0 },
         }
     }
 }
@@ -185,6 +188,7 @@ impl Book {
             _ => None,
         };
         entry.window.record(class, rtt);
+        entry.window.lost_ways = entry.window.lost_ways.plus(sample.lost_ways);
         let transition = if sample.alive {
             if class == OutcomeClass::Timeout {
                 // The answer came too late and before anybody had judged: the same two facts as in two steps.
@@ -392,6 +396,7 @@ impl Entry {
             sent,
             replied,
             received,
+            lost_ways,
             rtt,
             classes,
             detail,
@@ -404,6 +409,7 @@ impl Entry {
             sent,
             replied,
             received,
+            lost_ways,
             rtt_min: rtt.min(),
             rtt_median: rtt.median(),
             rtt_max: rtt.max(),

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use meshprobe_core::stamp::{Sequence, Timestamp};
 use meshprobe_core::time::Moment;
+use meshprobe_core::window::LostWays;
 
 use crate::udp::flow::Flow;
+use crate::udp::lost_ways::LostWaysCount;
 
 /// Most probes of one path that are remembered: 20 a second for longer than any answer is waited for.
 const CAPACITY: usize = 64;
@@ -43,10 +45,13 @@ pub struct Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Pending,
-    Answered,
+    /// With the responder's own number of the reply, if it counts.
+    Answered(Option<Sequence>),
     Lost,
     /// Lost, and answered after all.
     Late,
+    /// Given up for a reason that is not the network's.
+    Void,
 }
 
 /// What an answer means.
@@ -66,44 +71,70 @@ pub enum Answer {
 #[derive(Clone, Debug, Default)]
 pub struct Flights {
     // In the order of sending.
-    flights: VecDeque<(Flight, State)>,
+    remembered: VecDeque<(Flight, State)>,
     newest_answered: Option<Sequence>,
+    lost_ways: LostWaysCount,
+    /// Of the remembered ones, those that `lost_ways` knows: all before the first one that is pending.
+    counted: usize,
 }
 
 impl Flights {
     /// A probe was sent. Returns a pending one that had to be forgotten to make room.
     pub fn insert(&mut self, flight: Flight) -> Option<Flight> {
-        while let Some((oldest, state)) = self.flights.front() {
+        while let Some((oldest, state)) = self.remembered.front() {
             let forgotten = oldest.sent_at + MEMORY <= flight.sent_at;
             if !forgotten || *state == State::Pending {
                 break;
             }
-            self.flights.pop_front();
+            self.forget_oldest();
         }
         let mut evicted = None;
-        if self.flights.len() >= CAPACITY {
+        if self.remembered.len() >= CAPACITY {
             evicted = self
-                .flights
-                .pop_front()
+                .forget_oldest()
                 .filter(|(_, state)| *state == State::Pending)
                 .map(|(flight, _)| flight);
         }
-        self.flights.push_back((flight, State::Pending));
+        self.remembered.push_back((flight, State::Pending));
         evicted
     }
 
-    /// An answer arrived.
-    pub fn handle_answer(&mut self, sequence: Sequence, stamp: Timestamp) -> Answer {
-        let found = self.find(sequence);
-        let Some((flight, state)) = found.filter(|(flight, _)| flight.stamp == stamp) else {
+    fn forget_oldest(&mut self) -> Option<(Flight, State)> {
+        if self.counted == 0 {
+            self.lost_ways.handle_unclear();
+        }
+        self.counted = self.counted.saturating_sub(1);
+        self.remembered.pop_front()
+    }
+
+    /// An answer arrived. `number`: the responder's own number of it; `None`: it does not count.
+    pub fn handle_answer(
+        &mut self,
+        sequence: Sequence,
+        stamp: Timestamp,
+        number: Option<Sequence>,
+    ) -> Answer {
+        let Some(place) = self.place(sequence) else {
             return Answer::Unknown;
         };
+        let is_counted = place < self.counted;
+        let (flight, state) = &mut self.remembered[place];
+        if flight.stamp != stamp {
+            return Answer::Unknown;
+        }
+        let was_lost = *state == State::Lost;
         let (answer, next) = match state {
-            State::Pending => (Answer::Expected(*flight), State::Answered),
-            State::Lost => (Answer::Late(*flight), State::Late),
-            State::Answered | State::Late => (Answer::Duplicate, *state),
+            State::Pending => (Answer::Expected(*flight), State::Answered(number)),
+            State::Lost | State::Void => (Answer::Late(*flight), State::Late),
+            State::Answered(_) | State::Late => (Answer::Duplicate, *state),
         };
         *state = next;
+        if let Answer::Late(_) = answer
+            && was_lost
+            && is_counted
+        {
+            self.lost_ways.handle_late();
+        }
         answer
     }
 
@@ -128,12 +159,34 @@ impl Flights {
     /// Ends the newest pending probe: for an error that does not say which probe it belongs to.
     pub fn give_up_newest(&mut self) -> Option<Flight> {
         let (flight, state) = self
-            .flights
+            .remembered
             .iter_mut()
             .rev()
             .find(|(_, state)| *state == State::Pending)?;
         *state = State::Lost;
         Some(*flight)
+    }
+
+    /// Ends a pending probe of which nobody can say what became of it; `None` if it is not pending any more.
+    pub fn give_up_void(&mut self, sequence: Sequence) -> Option<Flight> {
+        let (flight, state) = self.find_pending(sequence)?;
+        *state = State::Void;
+        Some(*flight)
+    }
+
+    /// Which way probes were lost of which it has become known since the last call.
+    pub fn take_lost_ways(&mut self) -> LostWays {
+        let mut ways = LostWays::default();
+        while let Some((_, state)) = self.remembered.get(self.counted) {
+            match *state {
+                State::Pending => break,
+                State::Answered(number) => ways = ways.plus(self.lost_ways.handle_answered(number)),
+                State::Lost => self.lost_ways.handle_lost(),
+                State::Late | State::Void => self.lost_ways.handle_unclear(),
+            }
+            self.counted += 1;
+        }
+        ways
     }
 
     /// Gives a pending probe more time; `false` if it is not pending any more.
@@ -154,7 +207,7 @@ impl Flights {
 
     /// The pending probes.
     pub fn pending_flights(&self) -> impl Iterator<Item = &Flight> + '_ {
-        self.flights
+        self.remembered
             .iter()
             .filter(|(_, state)| *state == State::Pending)
             .map(|(flight, _)| flight)
@@ -170,17 +223,21 @@ impl Flights {
             .filter(|(_, state)| *state == State::Pending)
     }
 
+    fn find(&mut self, sequence: Sequence) -> Option<&mut (Flight, State)> {
+        let place = self.place(sequence)?;
+        self.remembered.get_mut(place)
+    }
+
     /// Numbers ascend, and only those of probes that could not be sent are missing: the place is at most the distance
     /// from the first one.
-    fn find(&mut self, sequence: Sequence) -> Option<&mut (Flight, State)> {
-        let first = self.flights.front()?.0.sequence;
+    fn place(&self, sequence: Sequence) -> Option<usize> {
+        let first = self.remembered.front()?.0.sequence;
         let distance = usize::try_from(sequence.distance_from(first)).ok()?;
-        let last = distance.min(self.flights.len() - 1);
-        let place = (0..=last)
+        let last = distance.min(self.remembered.len() - 1);
+        (0..=last)
             .rev()
-            .take_while(|place| self.flights[*place].0.sequence.distance_from(sequence) >= 0)
-            .find(|place| self.flights[*place].0.sequence == sequence)?;
-        self.flights.get_mut(place)
+            .take_while(|place| self.remembered[*place].0.sequence.distance_from(sequence) >= 0)
+            .find(|place| self.remembered[*place].0.sequence == sequence)
     }
 }
 
@@ -211,11 +268,11 @@ mod tests {
         let probe = flight(1, 0);
         flights.insert(probe);
         assert_eq!(
-            flights.handle_answer(probe.sequence, probe.stamp),
+            flights.handle_answer(probe.sequence, probe.stamp, None),
             Answer::Expected(probe)
         );
         assert_eq!(
-            flights.handle_answer(probe.sequence, probe.stamp),
+            flights.handle_answer(probe.sequence, probe.stamp, None),
             Answer::Duplicate
         );
         assert_eq!(
@@ -233,11 +290,11 @@ mod tests {
         assert_eq!(flights.give_up(probe.sequence), Some(probe));
         assert_eq!(flights.give_up(probe.sequence), None);
         assert_eq!(
-            flights.handle_answer(probe.sequence, probe.stamp),
+            flights.handle_answer(probe.sequence, probe.stamp, None),
             Answer::Late(probe)
         );
         assert_eq!(
-            flights.handle_answer(probe.sequence, probe.stamp),
+            flights.handle_answer(probe.sequence, probe.stamp, None),
             Answer::Duplicate
         );
     }
@@ -248,7 +305,7 @@ mod tests {
         let probe = flight(1, 0);
         flights.insert(probe);
         assert_eq!(
-            flights.handle_answer(probe.sequence, Timestamp(1)),
+            flights.handle_answer(probe.sequence, Timestamp(1), None),
             Answer::Unknown
         );
         assert_eq!(flights.pending_count(), 1);
@@ -280,7 +337,7 @@ mod tests {
                     }
                     1 => {
                         if let Some(probe) = sent.get(&number)
-                            && let Answer::Expected(_) = flights.handle_answer(probe.sequence, probe.stamp)
+                            && let Answer::Expected(_) = flights.handle_answer(probe.sequence, probe.stamp, None)
                         {
                             *outcomes.entry(number).or_default() += 1;
                         }

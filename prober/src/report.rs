@@ -10,7 +10,7 @@ use meshprobe_core::ids::{Incarnation, ReportSequence, TargetNumber};
 use meshprobe_core::path::Layer;
 use meshprobe_core::rtt::RttCode;
 use meshprobe_core::time::Moment;
-use meshprobe_core::window::{Failing, Summary, Window};
+use meshprobe_core::window::{Failing, LostWays, Summary, Window};
 use meshprobe_proto::report::BlockBuilder;
 use meshprobe_proto::v1;
 
@@ -28,6 +28,8 @@ pub struct Row {
     pub replied: u32,
     /// Probes that arrived from the target.
     pub received: u32,
+    /// Which way probes were lost, as far as it became known.
+    pub lost_ways: LostWays,
     /// Smallest round-trip time.
     pub rtt_min: RttCode,
     /// Median round-trip time.
@@ -67,6 +69,7 @@ impl Row {
             sent: 0,
             replied: 0,
             received: 0,
+            lost_ways: LostWays::default(),
             rtt_min: RttCode::NONE,
             rtt_median: RttCode::NONE,
             rtt_max: RttCode::NONE,
@@ -84,6 +87,7 @@ impl Row {
         self.sent = self.sent.saturating_add(later.sent);
         self.replied = self.replied.saturating_add(later.replied);
         self.received = self.received.saturating_add(later.received);
+        self.lost_ways = self.lost_ways.plus(later.lost_ways);
         self.rtt_min = if self.rtt_min.is_none() || later.rtt_min.is_none() {
             self.rtt_min.max(later.rtt_min)
         } else {
@@ -207,6 +211,7 @@ fn block(layer: Layer, rows: &[Row]) -> v1::Block {
             sent: row.sent,
             replied: row.replied,
             received: row.received,
+            lost_ways: row.lost_ways,
             rtt_min: row.rtt_min,
             rtt_median: row.rtt_median,
             rtt_max: row.rtt_max,
@@ -244,6 +249,7 @@ pub(crate) mod tests {
             sent,
             replied,
             received: sent,
+            lost_ways: LostWays::default(),
             rtt_min: RttCode::from_octet(10),
             rtt_median: RttCode::from_octet(20),
             rtt_max: RttCode::from_octet(30),

@@ -3,6 +3,7 @@
 use meshprobe_core::detail::Detail;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::rtt::{Rtt, RttCode};
+use meshprobe_core::window::LostWays;
 use smallvec::SmallVec;
 
 /// Losses other than plain timeouts and whatever else is counted by class; a path rarely has more than one.
@@ -25,6 +26,8 @@ pub struct PathWindow {
     pub replied: u32,
     /// Probes that arrived from the target.
     pub received: u32,
+    /// Which way probes were lost, as far as it became known.
+    pub lost_ways: LostWays,
     /// Round-trip times of the replies.
     pub rtt: RttSummary,
     /// Outcomes other than reply and plain timeout.

@@ -11,7 +11,7 @@ use meshprobe_core::ids::{Incarnation, ReportSequence, TargetNumber};
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::Layer;
 use meshprobe_core::rtt::RttCode;
-use meshprobe_core::window::{Failing, Summary, Window};
+use meshprobe_core::window::{Failing, LostWays, Summary, Window};
 
 use crate::convert::{self, UnknownNumber};
 use crate::v1;
@@ -202,6 +202,10 @@ impl BlockBuilder {
                 class: v1::OutcomeClass::from(*class).into(),
                 count: *count,
             }));
+        if !summary.lost_ways.is_empty() {
+            let LostWays { out, back } = summary.lost_ways;
+            self.block.lost_ways.push(v1::LostWays { row, out, back });
+        }
         if let Some(failing) = failing {
             self.block.failing.push(failing_to_wire(row, failing));
         }
@@ -415,6 +419,23 @@ fn check_sparse(layer: Layer, block: &v1::Block, rows: usize) -> Result<(), Reje
         }
         next = entry.row + 1;
     }
+    let mut next = 0;
+    for entry in &block.lost_ways {
+        if entry.row < next || entry.row as usize >= rows {
+            return Err(Rejection::SparseRow {
+                layer,
+                row: entry.row,
+                rows,
+            });
+        }
+        if entry.out > MAX_COUNT || entry.back > MAX_COUNT {
+            return Err(Rejection::Count {
+                layer,
+                row: entry.row as usize,
+            });
+        }
+        next = entry.row + 1;
+    }
     Ok(())
 }
 
@@ -454,6 +475,7 @@ pub struct Rows<'a> {
     target: u32,
     outcome: usize,
     failing: usize,
+    lost_ways: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -465,6 +487,7 @@ impl<'a> Rows<'a> {
             target: 0,
             outcome: 0,
             failing: 0,
+            lost_ways: 0,
         }
     }
 }
@@ -502,6 +525,17 @@ impl Iterator for Rows<'_> {
                 Ok(class) if class.is_loss() => summary.last_failure = Some(class),
                 _ => {}
             }
+        }
+        if let Some(entry) = block
+            .lost_ways
+            .get(self.lost_ways)
+            .filter(|entry| entry.row as usize == row)
+        {
+            self.lost_ways += 1;
+            summary.lost_ways = LostWays {
+                out: entry.out,
+                back: entry.back,
+            };
         }
         let failing = block
             .failing

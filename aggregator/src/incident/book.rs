@@ -103,9 +103,9 @@ impl Declared {
 #[serde(rename_all = "kebab-case")]
 pub enum Opens {
     /// What is found about a node whose failure the dark-node detector has declared: two judges agree.
-    #[default]
     Declared,
     /// Everything that is found.
+    #[default]
     All,
 }
 

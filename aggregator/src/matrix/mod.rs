@@ -334,7 +334,7 @@ impl Matrix {
             cell.apply(&row.summary, end, &thresholds);
             if row.summary.received > 0 {
                 let summary = &row.summary;
-                cell.apply_received(summary.received, summary.window_millis, end, &thresholds);
+                cell.apply_received(summary.received, end, &thresholds);
             }
             applied.paths += 1;
             if !is_mesh {

@@ -173,8 +173,9 @@ impl RowView<'_> {
 
 #[cfg(test)]
 mod tests {
+    use meshprobe_core::diagnosis::Arrived;
     use meshprobe_core::rtt::RttCode;
-    use meshprobe_core::window::Summary;
+    use meshprobe_core::window::{LostWays, Summary};
 
     use super::super::tests::{NODES, UDP, apply, matrix, summary};
     use super::*;
@@ -208,6 +209,7 @@ mod tests {
     ) {
         let summary = Summary {
             window_millis: 10_000,
+            consecutive_losses: if replied == 0 { 10 } else { 0 },
             ..summary(10, replied, received)
         };
         apply(matrix, source, &[(target, summary)], seconds(end));
@@ -241,20 +243,22 @@ mod tests {
     }
 
     #[test]
-    fn what_arrived_is_a_share_of_what_was_sent_however_the_windows_lie() {
+    fn which_way_lost_the_probes_is_what_the_replies_say_whether_the_target_reports_or_not() {
         let mut matrix = matrix();
         for n in 0..12 {
-            // Five of ten are answered; eight arrive. The target reports six seconds later.
-            report(&mut matrix, 0, 1, (5, 10), 100 + 10 * n);
-            report(&mut matrix, 1, 0, (10, 8), 106 + 10 * n);
+            let summary = Summary {
+                lost_ways: LostWays { out: 2, back: 3 },
+                ..summary(10, 5, 0)
+            };
+            apply(&mut matrix, 0, &[(1, summary)], seconds(100 + 10 * n));
         }
         for now in [211, 215, 216] {
             let row = built(&matrix, 0, now);
             let cell = row.row.cell(1);
             let arrived = f64::from(cell.received.unwrap()) / f64::from(cell.sent);
-            assert!((0.7..=0.9).contains(&arrived), "{now}: {cell:?}");
+            assert!((arrived - 0.8).abs() < 0.03, "{now}: {cell:?}");
             let long = cell.long_received.unwrap() / cell.long_sent;
-            assert!((0.78..=0.82).contains(&long), "{now}: {cell:?}");
+            assert!((long - 0.8).abs() < 0.01, "{now}: {cell:?}");
         }
     }
 
@@ -264,25 +268,16 @@ mod tests {
         for n in 0..3 {
             report(&mut matrix, 0, 1, (0, 10), 100 + 10 * n);
             report(&mut matrix, 1, 0, (10, 0), 102 + 10 * n);
+            report(&mut matrix, 0, 2, (9, 10), 100 + 10 * n);
         }
-        assert_eq!(built(&matrix, 0, 123).row.cell(1).received, Some(0));
-        // The target falls silent, the source goes on.
-        for n in 0..4 {
-            report(&mut matrix, 0, 1, (0, 10), 130 + 10 * n);
-        }
-        assert_eq!(built(&matrix, 0, 161).row.cell(1).received, None);
-    }
-
-    #[test]
-    fn whatever_was_answered_has_arrived() {
-        let mut matrix = matrix();
-        for n in 0..3 {
-            report(&mut matrix, 0, 1, (9, 10), 100 + 10 * n);
-            report(&mut matrix, 1, 0, (10, 3), 100 + 10 * n);
-        }
-        let row = built(&matrix, 0, 121);
-        let cell = row.row.cell(1);
-        assert_eq!(cell.received, Some(cell.sent - cell.lost));
+        let row = built(&matrix, 0, 123);
+        let (dead, lossy) = (row.row.cell(1), row.row.cell(2));
+        assert_eq!(dead.arrived_in_row, Some(Arrived::Nothing));
+        assert_eq!((dead.received, lossy.received), (None, None));
+        // The third node never reports.
+        report(&mut matrix, 0, 2, (0, 10), 130);
+        let row = built(&matrix, 0, 131);
+        assert_eq!(row.row.cell(2).arrived_in_row, None);
     }
 
     #[test]

@@ -2,10 +2,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use meshprobe_core::cell::PathCell;
 use meshprobe_core::ids::{NodeName, TargetNumber};
+use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::Family;
 use meshprobe_core::rtt::RttCode;
 use meshprobe_core::verdict::Verdict;
-use meshprobe_core::window::Summary;
+use meshprobe_core::window::{Failing, Summary};
 use meshprobe_proto::report::{self, BlockBuilder};
 use meshprobe_proto::v1;
 use proptest::prelude::*;
@@ -106,7 +107,7 @@ pub(super) fn summary(sent: u32, replied: u32, received: u32) -> Summary {
         rtt_min: code,
         rtt_median: code,
         rtt_max: code,
-        last_failure: (replied < sent).then_some(meshprobe_core::outcome::OutcomeClass::Timeout),
+        last_failure: (replied < sent).then_some(OutcomeClass::Timeout),
         ..Summary::default()
     }
 }
@@ -120,7 +121,14 @@ pub(super) fn apply(
     let window_millis = rows.first().map_or(1_000, |(_, one)| one.window_millis);
     let mut block = BlockBuilder::new(UDP);
     for (target, summary) in rows {
-        block.push(TargetNumber(*target), summary, &[], None);
+        let failing = (summary.consecutive_losses > 0).then(|| Failing {
+            consecutive_losses: summary.consecutive_losses.into(),
+            first_loss_age: Duration::ZERO,
+            last_reply_age: None,
+            last_heard_age: None,
+            last_outcome: OutcomeClass::Timeout,
+        });
+        block.push(TargetNumber(*target), summary, &[], failing);
     }
     let report = v1::Report {
         incarnation: 1,
@@ -182,7 +190,6 @@ proptest! {
                 if summary.received > 0 {
                     cell.apply_received(
                         summary.received,
-                        summary.window_millis,
                         end,
                         &thresholds,
                     );

@@ -1,32 +1,31 @@
 //! How the cell of a path looks in a picture.
 //!
-//! Windows of two probers end at different moments. So what a source sent and what its target received are compared as
-//! rates, over the time that reports of each of them cover; and the target's word on a loss counts only if it is of the time
-//! of that loss.
+//! Which way lost a packet is known exactly once a reply comes back, by the replies' own numbers
+//! ([`crate::window::LostWays`]). While none does, what the target says it received tells. Windows of two probers end at different
+//! moments, so what a source sent and what its target received are compared as rates, over the time that reports of each of
+//! them cover; and the target's word on a row of losses counts only if it is of the time of that row.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use super::CellPicture;
+use super::{Arrived, CellPicture};
 use crate::cell::{LongCounts, PathCell};
 use crate::coverage::Coverage;
 use crate::rtt::Rtt;
 use crate::time::{Mark, Moment};
 use crate::verdict::Thresholds;
 
-/// What a target says of a loss that is younger than the fast window has to be of the same time, to this much: the probes
-/// that confirm a loss would otherwise look as if they had not arrived, or as if they had.
-const SAME_TIME: Duration = Duration::from_secs(3);
-/// A row of losses has to be so many times as old as the time of it that the target has not reported yet.
-const SHARED: u32 = 5;
-/// The same of a row of which some probes are known to arrive.
-const SHARED_IF_ANY: u32 = 2;
+/// A row of losses of which something arrived has to be so many times as old as the time of it that the target has not reported
+/// yet.
+const SHARED: u32 = 2;
 /// A target that has received nothing for so long receives nothing: three probes at the usual interval.
 const NOTHING_FOR: Duration = Duration::from_secs(3);
-/// A loss is older than the fast window if so much of it is.
+/// Which way lost it has to be known of so much of what was lost.
 const MOSTLY: f32 = 0.5;
+/// What is left of a loss that is forgotten.
+const NEXT_TO_NOTHING: f32 = 0.05;
 /// No window is longer than this, unless its report could not be delivered at once.
 const USUAL_WINDOW: Duration = Duration::from_secs(1);
 /// How much of a row of losses a target must have lived through before its word on it counts. Moments are known to a second.
@@ -62,10 +61,9 @@ impl CellPicture {
             thresholds,
         };
         let arrived_in_row = heard.and_then(|heard| development.arrived_in_row(&heard));
-        let arrives = arrived_in_row == Some(true);
-        let received = heard
-            .and_then(|heard| development.received(&heard, (fast.sent, fast.lost), long, arrives));
-        let (received, long_received) = received.unzip();
+        let (received, long_received) = heard
+            .and_then(|_| development.received((fast.sent, fast.lost), long))
+            .unzip();
         let short = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
         let (slot_sent, slot_lost) = cell.by_slot(now, thresholds);
         let (_, median, _) = cell.rtt();
@@ -105,73 +103,68 @@ struct Development<'a> {
 
 impl Development<'_> {
     /// See [`CellPicture::arrived_in_row`].
-    fn arrived_in_row(&self, heard: &Heard<'_>) -> Option<bool> {
-        let row = self.cell.failing_for();
-        let began = self.end - row;
+    fn arrived_in_row(&self, heard: &Heard<'_>) -> Option<Arrived> {
+        let began = self.end - self.cell.failing_for();
         let their_end = heard.coverage.end()?;
         if self.cell.consecutive_losses() == 0 || their_end < began + LIVED_THROUGH {
             return None;
         }
         let received = heard.cell.and_then(|cell| cell.received_at(their_end));
         let Some(received) = received.filter(|at| *at > began) else {
-            return Some(false);
+            return Some(Arrived::Nothing);
         };
         let since = their_end.saturating_since(received);
         if since >= NOTHING_FOR {
-            return Some(false);
+            return Some(Arrived::Nothing);
         }
         // What arrived in a window that began before the row may have arrived before the row.
         let start = heard.coverage.newest_start()?;
         let window = their_end.saturating_since(start).max(USUAL_WINDOW);
-        if received >= began + window + LIVED_THROUGH {
-            return Some(true);
-        }
-        (start >= began && since < LIVED_THROUGH).then_some(true)
+        let is_later = received >= began + window + LIVED_THROUGH;
+        (is_later || (start >= began && since < LIVED_THROUGH))
+            .then(|| self.share_in_row(heard, their_end))
+            .flatten()
     }
 
-    /// Of the probes of the fast window, and of the longer time, those that arrived; `None`: the target does not say.
-    ///
-    /// Whatever was answered has arrived. Where something was lost, the target's word decides how much of it: as a share,
-    /// because it speaks of a time that is shifted against the source's. `arrives`: it is known that probes of the row of losses
-    /// arrive, so it is only asked how many.
-    fn received(
-        &self,
-        heard: &Heard<'_>,
-        (sent, lost): (u32, u32),
-        long: LongCounts,
-        arrives: bool,
-    ) -> Option<(u32, f32)> {
-        let theirs = heard.coverage;
-        let their_end = theirs.end()?;
-        let age = self.now.saturating_since(their_end).as_secs_f32();
-        if age >= self.thresholds.stale_after_seconds {
-            return None;
-        }
-        if lost == 0 && long.lost < 0.05 {
-            return Some((sent, long.sent));
-        }
+    /// Most of a row, or a part of it? Some of it arrived. The target's windows end at other moments than the source's, so both are
+    /// compared as rates, once the time that only one of them has reported of is a small part of the row.
+    fn share_in_row(&self, heard: &Heard<'_>, their_end: Moment) -> Option<Arrived> {
         let unheard = self.end.saturating_since(their_end);
-        let slots = self.cell.lost_by_slot(self.now, self.thresholds);
-        let older = long.lost - slots.map(f32::from).iter().sum::<f32>();
-        let row = self.cell.failing_for();
-        let shared = if arrives { SHARED_IF_ANY } else { SHARED };
-        if (unheard > SAME_TIME && older < MOSTLY * long.lost)
-            || (!row.is_zero() && row < shared * unheard)
-        {
+        if self.cell.failing_for() < SHARED * unheard {
             return None;
         }
-        let (arrived, long_arrived) = heard.cell.map_or((0, 0.0), |cell| {
+        let arrived = heard.cell.map_or(0, |cell| {
             let (_, arrived) = cell.newest_slots(their_end, self.thresholds);
-            (arrived, cell.long_received(their_end))
+            arrived
         });
-        let (sent_lately, _) = self.cell.newest_slots(self.end, self.thresholds);
+        let (sent, _) = self.cell.newest_slots(self.end, self.thresholds);
         let rate = |count: u32, seconds: f32| count as f32 / seconds.max(0.1);
         let share =
-            rate(arrived, theirs.seconds()) / rate(sent_lately, self.own.seconds()).max(1e-6);
-        let received = (sent as f32 * share.min(1.0)).round() as u32;
-        Some((
-            received.clamp(sent.saturating_sub(lost), sent),
-            long_arrived.clamp(long.sent - long.lost, long.sent),
-        ))
+            rate(arrived, heard.coverage.seconds()) / rate(sent, self.own.seconds()).max(1e-6);
+        let fast = self.cell.fast_window(self.now, self.thresholds);
+        let lost = fast.lost as f32;
+        let answered = fast.sent as f32 - lost;
+        let arrived = (fast.sent as f32 * share.min(1.0) - answered).max(0.0);
+        Some(if 2.0 * arrived >= lost {
+            Arrived::Most
+        } else {
+            Arrived::Few
+        })
+    }
+
+    /// Of the probes of the fast window, and of the longer time, those that arrived; `None`: it is not known of most of what was
+    /// lost before the row of losses that goes on now.
+    fn received(&self, (sent, lost): (u32, u32), long: LongCounts) -> Option<(u32, f32)> {
+        if lost == 0 && long.lost < NEXT_TO_NOTHING {
+            return Some((sent, long.sent));
+        }
+        let told = long.out + long.back;
+        let before = long.lost - f32::from(self.cell.consecutive_losses());
+        if told < NEXT_TO_NOTHING || told < MOSTLY * before {
+            return None;
+        }
+        let out = long.out / told;
+        let lost_out = (lost as f32 * out).round() as u32;
+        Some((sent - lost_out.min(lost), long.sent - long.lost * out))
     }
 }

@@ -3,6 +3,9 @@
 //! A backend or a DNS server is known by its address alone. Its node is the one that has the address itself, or whose pods are
 //! in the block that the address is in: a route of the prober's pod to its own block, or a route of the host to its bridge or
 //! to a single pod. Blocks in which pods of several nodes are tell nothing.
+//!
+//! A node that has said nothing since the aggregator started, because it is dark, has a block as large as those of all others
+//! have: clusters give each node one of a fixed size (`--node-cidr-mask-size` of kube-controller-manager).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,17 +36,32 @@ impl Homes {
                 }
             }
         }
+        let is_shared = |block: Prefix, node| {
+            let mut others = pods.iter().filter(|(_, other)| *other != node);
+            others.any(|(ip, _)| block.contains(*ip))
+        };
         let mut blocks = Vec::new();
         for (node, _) in nodes(picture) {
             for block in own_blocks(picture, node) {
-                let is_shared = pods
-                    .iter()
-                    .any(|(ip, other)| *other != node && block.contains(*ip));
-                if !is_shared {
+                if !is_shared(block, node) {
                     blocks.push((block, node));
                 }
             }
         }
+        let silent = pods
+            .iter()
+            .filter(|(_, node)| !blocks.iter().any(|(_, known)| known == node));
+        let mut assumed = Vec::new();
+        for (ip, node) in silent {
+            let usual = usual_length(&blocks, &pods, *ip);
+            let block = usual.and_then(|length| Prefix::around(*ip, length));
+            assumed.extend(
+                block
+                    .filter(|block| !is_shared(*block, *node))
+                    .map(|block| (block, *node)),
+            );
+        }
+        blocks.extend(assumed);
         blocks.sort_unstable_by_key(|(block, node)| (std::cmp::Reverse(block.length()), *node));
         blocks.dedup();
         Self { addresses, blocks }
@@ -61,6 +79,24 @@ impl Homes {
             .any(|(_, other)| other != node);
         (!is_claimed_twice).then_some(*node)
     }
+}
+
+/// The length that all nodes' blocks around their own pods of this family have.
+fn usual_length(
+    blocks: &[(Prefix, NodeIndex)],
+    pods: &[(IpAddr, NodeIndex)],
+    like: IpAddr,
+) -> Option<u8> {
+    let mut lengths = pods
+        .iter()
+        .filter(|(ip, _)| ip.is_ipv4() == like.is_ipv4())
+        .flat_map(|(ip, node)| {
+            let own = blocks.iter().filter(move |(_, its)| its == node);
+            own.filter(|(block, _)| block.contains(*ip) && !block.is_host())
+                .map(|(block, _)| block.length())
+        });
+    let first = lengths.next()?;
+    lengths.all(|length| length == first).then_some(first)
 }
 
 fn nodes(picture: &Picture) -> impl Iterator<Item = (NodeIndex, &super::TopologyNode)> {

@@ -31,9 +31,9 @@ pub use diagnoser::Diagnoser;
 pub use mesh::{Explained, ExplainedCause};
 pub use nodes::keeps_prober_from_running;
 pub use picture::{
-    CellPicture, ClusterEvent, Columns, FactChange, HostFacts, LayerPicture, NodePicture, Picture,
-    ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode, TraceHop,
-    TracePicture,
+    Arrived, CellPicture, ClusterEvent, Columns, FactChange, HostFacts, LayerPicture, NodePicture,
+    Picture, ProberPicture, RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode,
+    TraceHop, TracePicture,
 };
 
 pub use known_findings::KnownFindings;

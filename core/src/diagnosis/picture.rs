@@ -164,6 +164,18 @@ impl RowPicture {
     }
 }
 
+/// How much of a row of losses arrived at the target, as the target says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrived {
+    /// Nothing.
+    Nothing,
+    /// Less than half: each way loses a share.
+    Few,
+    /// Half at least.
+    Most,
+}
+
 /// One path. Counts are of round trips but for `received`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellPicture {
@@ -179,9 +191,9 @@ pub struct CellPicture {
     /// How long the row of losses at its end has lasted, whole seconds, at most 255; zero: there is none.
     #[serde(default)]
     pub failing_for: Duration,
-    /// Of the probes of that row, did any arrive at the target? `None`: there is no row, or the target has not yet said.
+    /// How much of that row arrived at the target; `None`: there is no row, or the target has not yet said.
     #[serde(default)]
-    pub arrived_in_row: Option<bool>,
+    pub arrived_in_row: Option<Arrived>,
     /// Valid probes in the fast window (10 to 20 s; longer for kinds that are sent rarely).
     pub sent: u16,
     /// Of those, not answered in time.
@@ -193,9 +205,8 @@ pub struct CellPicture {
     /// before it: a burst is in one of them, what goes on is in both.
     #[serde(default)]
     pub slot_lost: [u16; 2],
-    /// Of those, arrived at the target, as the target says; `None`: it does not say (no responder of ours, no fresh report).
-    /// `Some(0)` is its word that nothing arrived. It is of the same time as `sent`, or of the part of it that both ends
-    /// have reported: a target that is late with its report must not look as if it had lost something.
+    /// Of those, arrived at the target, by the numbers of the replies ([`crate::window::LostWays`]); `None`: it is not known
+    /// (no responder of ours, or no reply since the losses). Of what is lost now, where no reply comes, see `arrived_in_row`.
     pub received: Option<u16>,
     /// The same over a longer time, for small loss: counts that fade with a time constant of some 80 s.
     pub long_sent: f32,

@@ -18,6 +18,11 @@ impl Prefix {
         (length <= width(address)).then_some(Self { address, length })
     }
 
+    /// The block of so many common bits that the address is in; `None`: it has fewer bits.
+    pub(super) fn around(address: IpAddr, length: u8) -> Option<Self> {
+        (length <= width(address)).then_some(Self { address, length })
+    }
+
     /// Is this address in it?
     pub(super) fn contains(self, ip: IpAddr) -> bool {
         let spare = u32::from(width(self.address) - self.length);

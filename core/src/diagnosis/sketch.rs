@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    CellPicture, Columns, LayerPicture, NodePicture, Picture, RowPicture, Topology, TopologyNode,
+    Arrived, CellPicture, Columns, LayerPicture, NodePicture, Picture, RowPicture, Topology,
+    TopologyNode,
 };
 use crate::dark::NodeState;
 use crate::detail::Detail;
@@ -234,7 +235,7 @@ impl Sketch {
         let fast = FAST_WINDOW.max(3.0 * step);
         let mut age = HISTORY.max(6.0 * step) - phase;
         let mut row_began = age;
-        let mut any_arrived = false;
+        let mut arrived_in_row = 0_u32;
         while age > 0.0 {
             let weight = (-age / FADING).exp();
             let was_down = cell.consecutive_losses > 0;
@@ -252,11 +253,11 @@ impl Sketch {
                 }
                 if back {
                     cell.consecutive_losses = 0;
-                    any_arrived = false;
+                    arrived_in_row = 0;
                     cell.consecutive_replies = cell.consecutive_replies.saturating_add(1);
                 } else {
                     lost += weight;
-                    any_arrived |= out;
+                    arrived_in_row += u32::from(out);
                     if age <= 10.0 {
                         cell.slot_lost[0] += 1;
                     } else if age <= 20.0 {
@@ -279,7 +280,12 @@ impl Sketch {
             cell.rtt = Some(Duration::from_millis(50));
         }
         if cell.consecutive_losses > 0 {
-            cell.arrived_in_row = (layer.kind == ProbeKind::Udp).then_some(any_arrived);
+            let arrived = match arrived_in_row {
+                0 => Arrived::Nothing,
+                n if 2 * n >= u32::from(cell.consecutive_losses) => Arrived::Most,
+                _ => Arrived::Few,
+            };
+            cell.arrived_in_row = (layer.kind == ProbeKind::Udp).then_some(arrived);
             cell.failing_for = Duration::from_secs_f64(row_began.min(255.0).floor());
         }
         cell.sent = fast_sent;

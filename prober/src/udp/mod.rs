@@ -18,6 +18,7 @@ mod errors;
 pub mod flow;
 pub mod flow_loss;
 pub mod flow_sockets;
+pub mod lost_ways;
 mod reply;
 pub mod responder;
 pub mod self_probe;

@@ -77,16 +77,15 @@ struct Session {
 #[derive(Debug)]
 struct Stream {
     budget: TokenBucket,
-    received: u32,
-    sent: u32,
+    /// Probes that were answered, by family: from each, the sender reckons which way it lost what it misses.
+    answered: [u32; 2],
 }
 
 impl Stream {
     fn new(rate: u32) -> Self {
         Self {
             budget: TokenBucket::new(rate, rate / 2),
-            received: 0,
-            sent: 0,
+            answered: [0; 2],
         }
     }
 }
@@ -200,12 +199,16 @@ impl Responder {
             return Err(Refusal::RateLimited);
         }
         let is_counted = !admitted.tests_size();
+        let answered = &mut stream.answered[match Family::of(source) {
+            Family::V4 => 0,
+            Family::V6 => 1,
+        }];
         if is_counted {
-            stream.received = stream.received.wrapping_add(1);
-            stream.sent = stream.sent.wrapping_add(1);
+            *answered = answered.wrapping_add(1);
         }
+        let answered = *answered;
         let facts = Facts {
-            sequence: is_counted.then(|| Sequence(stream.sent.wrapping_sub(1))),
+            sequence: is_counted.then(|| Sequence(answered.wrapping_sub(1))),
             received_at: request.received_at,
             sent_at: sent_at(),
             error_estimate: ErrorEstimate::UNKNOWN,
@@ -213,8 +216,8 @@ impl Responder {
             ttl: request.ttl,
             traffic_class: request.traffic_class,
             counters: Some(SessionCounters {
-                received: stream.received,
-                sent: stream.sent,
+                received: answered,
+                sent: answered,
             }),
         };
         let reply = admitted.reply(&facts, buffer)?;

@@ -225,20 +225,25 @@ impl Sender {
             let Some(target) = self.targets.get_mut(*path) else {
                 continue;
             };
-            let (flight, late) = match target
-                .flights
-                .handle_answer(arrival.sequence, arrival.stamp)
-            {
-                Answer::Expected(flight) => (flight, false),
-                Answer::Late(flight) => (flight, true),
-                Answer::Duplicate => {
-                    target.sight.begin(self.window);
-                    target.sight.handle_duplicate();
-                    heard = Heard::Duplicate;
-                    continue;
-                }
-                Answer::Unknown => continue,
-            };
+            // Somebody else's count says nothing of the peer's.
+            let number = arrival
+                .number
+                .filter(|_| !target.is_answered_by_other(arrival));
+            let (flight, late) =
+                match target
+                    .flights
+                    .handle_answer(arrival.sequence, arrival.stamp, number)
+                {
+                    Answer::Expected(flight) => (flight, false),
+                    Answer::Late(flight) => (flight, true),
+                    Answer::Duplicate => {
+                        target.sight.begin(self.window);
+                        target.sight.handle_duplicate();
+                        heard = Heard::Duplicate;
+                        continue;
+                    }
+                    Answer::Unknown => continue,
+                };
             if late && target.is_answered_by_other(arrival) {
                 // It is no proof of the peer's life, and the probe has been counted.
                 continue;
@@ -258,7 +263,10 @@ impl Sender {
             if self.flow_losses.is_lossy(*path) {
                 target.sight.handle_news();
             }
-            let sample = judge(target, &flight, late, self.is_slow, arrival);
+            let sample = Sample {
+                lost_ways: target.flights.take_lost_ways(),
+                ..judge(target, &flight, late, self.is_slow, arrival)
+            };
             return Heard::Sample { sample, reordered };
         }
         heard
@@ -281,7 +289,10 @@ impl Sender {
                         .handle_loss(*path, flight.port, flight.sent_at);
                     target.sight.handle_news();
                 }
-                return Some(Sample::new(*path, failure.outcome, flight.sent_at));
+                return Some(Sample {
+                    lost_ways: target.flights.take_lost_ways(),
+                    ..Sample::new(*path, failure.outcome, flight.sent_at)
+                });
             }
         }
         None
@@ -341,13 +352,20 @@ impl Sender {
                     continue;
                 }
             }
-            target.flights.give_up(sequence);
+            if outcome == Outcome::Timeout {
+                target.flights.give_up(sequence);
+            } else {
+                target.flights.give_up_void(sequence);
+            }
             self.under_way.end(target.config.address, &flight);
             if outcome == Outcome::Timeout {
                 self.flow_losses.handle_loss(path, flight.port, now);
                 target.sight.handle_news();
             }
-            return Some(Sample::new(path, outcome, flight.sent_at));
+            return Some(Sample {
+                lost_ways: target.flights.take_lost_ways(),
+                ..Sample::new(path, outcome, flight.sent_at)
+            });
         }
     }
 

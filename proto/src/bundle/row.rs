@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use meshprobe_core::{
     detail::Detail,
-    diagnosis::{CellPicture, RowPicture},
+    diagnosis::{Arrived, CellPicture, RowPicture},
     outcome::OutcomeClass,
     time::Mark,
     verdict::Verdict,
@@ -54,8 +54,9 @@ pub(super) fn pack(row: &RowPicture) -> Vec<u8> {
     );
     packer.octets(cells.iter().map(|cell| match cell.arrived_in_row {
         None => 0,
-        Some(false) => 1,
-        Some(true) => 2,
+        Some(Arrived::Nothing) => 1,
+        Some(Arrived::Few) => 2,
+        Some(Arrived::Most) => 3,
     }));
     packer.numbers(cells.iter().map(|cell| cell.sent.into()));
     packer.numbers(cells.iter().map(|cell| cell.lost.into()));
@@ -138,8 +139,9 @@ pub(super) fn unpack(packed: &[u8]) -> Result<RowPicture, Damaged> {
             failing_for: Duration::from_secs(failing_for[i].into()),
             arrived_in_row: match arrived[i] {
                 0 => None,
-                1 => Some(false),
-                _ => Some(true),
+                1 => Some(Arrived::Nothing),
+                2 => Some(Arrived::Few),
+                _ => Some(Arrived::Most),
             },
             sent: sent[i],
             lost: lost[i],
@@ -238,7 +240,12 @@ mod tests {
                 consecutive_losses: n.3,
                 consecutive_replies: n.4,
                 failing_for: Duration::from_secs(n.4.into()),
-                arrived_in_row: [None, Some(false), Some(true)][usize::from(n.4 % 3)],
+                arrived_in_row: [
+                    None,
+                    Some(Arrived::Nothing),
+                    Some(Arrived::Few),
+                    Some(Arrived::Most),
+                ][usize::from(n.4 % 4)],
                 sent: n.0,
                 lost: n.1,
                 slot_sent: [n.0, n.1],

@@ -55,6 +55,8 @@ fn rows_come_back_as_they_were_written() {
         invalid: 2,
         consecutive_losses: 3,
         last_failure: Some(OutcomeClass::Refused),
+        // More than this window lost: some of it is of the one before.
+        lost_ways: LostWays { out: 4, back: 2 },
         ..healthy(0)
     };
     let outcomes = [(OutcomeClass::Late, 1), (OutcomeClass::Invalid, 2)];
@@ -121,6 +123,16 @@ fn each_malformation_has_its_own_refusal() {
         refused(&|r| r.blocks[0].outcomes.push(outcome)),
         "sparse_row"
     );
+    let ways = |row, out| {
+        move |r: &mut v1::Report| {
+            let ways = v1::LostWays { row, out, back: 0 };
+            r.blocks[0].lost_ways.push(ways);
+        }
+    };
+    assert_eq!(refused(&ways(2, 1)), "sparse_row");
+    assert_eq!(refused(&ways(0, u32::MAX)), "count");
+    let twice = |r: &mut v1::Report| (0..2).for_each(|_| ways(1, 1)(r));
+    assert_eq!(refused(&twice), "sparse_row");
     let many = |r: &mut v1::Report| r.blocks = vec![v1::Block::default(); MAX_BLOCKS + 1];
     assert_eq!(refused(&many), "too_many_blocks");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use meshprobe_core::dark::NodeState;
 use meshprobe_core::diagnosis::{
-    CellPicture, Columns, Diagnoser, DiagnosisConfig, LayerPicture, NodePicture, Picture,
+    Arrived, CellPicture, Columns, Diagnoser, DiagnosisConfig, LayerPicture, NodePicture, Picture,
     RowPicture, Topology, TopologyNode, diagnose,
 };
 use meshprobe_core::ids::{NodeName, ZoneIndex};
@@ -259,7 +259,11 @@ fn cell(kind: ProbeKind, draw: u64, out: f64, back: f64) -> CellPicture {
             consecutive_losses: u8::MAX,
             consecutive_replies: 0,
             failing_for: Duration::from_secs(200),
-            arrived_in_row: counts.then_some(out < 1.0),
+            arrived_in_row: counts.then_some(if out < 1.0 {
+                Arrived::Most
+            } else {
+                Arrived::Nothing
+            }),
             lost: 15,
             slot_lost: [5, 10],
             received: counts.then_some(if out < 1.0 { 15 } else { 0 }),

@@ -17,7 +17,7 @@ use meshprobe_core::ids::{Incarnation, ReportSequence, TargetNumber};
 use meshprobe_core::path::{Family, Layer, Plane, ProbeKind};
 use meshprobe_core::rtt::RttCode;
 use meshprobe_core::time::Moment;
-use meshprobe_core::window::Window;
+use meshprobe_core::window::{LostWays, Window};
 use meshprobe_daemon::clock;
 use meshprobe_lab::mesh::Binaries;
 use meshprobe_prober::health::SelfReport;
@@ -318,6 +318,7 @@ impl SimulatedProber {
             sent: 1,
             replied: 1,
             received: 1,
+            lost_ways: LostWays::default(),
             rtt_min: RttCode::from_octet(60),
             rtt_median: RttCode::from_octet(62),
             rtt_max: RttCode::from_octet(70),

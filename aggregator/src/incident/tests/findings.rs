@@ -22,6 +22,14 @@ struct World {
     second: i64,
 }
 
+/// What is found opens only what the detector has declared too.
+fn two_judges() -> BookConfig {
+    BookConfig {
+        opens: Opens::Declared,
+        ..BookConfig::default()
+    }
+}
+
 impl World {
     fn new() -> Self {
         let node = |zone: u16, name: &str| {
@@ -37,10 +45,7 @@ impl World {
         nodes.extend(["x1", "x2", "x3"].map(|name| node(1, name)));
         nodes.extend(["y1", "y2", "y3"].map(|name| node(2, name)));
         Self {
-            book: IncidentBook::new(BookConfig {
-                opens: Opens::All,
-                ..BookConfig::default()
-            }),
+            book: IncidentBook::new(BookConfig::default()),
             topology: Topology {
                 nodes,
                 zones: vec![String::new(), "x".to_owned(), "y".to_owned()],
@@ -119,7 +124,7 @@ fn losing(mut finding: Finding, lost: u64) -> Finding {
 #[test]
 fn why_a_prober_does_not_run_takes_the_place_of_that_it_does_not() {
     let mut world = World::new();
-    world.book.reconfigure(BookConfig::default());
+    world.book.reconfigure(two_judges());
     let down = declared(Pattern::ProberDown, &["x1"]);
     world.book.handle_declared(&down, at(0)).unwrap();
     world.quiet.insert(name_of("x1"));
@@ -136,7 +141,7 @@ fn why_a_prober_does_not_run_takes_the_place_of_that_it_does_not() {
             (Transition::Resolved, Pattern::ProberDown),
             (Transition::Opened, Pattern::ProberNotRunning)
         ],
-        "by default the cluster's word alone opens nothing"
+        "the cluster's word alone opens nothing"
     );
     assert_eq!(world.open(), ["prober-not-running · x1"]);
     assert_eq!(world.book.handle_declared(&down, at(60)), None);
@@ -150,9 +155,9 @@ fn why_a_prober_does_not_run_takes_the_place_of_that_it_does_not() {
 }
 
 #[test]
-fn by_default_only_what_is_found_about_a_declared_node_opens() {
+fn two_judges_have_to_agree_where_it_is_so_configured() {
     let mut world = World::new();
-    world.book.reconfigure(BookConfig::default());
+    world.book.reconfigure(two_judges());
     let kind = finding(Pattern::Kind, Scope::node(name_of("x1")));
     let found = [ingress("x1"), path("x2", "y1"), kind];
     assert_eq!(world.looks(60, &found), []);

@@ -6,7 +6,7 @@ use super::*;
 use crate::outcome::OutcomeClass;
 use crate::rtt::RttCode;
 use crate::verdict::Verdict;
-use crate::window::Summary;
+use crate::window::{LostWays, Summary};
 
 fn thresholds() -> Thresholds {
     Thresholds::for_mesh(9_900, 1.0, 10.0)
@@ -49,6 +49,8 @@ struct Way {
     own: Coverage,
     theirs: Coverage,
     row: u8,
+    /// Of which no reply has told yet.
+    untold: LostWays,
     now: u64,
 }
 
@@ -60,12 +62,26 @@ impl Way {
             own: Coverage::default(),
             theirs: Coverage::default(),
             row: 0,
+            untold: LostWays::default(),
             now: 1_000,
         }
     }
 
     fn source(&mut self, fate: Fate) {
-        let Fate { sent, answered, .. } = fate;
+        let Fate {
+            sent,
+            arrived,
+            answered,
+        } = fate;
+        self.untold = self.untold.plus(LostWays {
+            out: sent - arrived,
+            back: arrived - answered,
+        });
+        let lost_ways = if answered > 0 {
+            std::mem::take(&mut self.untold)
+        } else {
+            LostWays::default()
+        };
         self.row = if answered > 0 {
             0
         } else {
@@ -80,6 +96,7 @@ impl Way {
             window_millis: 1_000,
             sent,
             replied: answered,
+            lost_ways,
             rtt_min: rtt,
             rtt_median: rtt,
             rtt_max: rtt,
@@ -95,7 +112,7 @@ impl Way {
     fn target(&mut self, fate: Fate) {
         if fate.arrived > 0 {
             self.back
-                .apply_received(fate.arrived, 1_000, at(self.now), &thresholds());
+                .apply_received(fate.arrived, at(self.now), &thresholds());
         }
         self.theirs
             .add(Duration::from_secs(1), at(self.now), &thresholds());
@@ -175,19 +192,14 @@ fn the_leg_on_which_everything_is_lost_is_told_by_the_target() {
     let there = there.pass(60, FINE).pass(15, LOST_ON_THE_WAY).picture();
     assert_eq!(there.verdict, Verdict::Down);
     assert_eq!(there.consecutive_losses, 15);
-    assert_eq!(there.arrived_in_row, Some(false));
-    let arrived = there.received.unwrap();
-    assert!(
-        arrived <= there.sent - there.lost + 1,
-        "{arrived} of {}",
-        there.sent
-    );
+    assert_eq!(there.arrived_in_row, Some(Arrived::Nothing));
     let mut back = Way::new();
     let back = back.pass(60, FINE).pass(15, LOST_ON_THE_WAY_BACK).picture();
     assert_eq!((back.sent, back.lost), (there.sent, there.lost));
-    assert_eq!(back.arrived_in_row, Some(true));
-    assert_eq!(back.received, Some(back.sent));
+    assert_eq!(back.arrived_in_row, Some(Arrived::Most));
     assert_eq!(back.lost_in_row, 15);
+    // Which way it is, is not asked of replies that do not come.
+    assert_eq!((there.received, back.received), (None, None));
 }
 
 #[test]
@@ -199,50 +211,48 @@ fn a_target_that_is_late_with_its_report_does_not_look_as_if_it_had_lost_somethi
     assert_eq!((picture.received, picture.arrived_in_row), (None, None));
     // Its word comes, and covers the time of the losses.
     way.pass(10, LOST_ON_THE_WAY);
-    let picture = way.picture();
-    assert!(picture.received.is_some());
-    assert_eq!(picture.arrived_in_row, Some(false));
+    assert_eq!(way.picture().arrived_in_row, Some(Arrived::Nothing));
 }
 
 #[test]
-fn losses_of_the_seconds_that_a_target_has_not_reported_yet_are_not_its_word() {
-    // A row that is about as young as what the target has to say.
-    let mut young = Way::new();
-    let young = young.pass(60, FINE).pass_unheard(2, LOST_ON_THE_WAY);
-    assert_eq!(young.picture().lost, 2);
-    assert_eq!(young.picture().received, None);
-    // Of a row that is much older its word counts, although it is two seconds late.
-    let mut old = Way::new();
-    let old = old.pass(60, FINE).pass(15, LOST_ON_THE_WAY);
-    let old = old.pass_unheard(2, LOST_ON_THE_WAY).picture();
-    assert!(old.received.is_some());
-    assert_eq!(old.arrived_in_row, Some(false));
-    // Single losses, all of them after its newest word.
-    let mut single = Way::new();
-    single.pass(60, FINE).pass_unheard(2, LOST_ON_THE_WAY);
-    let single = single.pass_unheard(4, FINE).picture();
-    assert_eq!((single.lost, single.consecutive_losses), (2, 0));
-    assert_eq!(single.received, None);
-}
-
-#[test]
-fn a_target_that_has_not_reported_for_long_says_nothing() {
+fn heavy_loss_each_way_is_no_outage_of_one_of_them() {
+    let ten = |arrived| Fate {
+        sent: 10,
+        arrived,
+        answered: 0,
+    };
     let mut way = Way::new();
-    way.pass(60, FINE);
-    let stale = thresholds().stale_after_seconds as u64;
-    assert!(
-        way.pass_unheard(stale - 1, FINE)
-            .picture()
-            .received
-            .is_some()
-    );
-    let picture = way.pass_unheard(1, FINE).picture();
-    assert_eq!((picture.received, picture.long_received), (None, None));
-    assert_eq!(
-        picture.verdict,
-        Verdict::Healthy,
-        "it is answered all the same"
-    );
+    way.pass(60, FINE).pass(25, ten(3));
+    assert_eq!(way.picture().arrived_in_row, Some(Arrived::Few));
+    let mut way = Way::new();
+    way.pass(60, FINE).pass(25, ten(9));
+    assert_eq!(way.picture().arrived_in_row, Some(Arrived::Most));
+}
+
+#[test]
+fn the_next_reply_tells_which_way_lost_what_was_lost_before_it_even_if_the_target_does_not_report()
+{
+    for (lost, missing) in [(LOST_ON_THE_WAY, 2), (LOST_ON_THE_WAY_BACK, 0)] {
+        let mut way = Way::new();
+        way.pass(60, FINE).pass_unheard(2, lost);
+        assert_eq!(way.picture().received, None);
+        let picture = way.pass_unheard(1, FINE).picture();
+        assert_eq!(picture.lost, 2);
+        assert_eq!(picture.received, Some(picture.sent - missing));
+    }
+}
+
+#[test]
+fn what_is_lost_now_does_not_hide_which_way_the_loss_before_it_went() {
+    let half = Fate {
+        sent: 10,
+        arrived: 5,
+        answered: 5,
+    };
+    let mut way = Way::new();
+    way.pass(60, half).pass(2, LOST_ON_THE_WAY);
+    let picture = way.picture();
+    assert_eq!(picture.received, Some(picture.sent - picture.lost));
 }
 
 #[test]
@@ -278,10 +288,9 @@ fn a_share_that_is_lost_on_the_way_is_missing_at_the_target_and_one_lost_on_the_
     };
     let mut there = Way::new();
     let there = there.pass(200, ten(7, 7)).picture();
-    let share = f64::from(there.received.unwrap()) / f64::from(there.sent);
-    assert!((share - 0.7).abs() < 0.05, "{share}");
+    assert_eq!(there.received, Some(there.sent - there.lost));
     let long = there.long_received.unwrap() / there.long_sent;
-    assert!((long - 0.7).abs() < 0.05, "{long}");
+    assert!((long - 0.7).abs() < 0.01, "{long}");
     let mut back = Way::new();
     let back = back.pass(200, ten(10, 7)).picture();
     assert_eq!((back.sent, back.lost), (there.sent, there.lost));
@@ -317,7 +326,7 @@ fn out_of_step(source: (u64, u64), target: (u64, u64), broken: u64, now: u64) ->
     for end in (phase + length..=now).step_by(length as usize) {
         let arrived = (end / EVERY - (end - length) / EVERY) as u32;
         if arrived > 0 {
-            back.apply_received(arrived, length as u32, millis(end), &thresholds());
+            back.apply_received(arrived, millis(end), &thresholds());
         }
         theirs.add(Duration::from_millis(length), millis(end), &thresholds());
     }
@@ -348,8 +357,7 @@ fn that_probes_arrive_while_no_answer_comes_back_is_known_from_then_on() {
             let picture = out_of_step((source, phase), (target, other), 20_000, now);
             let after = now - 20_000;
             let case = format!("{source} ms + {phase}, {target} ms + {other}, after {after} ms");
-            assert_eq!(picture.arrived_in_row, Some(true), "{case}");
-            assert!(picture.received.is_some(), "{case}");
+            assert_eq!(picture.arrived_in_row, Some(Arrived::Most), "{case}");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::ground::Ground;
 use super::shape::Shape;
 use super::slow::is_slow;
 use super::tally::{Clean, Evidence, Leg, UNIT, Visitor};
-use crate::diagnosis::{CellPicture, LayerPicture};
+use crate::diagnosis::{Arrived, CellPicture, LayerPicture};
 use crate::path::ProbeKind;
 use crate::time::Mark;
 use crate::verdict::{Verdict, wilson_bounds};
@@ -268,14 +268,6 @@ fn legs(cell: &CellPicture) -> (Leg, Leg) {
     (out, back)
 }
 
-/// Did what was lost arrive, for the most part? If each way loses so much that nothing gets through for long, most is lost on
-/// the way out. `None`: the target has not said so much yet.
-fn all_arrived(cell: &CellPicture) -> Option<bool> {
-    let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
-    let arrived = u32::from(cell.received?).saturating_sub(sent.saturating_sub(lost));
-    Some(2 * arrived >= lost)
-}
-
 /// The counts that a path is judged by.
 struct Counts {
     sent: u32,
@@ -291,21 +283,17 @@ impl Counts {
     fn of(cell: &CellPicture) -> Self {
         let (sent, lost) = (u32::from(cell.sent), u32::from(cell.lost));
         let mut dead = dead_row(cell);
-        let mut arrived = cell.arrived_in_row;
-        if arrived == Some(true) {
-            match all_arrived(cell) {
-                Some(true) => {}
-                // Each way loses a share, so neither is dead.
-                Some(false) => dead = 0,
-                None => arrived = None,
-            }
+        if cell.arrived_in_row == Some(Arrived::Few) {
+            // Each way loses a share, so neither is dead.
+            dead = 0;
         }
         if dead > 0 {
             let row = u32::from(dead) * UNIT;
+            let arrived = |arrived| if arrived == Arrived::Most { row } else { 0 };
             return Self {
                 sent: row,
                 lost: row,
-                arrived: arrived.map(|arrived| if arrived { row } else { 0 }),
+                arrived: cell.arrived_in_row.map(arrived),
                 dead,
             };
         }

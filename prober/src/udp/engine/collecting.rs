@@ -156,6 +156,7 @@ impl Engine {
                     dscp: extensions.and_then(|extensions| {
                         class_of_service::read(extensions, key.map(|key| (key, reply.sequence)))
                     }),
+                    number: Some(reply.sequence),
                     // Other implementations return the asker's identifier.
                     responder: reply.ssid.filter(|ssid| Some(*ssid) != self.ssid),
                 };

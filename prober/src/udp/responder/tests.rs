@@ -226,6 +226,24 @@ fn a_probe_of_a_size_is_answered_and_counted_nowhere() {
 }
 
 #[test]
+fn each_family_of_a_session_is_counted_for_itself() {
+    let mut responder = Responder::new(4862, false);
+    let mut plan = plan();
+    plan.answered[0]
+        .addresses
+        .push("fd00:10::2".parse().unwrap());
+    responder.set_plan(&plan);
+    let mut reply = [0; MAX_OCTETS];
+    let peer = packet(Some(2));
+    let numbers = ["10.0.0.2:40000", "[fd00:10::2]:40000", "10.0.0.2:40001"].map(|source| {
+        ask_into(&mut reply, &mut responder, source, &peer, 0).unwrap();
+        let parsed = ReflectorPacket::parse_unauthenticated(&reply).unwrap();
+        parsed.sequence
+    });
+    assert_eq!(numbers, [0, 0, 1].map(Sequence));
+}
+
+#[test]
 fn a_large_request_may_ask_for_a_small_reply_and_never_for_a_larger_one() {
     let mut responder = responder();
     let asking = |reply_octets: u16, padding: usize| {

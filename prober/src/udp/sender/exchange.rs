@@ -68,6 +68,8 @@ pub struct Arrival {
     pub ttl: Option<u8>,
     /// DSCP with which the probe had arrived there; `None`: it was not asked, or does not say.
     pub dscp: Option<u8>,
+    /// The responder's own number of the reply; `None`: it is not counted.
+    pub number: Option<Sequence>,
     /// By which identifier the responder names itself; `None`: it only returns ours, or none.
     pub responder: Option<Ssid>,
 }

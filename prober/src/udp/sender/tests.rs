@@ -2,6 +2,7 @@ use std::collections::HashMap as Counts;
 
 use meshprobe_core::path::{Layer, Plane, ProbeKind};
 use meshprobe_core::stamp::Timestamp;
+use meshprobe_core::window::LostWays;
 use proptest::prelude::*;
 
 use super::*;
@@ -94,6 +95,7 @@ impl Bench {
             epoch: 0,
             ttl: Some(64),
             dscp: None,
+            number: None,
             responder: None,
         }
     }
@@ -291,6 +293,34 @@ fn a_late_answer_is_late_and_teaches_patience() {
         [],
         "four times 200 ms are waited for now"
     );
+}
+
+#[test]
+fn the_next_reply_tells_which_way_lost_a_probe() {
+    for (number, lost_ways) in [
+        (101, LostWays { out: 1, back: 0 }),
+        (102, LostWays { out: 0, back: 1 }),
+        // It counts anew.
+        (0, LostWays::default()),
+    ] {
+        let mut bench = Bench::new(1);
+        let ways = |bench: &mut Bench, which, now, number| {
+            let arrival = Arrival {
+                number: Some(Sequence(number)),
+                ..bench.arrival(which, now)
+            };
+            match bench.sender.handle_arrival(&arrival) {
+                Heard::Sample { sample, .. } => sample.lost_ways,
+                other => panic!("{other:?}"),
+            }
+        };
+        bench.send_due(ms(0));
+        assert!(ways(&mut bench, 0, ms(1), 100).is_empty());
+        bench.send_due(ms(1_000));
+        assert_eq!(bench.expire(ms(2_100)), [Outcome::Timeout]);
+        bench.send_due(ms(2_200));
+        assert_eq!(ways(&mut bench, 2, ms(2_201), number), lost_ways);
+    }
 }
 
 #[test]

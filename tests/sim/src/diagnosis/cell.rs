@@ -13,7 +13,7 @@ pub(super) fn apply(cell: &mut PathCell, summary: &Summary, now: u32, thresholds
     let at = moment(now);
     cell.apply(summary, at, thresholds);
     if summary.received > 0 {
-        cell.apply_received(summary.received, summary.window_millis, at, thresholds);
+        cell.apply_received(summary.received, at, thresholds);
     }
 }
 

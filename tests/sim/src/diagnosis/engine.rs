@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::path::{Layer, Plane, ProbeKind};
+use meshprobe_core::window::LostWays;
 use meshprobe_prober::path_id::PathId;
 
 use super::flows;
@@ -399,8 +400,13 @@ impl Engine {
             path.lost += 1;
             path.streak += 1;
             path.failure = Some(fate.class);
+            path.untold = path.untold.plus(LostWays {
+                out: u32::from(counts && !fate.arrived),
+                back: u32::from(counts && fate.arrived),
+            });
         } else {
             path.streak = 0;
+            path.lost_ways = path.lost_ways.plus(std::mem::take(&mut path.untold));
         }
         let after = path.streak;
         let is_told_at_once = (before == 0) != (after == 0)

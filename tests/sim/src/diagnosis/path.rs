@@ -10,7 +10,7 @@ use meshprobe_core::detail::Detail;
 use meshprobe_core::diagnosis::RowPicture;
 use meshprobe_core::outcome::OutcomeClass;
 use meshprobe_core::rtt::Rtt;
-use meshprobe_core::window::Summary;
+use meshprobe_core::window::{LostWays, Summary};
 use meshprobe_prober::udp::flow_loss::FlowTable;
 
 use super::cell::{apply, cover};
@@ -29,6 +29,10 @@ pub(super) struct Path {
     pub(super) lost: u32,
     /// Probes of the target that arrived, more or fewer than those of a healthy one.
     pub(super) received: i32,
+    /// Which way lost the probes of the open window, as far as a reply has told.
+    pub(super) lost_ways: LostWays,
+    /// Those of which no reply has told yet.
+    pub(super) untold: LostWays,
     /// Losses in a row.
     pub(super) streak: u32,
     pub(super) failure: Option<OutcomeClass>,
@@ -49,6 +53,8 @@ impl Path {
             extra: 0,
             lost: 0,
             received: 0,
+            lost_ways: LostWays::default(),
+            untold: LostWays::default(),
             streak: 0,
             failure: None,
             watched_until: 0,
@@ -155,6 +161,7 @@ impl Row {
                     sent,
                     replied,
                     received,
+                    lost_ways: std::mem::take(&mut path.lost_ways),
                     consecutive_losses: path.streak.min(255) as u8,
                     last_failure: path.failure,
                     ..times

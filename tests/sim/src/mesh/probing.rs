@@ -236,6 +236,8 @@ impl Mesh {
                 epoch: 0,
                 ttl: None,
                 dscp: None,
+                // Which way a packet is lost is not asked here.
+                number: None,
                 responder: None,
             },
             responder: peer,

@@ -14,7 +14,6 @@ use meshprobe_proto::report::BlockBuilder;
 use tokio::sync::oneshot;
 
 use super::super::*;
-use crate::incident::Opens;
 use crate::incident::{Incident, Transition};
 use crate::membership::NodeAddress;
 
@@ -99,8 +98,7 @@ impl World {
     fn remembering(nodes: usize, remembered: Remembered, wall: jiff::Timestamp) -> Self {
         let now = Now { wall, ..start() };
         let incidents = remembered.incidents.clone();
-        let mut config = PipelineConfig::default();
-        config.judge.book.opens = Opens::All;
+        let config = PipelineConfig::default();
         let metrics = PipelineMetrics::default();
         let mesh = Mesh::new(config, remembered, metrics, now).unwrap();
         let probers = (0..nodes).map(|n| Prober {

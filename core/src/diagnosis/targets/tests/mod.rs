@@ -239,7 +239,7 @@ type Pair = (&'static [&'static str], fn(&mut Faults));
 /// Two failures at once, each with its own finding and nothing else.
 #[test]
 fn two_failures_are_two_findings() {
-    let pairs: [Pair; 3] = [
+    let pairs: [Pair; 4] = [
         (&["dns-server dns-1"], |f| {
             f.dark.insert(4);
             f.dead_dns.insert(0);
@@ -247,6 +247,10 @@ fn two_failures_are_two_findings() {
         // The server on a dark node is no finding of its own, nor its share of the virtual IP.
         (&[], |f| {
             f.dark.insert(1);
+        }),
+        (&[], |f| {
+            f.dark.insert(1);
+            f.has_restarted = true;
         }),
         (&["service-vip mesh-4", "tls registry.example.net"], |f| {
             f.no_vips.insert(3);

@@ -15,8 +15,8 @@ use crate::detail::{
     BackendCount, Detail, DnsDetail, ExternalDetail, Phases, SearchDetail, ServiceDetail,
 };
 use crate::diagnosis::{
-    CellPicture, Columns, HostFacts, LayerPicture, NodePicture, Picture, ProberPicture, RowPicture,
-    SelfHealth, Target, TargetName, Topology, TopologyNode,
+    Arrived, CellPicture, Columns, HostFacts, LayerPicture, NodePicture, Picture, ProberPicture,
+    RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode,
 };
 use crate::finding::Pattern;
 use crate::ids::{NodeName, ZoneIndex};
@@ -461,7 +461,7 @@ impl World {
             verdict: Verdict::Down,
             consecutive_losses: 100,
             failing_for: Duration::from_secs(100),
-            arrived_in_row: Some(false),
+            arrived_in_row: Some(Arrived::Nothing),
             consecutive_replies: 0,
             lost: 15,
             slot_sent: [5, 10],
@@ -535,10 +535,11 @@ impl World {
             links: vec![("eth0".to_owned(), 1450)],
             ..HostFacts::default()
         };
+        let is_known = !(self.faults.has_restarted && self.faults.dark.contains(&node));
         ProberPicture {
             plane: Plane::Pod,
             health: SelfHealth::default(),
-            facts: Some(Arc::new(facts)),
+            facts: is_known.then(|| Arc::new(facts)),
             changes: Vec::new(),
         }
     }
