@@ -112,7 +112,10 @@ impl IncidentBook {
             let (stands, lasts) = hold_factors(statement);
             let lasted = stood_for.max(statement.age(now.wall));
             let hold = self.config.hold;
-            let stood = stood_for >= hold.mul_f32(stands) && lasted >= hold.mul_f32(lasts);
+            // A burst is remembered for longer than it lasts, and who lost nothing since may not have said so yet.
+            let goes_on = statement.lost_at.is_none_or(|at| at >= since + hold);
+            let stood =
+                goes_on && stood_for >= hold.mul_f32(stands) && lasted >= hold.mul_f32(lasts);
             let is_declared = is_of_a_node(statement.pattern)
                 && match &statement.scope.place {
                     Place::Nodes(nodes) => nodes.iter().all(|node| look.declared.contains(node)),

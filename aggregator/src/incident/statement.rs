@@ -9,6 +9,7 @@ use meshprobe_core::finding::{
 };
 use meshprobe_core::ids::NodeName;
 use meshprobe_core::path::Plane;
+use meshprobe_core::time::Moment;
 
 use super::{Declared, Incident, IncidentId, Severity, sentence};
 use crate::pipeline::Now;
@@ -31,6 +32,8 @@ pub(super) struct Statement {
     pub(super) first_actions: Vec<String>,
     pub(super) paths: Vec<NamedPath>,
     pub(super) since: Timestamp,
+    /// When the share that it is about was last seen to be lost; `None`: it is about none, or that is not kept.
+    pub(super) lost_at: Option<Moment>,
     /// Names with zones, for the sentence at its end.
     pub(super) subject: String,
 }
@@ -60,6 +63,7 @@ impl Statement {
             first_actions: actions(&Finding::new(declared.pattern, declared.scope(), "")),
             paths: Vec::new(),
             since: declared.since,
+            lost_at: None,
             subject: sentence::subject(declared),
         }
     }
@@ -71,7 +75,7 @@ impl Statement {
             scope,
             plane,
             loss,
-            counted: _,
+            counted,
             since,
             confidence,
             alternatives,
@@ -100,6 +104,7 @@ impl Statement {
             first_actions: actions(finding),
             paths: paths.clone(),
             since: since.map_or(now.wall, |since| now.wall_at(since)),
+            lost_at: counted.and_then(|counted| counted.lost_at),
         }
     }
 

@@ -100,6 +100,7 @@ mod tests {
         Counted {
             sent: 480.0,
             lost: 160.0 * share,
+            lost_at: None,
         }
     }
 

@@ -110,6 +110,8 @@ pub struct Counted {
     pub sent: f64,
     /// Of those, lost.
     pub lost: f64,
+    /// End of the newest window in which something was lost; `None`: that is not kept.
+    pub lost_at: Option<Moment>,
 }
 
 /// One cause, as far as one picture of the mesh tells.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meshprobe_core::diagnosis::{Topology, TopologyNode};
-use meshprobe_core::finding::Finding;
+use meshprobe_core::finding::{Counted, Finding};
 use meshprobe_core::ids::ZoneIndex;
 use meshprobe_core::lifecycle::Lifecycle;
 use meshprobe_core::path::ProbeKind;
@@ -353,6 +353,30 @@ fn pieces_and_shares_stand_longer_before_they_are_told() {
     assert_eq!(world.open().len(), 2, "a path has to last for ten seconds");
     world.looks(2, &findings);
     assert_eq!(world.open().len(), 3);
+}
+
+#[test]
+fn a_burst_that_is_still_remembered_is_not_told() {
+    let mut world = World::new();
+    let lost_at = |seconds: u64, world: &World| {
+        let mut finding = losing(ingress("x1"), 110);
+        finding.counted = Some(Counted {
+            sent: 1_000.0,
+            lost: 110.0,
+            lost_at: Some(world.now().moment - Duration::from_secs(seconds)),
+        });
+        [finding]
+    };
+    // The burst was a second before it was found, and every look after that is of the same counts.
+    for second in 1..30 {
+        let found = lost_at(second, &world);
+        world.look(&found);
+    }
+    assert!(world.open().is_empty());
+    // More is lost.
+    let found = lost_at(1, &world);
+    world.look(&found);
+    assert_eq!(world.open(), ["node-ingress · x1"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::tally::{Sum, UNIT};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::finding::{Counted, Estimate, Finding, NamedPath};
 use crate::outcome::OutcomeClass;
+use crate::time::{Mark, Moment};
 
 /// The paths that a cause touches, counted.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Paths {
     pub(super) working: Vec<String>,
     /// How most failed probes ended, where they agree.
     pub(super) failure: Option<OutcomeClass>,
+    /// End of the newest window in which one of them lost something.
+    pub(super) lost_at: Option<Moment>,
 }
 
 /// Most counter-examples that are named.
@@ -37,6 +40,7 @@ impl Paths {
         let mut failures: Vec<(OutcomeClass, u32)> = Vec::new();
         each_touched(layer, ground, shape, |from, to, cell| {
             paths.judged += 1;
+            paths.lost_at = paths.lost_at.max(cell.lost_at.map(Mark::moment));
             if fails(cell, is_total) {
                 paths.failing += 1;
                 if let Some(class) = cell.failure {
@@ -90,10 +94,11 @@ pub(super) fn estimate(sum: &Sum) -> (Estimate, Estimate) {
 }
 
 /// The long counts.
-pub(super) fn counted(sum: &Sum) -> Counted {
+pub(super) fn counted(sum: &Sum, paths: &Paths) -> Counted {
     let unit = f64::from(UNIT);
     Counted {
         sent: sum.sent as f64 / unit,
         lost: sum.lost as f64 / unit,
+        lost_at: paths.lost_at,
     }
 }

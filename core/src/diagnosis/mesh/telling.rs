@@ -3,7 +3,7 @@
 use super::cause::{Cause, What};
 use super::localiser::Localiser;
 use super::loss::is_one_way;
-use super::measure::{Paths, counted, estimate};
+use super::measure::{self, Paths, estimate};
 use super::naming::{self, Extent};
 use super::sentence;
 use super::shape::Shape;
@@ -24,7 +24,8 @@ pub(super) fn finding(
     let paths = paths.unwrap_or_default();
     let sum = layer.map(|layer| localiser.evidence(layer, &[]).sum(cause.shape));
     let is_share = matches!(cause.what, What::Loss) && !cause.is_total;
-    let counted = sum.as_ref().filter(|_| is_share).map(counted);
+    let counted = sum.as_ref().filter(|_| is_share);
+    let counted = counted.map(|sum| measure::counted(sum, &paths));
     let loss = match cause.what {
         What::Loss => {
             let shares = sum.as_ref().map(estimate);

@@ -108,6 +108,7 @@ impl Counts {
         Counted {
             sent: self.long[0],
             lost: self.long[1],
+            lost_at: None,
         }
     }
 

@@ -14,7 +14,7 @@
 //! Every cell of every layer with data is judged: one that no list names has to be healthy. Silence is not health. A cell
 //! that several lists name belongs to the first of `healthy`, `ignored`, `down`, `failing`, `lossy`, `slow`.
 
-use meshprobe_core::path::Layer;
+use meshprobe_core::path::{Layer, ProbeKind};
 use meshprobe_core::verdict::Verdict;
 use meshprobe_daemon::config::HumanDuration;
 use serde::Deserialize;
@@ -193,6 +193,10 @@ impl ResolvedMatrix {
                 .find(|(_, cells)| cells.name(grid, row, column))
                 .map_or(Class::Healthy, |(class, _)| *class);
             let verdict = grid.verdict(row, column);
+            // Of QUIC each node probes a sample of its peers, and whom it leaves out it says nothing of.
+            if layer.kind == ProbeKind::Quic && verdict == Some(Verdict::NotSampled) {
+                continue;
+            }
             if !class.accepts(verdict, is_exact) {
                 let is = verdict.map_or("unknown", Verdict::as_str);
                 let path = grid.path(row, column);
@@ -235,16 +239,19 @@ impl ResolvedExpectation {
 mod tests {
     use std::path::Path;
 
-    use meshprobe_core::path::ProbeKind;
-
     use super::super::grid::tests::between_three;
     use super::super::ground;
     use super::*;
 
     fn claim(expect: &str) -> ResolvedMatrix {
-        let text = format!("within: 5s\nexpect: [{expect}]\nmay_touch: [quic/*/*]\n");
+        resolved(&format!(
+            "within: 5s\nexpect: [{expect}]\nmay_touch: [quic/*/*]\n"
+        ))
+    }
+
+    fn resolved(text: &str) -> ResolvedMatrix {
         let claim: MatrixClaim =
-            meshprobe_daemon::config::parse(&text, Path::new("claim")).expect("a claim");
+            meshprobe_daemon::config::parse(text, Path::new("claim")).expect("a claim");
         let nodes: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
         let roles = ["victim".to_owned(), "witness".to_owned()];
         // The seed decides: the victim is b.
@@ -294,6 +301,21 @@ mod tests {
                 "mtu/pod/v4: a -> c is lossy, not healthy",
                 "udp/pod/v4: c -> a is suspect, not healthy"
             ]
+        );
+    }
+
+    #[test]
+    fn whom_a_sampled_kind_leaves_out_is_no_difference() {
+        let text = "within: 5s\nexpect: [{layer: quic/pod/v4, down: [{from: victim}]}]\n";
+        let claim = resolved(text);
+        let cells = [(0, 2, Verdict::NotSampled), (1, 0, Verdict::Down)];
+        let sampled = [cells[0], cells[1], (1, 2, Verdict::NotSampled)];
+        let grid = between_three(ProbeKind::Quic, &sampled);
+        assert_eq!(claim.differences(&[grid]), [""; 0]);
+        let grid = between_three(ProbeKind::Quic, &cells);
+        assert_eq!(
+            claim.differences(&[grid]),
+            ["quic/pod/v4: b -> c is healthy, not down"]
         );
     }
 
