@@ -109,7 +109,6 @@ impl<'a> Localiser<'a> {
             let found = search::search(&evidence, self.ground, given, most);
             for found in found {
                 let standing = found.standing;
-                let is_declared = touches_declared(&causes, found.shape);
                 // What is left on a path of a cause that is over is over as well.
                 let is_left = found.shape.is_path()
                     && !found.is_total
@@ -118,10 +117,9 @@ impl<'a> Localiser<'a> {
                             && is_inside(found.shape, cause.shape, self.ground)
                     });
                 let cause = self.cause(layer, &evidence, found);
-                // What one layer refutes, no other one, which knows less, brings back. And what is left of a node that was declared,
-                // or of one path of it, is no second cause.
+                // What one layer refutes, no other one, which knows less, brings back.
                 match standing {
-                    Standing::Found if is_declared || is_left => over.push(cause),
+                    Standing::Found if is_left => over.push(cause),
                     Standing::Over => over.push(cause),
                     Standing::Found | Standing::Given => causes.push(cause),
                 }
@@ -431,18 +429,6 @@ fn is_inside(path: Shape, shape: Shape, ground: &Ground<'_>) -> bool {
         Shape::Pair(a, b) | Shape::Path(a, b) => shape.touches(ground, a as usize, b as usize),
         _ => false,
     }
-}
-
-/// Is it all about a node that the detector has declared, or about one path of such a node?
-fn touches_declared(causes: &[Cause], shape: Shape) -> bool {
-    let declared = causes
-        .iter()
-        .filter(|cause| cause.declaration.is_some())
-        .filter_map(|cause| cause.shape.node());
-    declared.into_iter().any(|node| match shape {
-        Shape::Pair(a, b) | Shape::Path(a, b) => a == node || b == node,
-        shape => shape.node() == Some(node),
-    })
 }
 
 /// How long a dead place has been dead.

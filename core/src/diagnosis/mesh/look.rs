@@ -11,16 +11,9 @@ pub(super) type Mask = u64;
 
 /// The bit of the k-th cause of many legs.
 pub(super) const fn bit(k: usize) -> Mask {
-    let last = Mask::BITS as usize - 2;
+    let last = Mask::BITS as usize - 1;
     1 << if k < last { k } else { last }
 }
-
-/// No cause: the legs lose what causes of the way back seem to leave to them.
-pub(super) const LEAKED: Mask = 1 << (Mask::BITS - 1);
-
-/// Which way lost a packet is told by two counts that are not of quite the same time. Of what a cause takes, up to this share
-/// as much may seem to be lost on the other way.
-const LEAK: f64 = 0.4;
 
 /// Which causes cover a leg, put together of what its ends and their zones say.
 #[derive(Clone, Debug)]
@@ -140,20 +133,10 @@ impl<'a> Look<'a> {
     /// that cover either way.
     pub(super) fn mask(&self, from: usize, to: usize, leg: &Leg) -> Mask {
         let own = self.masks.at(from, to, self.zones(from, to));
-        if self.is_plain || leg.lost == 0 {
+        if self.is_plain || !leg.is_ambiguous {
             return own;
         }
-        let other = self.masks.at(to, from, self.zones(to, from));
-        if leg.is_ambiguous || own | other == own {
-            return own | other;
-        }
-        let ratio = f64::from(leg.lost) / f64::from(leg.sent.max(1));
-        let share = |mask| explained(self.ratios.iter().copied(), mask, self.healthy);
-        if ratio <= share(own).max(LEAK * share(other)) {
-            own | other | LEAKED
-        } else {
-            own
-        }
+        own | self.masks.at(to, from, self.zones(to, from))
     }
 
     /// A single path is a cause: its legs are no part of any other one.
@@ -266,18 +249,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_cause_has_a_bit_of_its_own_as_long_as_there_are_some_and_none_is_the_mark_of_a_leak() {
+    fn each_cause_has_a_bit_of_its_own_as_long_as_there_are_some() {
         let bits: Vec<Mask> = (0..200).map(bit).collect();
+        assert!(bits.iter().all(|bit| bit.is_power_of_two()));
+        let own = &bits[..63];
+        assert_eq!(own.iter().fold(0, |all, bit| all | bit).count_ones(), 63);
         assert!(
-            bits.iter()
-                .all(|bit| bit.is_power_of_two() && bit & LEAKED == 0)
-        );
-        let own = &bits[..62];
-        assert_eq!(own.iter().fold(0, |all, bit| all | bit).count_ones(), 62);
-        assert!(
-            bits[62..]
+            bits[63..]
                 .iter()
-                .all(|bit| *bit == bits[62] && !own.contains(bit))
+                .all(|bit| *bit == bits[63] && !own.contains(bit))
         );
     }
 }

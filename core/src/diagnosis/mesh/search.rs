@@ -2,7 +2,7 @@
 //! it costs to name it.
 
 use super::ground::Ground;
-use super::look::{LEAKED, Look, Mask, bit, explained, likelihood};
+use super::look::{Look, Mask, bit, explained, likelihood};
 use super::shape::Shape;
 use super::tally::{Evidence, Sum, Tally, UNIT};
 
@@ -10,8 +10,8 @@ use super::tally::{Evidence, Sum, Tally, UNIT};
 const NEWS_FACTOR: f64 = 5.0;
 /// Share of the legs with a loss that a cause must have, of those that its ratio predicts.
 const LEAST_SHARE: f64 = 0.8;
-/// The same of a cause that takes both ways: which one lost a packet is told by two counts that are not of quite the same time,
-/// so some of its legs look clean; of a cause that takes one way, half of the legs of both are.
+/// The same of a cause that takes both ways. It may lose less one way, and of a cause that takes one way alone only half of the
+/// legs lose anything.
 const LEAST_SHARE_BOTH_WAYS: f64 = 0.7;
 /// Of so many legs, one may look clean by chance.
 const FEW: u32 = 4;
@@ -399,7 +399,7 @@ fn refine(found: &mut [Found], look: &Look<'_>, known: usize) {
         let mut moved: f64 = 0.0;
         for (k, at) in large.iter().enumerate().filter(|(_, at)| **at >= known) {
             let (mut above, mut below) = (0.0, 0.0);
-            let covered = |tally: &&Tally| tally.causes & bit(k) != 0 && tally.causes & LEAKED == 0;
+            let covered = |tally: &&Tally| tally.causes & bit(k) != 0;
             for tally in look.tallies.iter().filter(covered) {
                 let sum = tally.sum(Shape::Everywhere);
                 if sum.sent == 0 {
