@@ -226,6 +226,7 @@ fn hold_factors(statement: &Statement) -> (f32, f32) {
     let is_share = statement.loss.is_some_and(|loss| loss.upper < TOTAL);
     match &statement.scope.place {
         Place::Everywhere if statement.pattern == Pattern::ServiceVip => (1.0, 1.0),
+        Place::Everywhere if is_share => (1.5, 1.5),
         _ if is_share => (2.0, 2.0),
         Place::Nodes(nodes) if nodes.len() > 1 => (2.0, 2.0),
         Place::Path { .. } => (1.5, 2.5),

@@ -95,7 +95,7 @@ pub(super) fn findings(
     if !blamed.is_empty() && !outside.is_cut_everywhere && !outside.in_doubt {
         findings.extend(names::or_way_out(&view, &blamed, &servers, &mut outside));
     }
-    for trouble in &wrong {
+    for trouble in wrong.iter().filter(|trouble| trouble.is_answered) {
         findings.push(names::wrong_name(&view, trouble, &servers));
     }
     findings.extend(outside.findings);

@@ -26,6 +26,8 @@ pub(super) struct Trouble {
     pub(super) is_external: bool,
     /// The servers say that it does not exist, though it should.
     pub(super) is_absent: bool,
+    /// Most questions are answered: it is the name, and not the way to the server.
+    pub(super) is_answered: bool,
     /// Servers on which it fails; `None`: on all or most.
     pub(super) servers: Option<Vec<usize>>,
 }
@@ -71,13 +73,17 @@ pub(super) fn troubles(view: &View<'_>, servers: &[Server<'_>]) -> Vec<Trouble> 
             .flat_map(|place| cells_of(view, name, &servers[*place]))
             .filter(|cell| cell.word() == Word::Failing)
             .collect();
-        let absent = cells.iter().filter(
-            |cell| matches!(cell.detail, Some(Detail::Dns(dns)) if dns.rcode == Some(NXDOMAIN)),
-        );
+        let told = |code: fn(u8) -> bool| {
+            let answers = cells.iter().filter(
+                |cell| matches!(cell.detail, Some(Detail::Dns(dns)) if dns.rcode.is_some_and(code)),
+            );
+            2 * answers.count() > cells.len()
+        };
         troubles.push(Trouble {
             name: name.to_owned(),
             is_external: !is_inside(name, &domains),
-            is_absent: 2 * absent.count() > cells.len(),
+            is_absent: told(|code| code == NXDOMAIN),
+            is_answered: told(|_| true),
             servers: (!is_everywhere).then_some(failing),
         });
     }
