@@ -78,8 +78,8 @@ async fn findings_of_a_past_moment_come_from_the_history_and_what_is_not_kept_is
         bundle_octets: 1 << 20,
     };
     let played = tests::play();
-    // Lately: windows of a day ago have been merged.
-    let window = Timestamp::now().as_second().div_euclid(10) * 10 - 60;
+    // Lately, for windows of a day ago have been merged; and where windows of every length begin.
+    let window = (Timestamp::now().as_second().div_euclid(600) - 1) * 600;
     let after = |into: i64| Timestamp::from_second(window + into).unwrap();
     let began = after(4);
     let api = played.api.clone();
