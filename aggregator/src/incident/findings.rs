@@ -113,7 +113,9 @@ impl IncidentBook {
             let lasted = stood_for.max(statement.age(now.wall));
             let hold = self.config.hold;
             // A burst is remembered for longer than it lasts, and who lost nothing since may not have said so yet.
-            let goes_on = statement.lost_at.is_none_or(|at| at >= since + hold);
+            // Where everything is lost, nobody has said otherwise since.
+            let is_newer = |at: Moment| at >= since + hold;
+            let goes_on = !is_share(statement) || statement.lost_at.is_none_or(is_newer);
             let stood =
                 goes_on && stood_for >= hold.mul_f32(stands) && lasted >= hold.mul_f32(lasts);
             let is_declared = is_of_a_node(statement.pattern)
@@ -219,11 +221,16 @@ impl IncidentBook {
     }
 }
 
+/// Is a share lost, and not everything?
+fn is_share(statement: &Statement) -> bool {
+    statement.loss.is_some_and(|loss| loss.upper < TOTAL)
+}
+
 /// How much longer than the shortest hold a finding has to stand, and the failure to last. A large fault is seen in pieces first,
 /// single paths of it, and those are as old as the fault; a share that is lost shows its true place and size only after some
 /// samples, unless it has but one place: a virtual IP that fails on every node.
 fn hold_factors(statement: &Statement) -> (f32, f32) {
-    let is_share = statement.loss.is_some_and(|loss| loss.upper < TOTAL);
+    let is_share = is_share(statement);
     match &statement.scope.place {
         Place::Everywhere if statement.pattern == Pattern::ServiceVip => (1.0, 1.0),
         Place::Everywhere if is_share => (1.5, 1.5),
@@ -259,7 +266,7 @@ fn is_remnant(
     statement: &Statement,
     zone_of: impl Fn(&NodeName) -> Option<String>,
 ) -> bool {
-    statement.loss.is_some_and(|loss| loss.upper < TOTAL)
+    is_share(statement)
         && Domain::of(over.pattern) == Domain::of(statement.pattern)
         && over.scope != statement.scope
         && covers(&over.scope, statement.pattern, &statement.scope, zone_of)

@@ -355,24 +355,43 @@ fn pieces_and_shares_stand_longer_before_they_are_told() {
     assert_eq!(world.open().len(), 3);
 }
 
+/// A share of what arrives at x1, of which something was last lost so many seconds ago.
+fn lost_at(seconds: u64, world: &World) -> [Finding; 1] {
+    let mut finding = losing(ingress("x1"), 110);
+    finding.counted = Some(Counted {
+        sent: 1_000.0,
+        lost: 110.0,
+        lost_at: Some(world.now().moment - Duration::from_secs(seconds)),
+    });
+    [finding]
+}
+
 #[test]
 fn a_burst_that_is_still_remembered_is_not_told() {
     let mut world = World::new();
-    let lost_at = |seconds: u64, world: &World| {
-        let mut finding = losing(ingress("x1"), 110);
-        finding.counted = Some(Counted {
-            sent: 1_000.0,
-            lost: 110.0,
-            lost_at: Some(world.now().moment - Duration::from_secs(seconds)),
-        });
-        [finding]
-    };
     // The burst was a second before it was found, and every look after that is of the same counts.
     for second in 1..30 {
         let found = lost_at(second, &world);
         world.look(&found);
     }
     assert!(world.open().is_empty());
+    // Of what is lost whole nobody has to say again that it is lost.
+    let mut world = World::new();
+    for second in 1..10 {
+        let mut found = lost_at(second, &world);
+        found[0].loss = losing(ingress("x1"), 1_000).loss;
+        world.look(&found);
+    }
+    assert_eq!(world.open(), ["node-ingress · x1"]);
+}
+
+#[test]
+fn a_share_that_goes_on_is_told() {
+    let mut world = World::new();
+    for second in 1..30 {
+        let found = lost_at(second, &world);
+        world.look(&found);
+    }
     // More is lost.
     let found = lost_at(1, &world);
     world.look(&found);
