@@ -10,7 +10,7 @@ use crate::addressing as at;
 use crate::batch;
 use crate::dns;
 use crate::lab::{LabError, Shared, lock, resolv_conf_path};
-use crate::service::{self, LabBackend};
+use crate::service;
 use crate::wiring::{LabNode, fabric, translation, v6};
 
 /// Something that can be taken away.
@@ -105,7 +105,7 @@ impl Shared {
                 self.nft_in(node, &both)?;
             }
             Held::Endpoint => {
-                self.set_responders(&service::with_stale_endpoint(&self.plan.nodes))?;
+                self.set_responders(&service::stale_rules(&self.plan.nodes))?;
             }
             Held::Dns { instance } => self.dns.stop(instance).map_err(LabError::from)?,
             Held::DnsUpstream => self.dns.set_upstream_failing(true)?,
@@ -145,7 +145,7 @@ impl Shared {
                 self.nft_in(&node.namespace, &both)?;
             }
             Held::Endpoint => {
-                self.set_responders(&service::responders(&self.plan.nodes).backends)?;
+                self.set_responders(&service::live_rules(&self.plan.nodes))?;
             }
             Held::Dns { instance } => self.dns.start(instance)?,
             Held::DnsUpstream => self.dns.set_upstream_failing(false)?,
@@ -163,11 +163,10 @@ impl Shared {
         Ok(())
     }
 
-    fn set_responders(&self, backends: &[LabBackend]) -> Result<(), FaultError> {
-        let rules = service::rules(backends);
+    fn set_responders(&self, rules: &str) -> Result<(), FaultError> {
         let nodes = self.plan.nodes.iter();
         nodes
-            .map(|node| self.nft_in(&node.namespace, &rules))
+            .map(|node| self.nft_in(&node.namespace, rules))
             .try_for_each(|done| Ok(done?))
     }
 

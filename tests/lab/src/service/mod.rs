@@ -54,7 +54,7 @@ pub(crate) fn responders(nodes: &[LabNode]) -> LabService {
 }
 
 /// The backends with the last one replaced by the address of a pod that is gone: an endpoint that nobody removed.
-pub(crate) fn with_stale_endpoint(nodes: &[LabNode]) -> Vec<LabBackend> {
+fn with_stale_endpoint(nodes: &[LabNode]) -> Vec<LabBackend> {
     let mut backends = responders(nodes).backends;
     if let Some(last) = backends.last_mut()
         && let Some(node) = nodes.iter().find(|node| node.name == last.node)
@@ -64,15 +64,37 @@ pub(crate) fn with_stale_endpoint(nodes: &[LabNode]) -> Vec<LabBackend> {
     backends
 }
 
-/// `nft -f` in a node's namespace: the virtual IP leads to one of these backends, and no longer to others.
-pub(crate) fn rules(backends: &[LabBackend]) -> String {
+/// `nft -f` in a node's namespace: the virtual IP leads to its backends.
+pub(crate) fn live_rules(nodes: &[LabNode]) -> String {
+    rules(&responders(nodes).backends)
+}
+
+/// `nft -f` in a node's namespace: the virtual IP leads to its backends, of which one is gone.
+///
+/// Where one connection to the gone backend was refused, the next with its source port is sent there again for two minutes
+/// (`nf_conntrack_tcp_timeout_syn_sent`), whatever the rules say by then. The connections of the fault have therefore a zone
+/// of their own in the connection table: a fault that is healed is over at once.
+pub(crate) fn stale_rules(nodes: &[LabNode]) -> String {
+    format!(
+        "{}add rule ip kube-proxy zones ip daddr {} tcp dport {} ct original zone set {STALE_ZONE}\n",
+        rules(&with_stale_endpoint(nodes)),
+        at::RESPONDER_VIP,
+        at::RESPONDER_PORT,
+    )
+}
+
+/// Everything else is in zone 0.
+const STALE_ZONE: u16 = 1;
+
+fn rules(backends: &[LabBackend]) -> String {
     let choices: Vec<String> = backends
         .iter()
         .enumerate()
         .map(|(place, backend)| format!("{place} : {}", backend.address.ip()))
         .collect();
     format!(
-        "flush chain ip kube-proxy responders\n\
+        "flush chain ip kube-proxy zones\n\
+         flush chain ip kube-proxy responders\n\
          add rule ip kube-proxy responders ip daddr {} tcp dport {} dnat to numgen random mod {} map {{ {} }}\n",
         at::RESPONDER_VIP,
         at::RESPONDER_PORT,
@@ -116,10 +138,12 @@ mod tests {
         assert_eq!(stale[..2], live[..2]);
         assert_eq!(stale[2].address.to_string(), "10.244.4.250:4862");
         assert_eq!(
-            rules(&stale),
-            "flush chain ip kube-proxy responders\n\
+            stale_rules(&nodes),
+            "flush chain ip kube-proxy zones\n\
+             flush chain ip kube-proxy responders\n\
              add rule ip kube-proxy responders ip daddr 10.96.0.30 tcp dport 4862 dnat to numgen random mod 3 map \
-             { 0 : 10.244.2.2, 1 : 10.244.3.2, 2 : 10.244.4.250 }\n"
+             { 0 : 10.244.2.2, 1 : 10.244.3.2, 2 : 10.244.4.250 }\n\
+             add rule ip kube-proxy zones ip daddr 10.96.0.30 tcp dport 4862 ct original zone set 1\n"
         );
     }
 }

@@ -31,6 +31,16 @@ pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
            }}\n\
            chain services {{\n\
            }}\n\
+           chain zones {{\n\
+           }}\n\
+           chain before-prerouting {{\n\
+             type filter hook prerouting priority raw; policy accept;\n\
+             jump zones\n\
+           }}\n\
+           chain before-output {{\n\
+             type filter hook output priority raw; policy accept;\n\
+             jump zones\n\
+           }}\n\
            chain prerouting {{\n\
              type nat hook prerouting priority dstnat; policy accept;\n\
              jump services\n\
@@ -54,7 +64,7 @@ pub(crate) fn tables(plan: &Plan, node: &LabNode) -> String {
         v6 = v6::tables(plan, node),
         aggregator = aggregator(plan, node),
         kubernetes = kubernetes(plan),
-        responders = service::rules(&service::responders(&plan.nodes).backends),
+        responders = service::live_rules(&plan.nodes),
     )
 }
 
