@@ -7,13 +7,13 @@
 //! A node that has said nothing since the aggregator started, because it is dark, has a block as large as those of all others
 //! have: clusters give each node one of a fixed size (`--node-cidr-mask-size` of kube-controller-manager).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::Picture;
 use super::route::{Prefix, Route};
 use crate::ids::NodeIndex;
-use crate::path::Plane;
+use crate::path::{Family, Plane};
 
 /// Where addresses live.
 #[derive(Debug, Default)]
@@ -41,27 +41,33 @@ impl Homes {
             others.any(|(ip, _)| block.contains(*ip))
         };
         let mut blocks = Vec::new();
-        for (node, _) in nodes(picture) {
+        let mut lengths: [BTreeSet<u8>; 2] = Default::default();
+        let mut silent = Vec::new();
+        for (node, known) in nodes(picture) {
+            let own_pods = known.addresses.iter().filter(|(p, _)| *p == Plane::Pod);
+            let own_pods = own_pods.map(|(_, ip)| *ip);
+            if !has_said_anything(picture, node) {
+                silent.extend(own_pods.map(|ip| (ip, node)));
+                continue;
+            }
             for block in own_blocks(picture, node) {
-                if !is_shared(block, node) {
-                    blocks.push((block, node));
+                if is_shared(block, node) {
+                    continue;
+                }
+                blocks.push((block, node));
+                if !block.is_host() && own_pods.clone().any(|ip| block.contains(ip)) {
+                    let family = Family::of(block.address());
+                    lengths[family.index()].insert(block.length());
                 }
             }
         }
-        let silent = pods
-            .iter()
-            .filter(|(_, node)| !blocks.iter().any(|(_, known)| known == node));
-        let mut assumed = Vec::new();
         for (ip, node) in silent {
-            let usual = usual_length(&blocks, &pods, *ip);
-            let block = usual.and_then(|length| Prefix::around(*ip, length));
-            assumed.extend(
-                block
-                    .filter(|block| !is_shared(*block, *node))
-                    .map(|block| (block, *node)),
-            );
+            let lengths = &lengths[Family::of(ip).index()];
+            let usual = lengths.first().filter(|_| lengths.len() == 1);
+            let block = usual.and_then(|length| Prefix::around(ip, *length));
+            let block = block.filter(|block| !is_shared(*block, node));
+            blocks.extend(block.map(|block| (block, node)));
         }
-        blocks.extend(assumed);
         blocks.sort_unstable_by_key(|(block, node)| (std::cmp::Reverse(block.length()), *node));
         blocks.dedup();
         Self { addresses, blocks }
@@ -81,22 +87,11 @@ impl Homes {
     }
 }
 
-/// The length that all nodes' blocks around their own pods of this family have.
-fn usual_length(
-    blocks: &[(Prefix, NodeIndex)],
-    pods: &[(IpAddr, NodeIndex)],
-    like: IpAddr,
-) -> Option<u8> {
-    let mut lengths = pods
-        .iter()
-        .filter(|(ip, _)| ip.is_ipv4() == like.is_ipv4())
-        .flat_map(|(ip, node)| {
-            let own = blocks.iter().filter(move |(_, its)| its == node);
-            own.filter(|(block, _)| block.contains(*ip) && !block.is_host())
-                .map(|(block, _)| block.length())
-        });
-    let first = lengths.next()?;
-    lengths.all(|length| length == first).then_some(first)
+/// Has a prober of the node told of its host since the aggregator started?
+fn has_said_anything(picture: &Picture, node: NodeIndex) -> bool {
+    let probers = picture.nodes.get(node.index()).map(|n| &n.probers);
+    let mut probers = probers.into_iter().flatten();
+    probers.any(|prober| prober.facts.is_some())
 }
 
 fn nodes(picture: &Picture) -> impl Iterator<Item = (NodeIndex, &super::TopologyNode)> {
