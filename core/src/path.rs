@@ -127,6 +127,14 @@ impl Family {
             std::net::IpAddr::V6(_) => Self::V6,
         }
     }
+
+    /// Its place in an array with one of each.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => 1,
+        }
+    }
 }
 
 impl fmt::Display for Family {

@@ -199,10 +199,7 @@ impl Responder {
             return Err(Refusal::RateLimited);
         }
         let is_counted = !admitted.tests_size();
-        let answered = &mut stream.answered[match Family::of(source) {
-            Family::V4 => 0,
-            Family::V6 => 1,
-        }];
+        let answered = &mut stream.answered[Family::of(source).index()];
         if is_counted {
             *answered = answered.wrapping_add(1);
         }

@@ -20,13 +20,6 @@ pub(super) struct UnderWay {
     overflowed: ByPort<Option<Moment>>,
 }
 
-const fn row(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
-    }
-}
-
 impl UnderWay {
     pub(super) const fn total(&self) -> usize {
         self.total
@@ -34,27 +27,27 @@ impl UnderWay {
 
     /// From one port of a family.
     pub(super) const fn from(&self, family: Family, flow: Flow) -> u32 {
-        self.by_port[row(family)][flow.index()]
+        self.by_port[family.index()][flow.index()]
     }
 
     pub(super) fn begin(&mut self, to: SocketAddr, flight: &Flight) {
         self.total += 1;
-        self.by_port[row(Family::of(to.ip()))][flight.flow.index()] += 1;
+        self.by_port[Family::of(to.ip()).index()][flight.flow.index()] += 1;
     }
 
     /// Of a probe that began.
     pub(super) fn end(&mut self, to: SocketAddr, flight: &Flight) {
         self.total -= 1;
-        self.by_port[row(Family::of(to.ip()))][flight.flow.index()] -= 1;
+        self.by_port[Family::of(to.ip()).index()][flight.flow.index()] -= 1;
     }
 
     pub(super) fn handle_overflow(&mut self, family: Family, flow: Flow, now: Moment) {
-        self.overflowed[row(family)][flow.index()] = Some(now);
+        self.overflowed[family.index()][flow.index()] = Some(now);
     }
 
     /// May the answer have come and been dropped at the own socket?
     pub(super) fn may_be_dropped(&self, to: SocketAddr, flight: &Flight) -> bool {
-        let overflowed = self.overflowed[row(Family::of(to.ip()))][flight.flow.index()];
+        let overflowed = self.overflowed[Family::of(to.ip()).index()][flight.flow.index()];
         overflowed.is_some_and(|at| flight.sent_at <= at)
     }
 }
