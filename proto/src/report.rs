@@ -371,45 +371,34 @@ fn check_block(layer: Layer, block: &v1::Block) -> Result<(), Rejection> {
 
 /// Sparse entries come in ascending row order, so that rows and entries are walked together once.
 fn check_sparse(layer: Layer, block: &v1::Block, rows: usize) -> Result<(), Rejection> {
+    let in_order = |row: u32, least: u32| {
+        let is_in_order = row >= least && (row as usize) < rows;
+        is_in_order
+            .then_some(())
+            .ok_or(Rejection::SparseRow { layer, row, rows })
+    };
+    let possible = |row: u32, count: u32| {
+        let row = row as usize;
+        (count <= MAX_COUNT)
+            .then_some(())
+            .ok_or(Rejection::Count { layer, row })
+    };
     let mut least = 0;
     for entry in &block.outcomes {
         convert::outcome_class(entry.class)?;
-        if entry.row < least || entry.row as usize >= rows {
-            return Err(Rejection::SparseRow {
-                layer,
-                row: entry.row,
-                rows,
-            });
-        }
-        if entry.count > MAX_COUNT {
-            return Err(Rejection::Count {
-                layer,
-                row: entry.row as usize,
-            });
-        }
+        in_order(entry.row, least)?;
+        possible(entry.row, entry.count)?;
         least = entry.row;
     }
     let mut next = 0;
     for entry in &block.failing {
         convert::outcome_class(entry.last_outcome)?;
-        if entry.row < next || entry.row as usize >= rows {
-            return Err(Rejection::SparseRow {
-                layer,
-                row: entry.row,
-                rows,
-            });
-        }
+        in_order(entry.row, next)?;
         next = entry.row + 1;
     }
     let mut next = 0;
     for entry in &block.details {
-        if entry.row < next || entry.row as usize >= rows {
-            return Err(Rejection::SparseRow {
-                layer,
-                row: entry.row,
-                rows,
-            });
-        }
+        in_order(entry.row, next)?;
         let detail = entry.detail.as_ref().map(Detail::try_from).transpose()?;
         if !detail.is_some_and(|detail| detail.fits(layer.kind)) {
             return Err(Rejection::Detail {
@@ -421,19 +410,8 @@ fn check_sparse(layer: Layer, block: &v1::Block, rows: usize) -> Result<(), Reje
     }
     let mut next = 0;
     for entry in &block.lost_ways {
-        if entry.row < next || entry.row as usize >= rows {
-            return Err(Rejection::SparseRow {
-                layer,
-                row: entry.row,
-                rows,
-            });
-        }
-        if entry.out > MAX_COUNT || entry.back > MAX_COUNT {
-            return Err(Rejection::Count {
-                layer,
-                row: entry.row as usize,
-            });
-        }
+        in_order(entry.row, next)?;
+        possible(entry.row, entry.out.max(entry.back))?;
         next = entry.row + 1;
     }
     Ok(())
