@@ -24,8 +24,8 @@ pub(super) fn finding(
     let paths = paths.unwrap_or_default();
     let sum = layer.map(|layer| localiser.evidence(layer, &[]).sum(cause.shape));
     let is_share = matches!(cause.what, What::Loss) && !cause.is_total;
-    let counted = sum.as_ref().filter(|_| is_share);
-    let counted = counted.map(|sum| measure::counted(sum, &paths));
+    let sum_of_share = sum.as_ref().filter(|_| is_share);
+    let counted = sum_of_share.map(|sum| measure::counted(sum, &paths));
     let loss = match cause.what {
         What::Loss => {
             let shares = sum.as_ref().map(estimate);
