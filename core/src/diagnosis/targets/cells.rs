@@ -342,6 +342,8 @@ pub(super) struct Homes {
     pub(super) any: Vec<Option<NodeIndex>>,
     /// Those are only asked for its name; the target itself is outside.
     pub(super) is_named: bool,
+    /// Whoever is asked there has to ask on, outside.
+    pub(super) is_forwarded: bool,
 }
 
 /// The way from a node to a target.
@@ -354,21 +356,25 @@ struct Way<'a> {
 impl Way<'_> {
     fn expected_loss(&self, homes: &Homes) -> f64 {
         if !homes.is_named {
-            return self.to_any(&homes.any, self.layer);
+            return self.to_any(homes, self.layer);
         }
         let names = Layer {
             kind: ProbeKind::DnsSearch,
             ..self.layer
         };
         let outside = self.explained.expected_loss(self.source, None, self.layer);
-        1.0 - (1.0 - outside) * (1.0 - self.to_any(&homes.any, names))
+        1.0 - (1.0 - outside) * (1.0 - self.to_any(homes, names))
     }
 
     /// A virtual IP leads to each of its backends in turn.
-    fn to_any(&self, hosts: &[Option<NodeIndex>], layer: Layer) -> f64 {
-        let each = hosts.iter();
-        let each = each.map(|host| self.explained.expected_loss(self.source, *host, layer));
-        each.sum::<f64>() / hosts.len().max(1) as f64
+    fn to_any(&self, homes: &Homes, layer: Layer) -> f64 {
+        let each = homes.any.iter().map(|host| {
+            let there = self.explained.expected_loss(self.source, *host, layer);
+            let host = host.filter(|_| homes.is_forwarded);
+            let on = host.map_or(0.0, |host| self.explained.expected_loss(host, None, layer));
+            1.0 - (1.0 - there) * (1.0 - on)
+        });
+        each.sum::<f64>() / homes.any.len().max(1) as f64
     }
 }
 

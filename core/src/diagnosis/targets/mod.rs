@@ -157,6 +157,8 @@ struct Known<'a> {
     servers: Vec<Option<NodeIndex>>,
     /// Backends that were seen behind each service, by its name.
     backends: Vec<(String, Vec<Option<NodeIndex>>)>,
+    /// Domains whose names those servers know by themselves.
+    domains: Vec<String>,
     /// The address of each target outside, if it is one of the mesh's own.
     outside: Vec<(String, ProbeKind, NodeIndex)>,
 }
@@ -167,6 +169,7 @@ impl<'a> Known<'a> {
             homes,
             servers: Vec::new(),
             backends: Vec::new(),
+            domains: names::inner_domains(picture),
             outside: Vec::new(),
         };
         let mut addresses: Vec<IpAddr> = Vec::new();
@@ -211,6 +214,12 @@ impl<'a> Known<'a> {
             if hosts.is_empty() { vec![None] } else { hosts }
         };
         let mut is_named = false;
+        let is_forwarded = match name {
+            TargetName::Dns { name, .. } | TargetName::Search { name } => {
+                !names::is_inside(name, &self.domains)
+            }
+            TargetName::Service { .. } | TargetName::External { .. } => false,
+        };
         let any = match name {
             TargetName::Dns { plane, .. } if is_service(*plane) => or_nobody(self.servers.clone()),
             TargetName::Dns { address, .. } => vec![self.homes.of(address.ip())],
@@ -232,7 +241,11 @@ impl<'a> Known<'a> {
                 }
             }
         };
-        cells::Homes { any, is_named }
+        cells::Homes {
+            any,
+            is_named,
+            is_forwarded,
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Faults {
     pub(super) expired: BTreeSet<&'static str>,
     pub(super) status: BTreeMap<&'static str, u16>,
     pub(super) dark: BTreeSet<usize>,
+    /// Nodes of which nothing leaves.
+    pub(super) mute: BTreeSet<usize>,
     /// The aggregator has started anew since a dark node last said something of itself.
     pub(super) has_restarted: bool,
     /// Nothing gets through at all, for a moment.

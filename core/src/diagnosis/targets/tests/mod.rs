@@ -3,6 +3,7 @@
 
 mod columns;
 mod faults;
+mod mesh;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -202,6 +203,25 @@ fn the_way_out_is_one_finding() {
     story("node", true, SOON + 3, &["external mesh-2"], |f| {
         f.cut.insert(1);
     });
+}
+
+#[test]
+fn a_server_on_a_node_that_sends_nothing_has_no_upstream_trouble_of_its_own() {
+    for (nodes, targets) in SIZES.into_iter().flat_map(|n| [(n, false), (n, true)]) {
+        let mut world = World::new(nodes, targets, 1);
+        // Its own node asks this server, and the server cannot ask on.
+        world.faults.mute.insert(world.dns[0]);
+        for second in 0..50 {
+            world.run(1.0);
+            let found = found(&world);
+            let is_upstream = |finding: &String| finding.contains("dns-upstream");
+            assert!(
+                !found.iter().any(is_upstream),
+                "{nodes} nodes, {second} s: {found:?}"
+            );
+        }
+        assert!(found(&world).contains("node-egress mesh-2"));
+    }
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::columns::{ABSENT_NAME, CLUSTER_NAME, EXTERNAL_NAME, layer, layers};
+use super::columns::{ABSENT_NAME, CLUSTER_NAME, EXTERNAL_NAME, layers};
 use super::faults::{Fate, Faults};
+use super::mesh::mesh;
 use crate::cell::PathCell;
 use crate::coverage::Coverage;
 use crate::dark::NodeState;
@@ -15,8 +16,8 @@ use crate::detail::{
     BackendCount, Detail, DnsDetail, ExternalDetail, Phases, SearchDetail, ServiceDetail,
 };
 use crate::diagnosis::{
-    Arrived, CellPicture, Columns, HostFacts, LayerPicture, NodePicture, Picture, ProberPicture,
-    RowPicture, SelfHealth, Target, TargetName, Topology, TopologyNode,
+    CellPicture, Columns, HostFacts, LayerPicture, NodePicture, Picture, ProberPicture, RowPicture,
+    SelfHealth, Target, TargetName, Topology, TopologyNode,
 };
 use crate::finding::Pattern;
 use crate::ids::{NodeName, ZoneIndex};
@@ -24,7 +25,7 @@ use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;
 use crate::path::{Layer, Plane, ProbeKind};
 use crate::time::Moment;
-use crate::verdict::{Thresholds, Verdict};
+use crate::verdict::Thresholds;
 use crate::window::Summary;
 
 const REPORT: f64 = 10.0;
@@ -277,9 +278,12 @@ impl World {
     fn ask(&mut self, source: usize, instance: usize, name: &str) -> Fate {
         let host = self.dns[instance];
         let lossy = self.faults.dns_loss.get(&instance).copied().unwrap_or(0.0);
+        let is_mute = |node| self.faults.mute.contains(&node);
         if self.faults.blocked.contains(&source)
             || self.faults.silent_dns.contains(&instance)
-            || (self.faults.dark.contains(&host))
+            || self.faults.dark.contains(&host)
+            || (source != host && (is_mute(source) || is_mute(host)))
+            || (name == EXTERNAL_NAME && is_mute(host))
             || self.dice.chance() < lossy
         {
             return Fate::Timeout;
@@ -365,7 +369,10 @@ impl World {
                 return Fate::Unresolved(class);
             }
         }
-        if self.faults.no_way_out || self.faults.cut.contains(&source) {
+        if self.faults.no_way_out
+            || self.faults.cut.contains(&source)
+            || self.faults.mute.contains(&source)
+        {
             return Fate::Timeout;
         }
         match self.faults.down.get(owner) {
@@ -399,7 +406,7 @@ impl World {
                     .collect(),
             })
             .collect();
-        layers.insert(0, self.mesh());
+        layers.insert(0, mesh(self.nodes, &self.faults));
         let nodes = (0..self.nodes).map(|node| {
             let is_dark = self.faults.dark.contains(&node);
             NodePicture {
@@ -444,53 +451,6 @@ impl World {
             );
         }
         Arc::new(RowPicture::dense(cells, details))
-    }
-
-    /// The ways between nodes: clean, but for dark nodes.
-    fn mesh(&self) -> LayerPicture {
-        let good = CellPicture {
-            verdict: Verdict::Healthy,
-            consecutive_replies: 255,
-            sent: 15,
-            received: Some(15),
-            long_sent: 80.0,
-            long_received: Some(80.0),
-            ..CellPicture::NOT_SAMPLED
-        };
-        let bad = CellPicture {
-            verdict: Verdict::Down,
-            consecutive_losses: 100,
-            failing_for: Duration::from_secs(100),
-            arrived_in_row: Some(Arrived::Nothing),
-            consecutive_replies: 0,
-            lost: 15,
-            slot_sent: [5, 10],
-            slot_lost: [5, 10],
-            received: Some(0),
-            long_lost: 40.0,
-            failure: Some(OutcomeClass::Timeout),
-            ..good
-        };
-        let dark = |node| self.faults.dark.contains(&node);
-        let row = |source: usize| {
-            let cell = |target: usize| {
-                if source == target {
-                    CellPicture::NOT_SAMPLED
-                } else if dark(source) || dark(target) {
-                    bad
-                } else {
-                    good
-                }
-            };
-            let cells = (0..self.nodes).map(cell).collect();
-            Some(Arc::new(RowPicture::dense(cells, Vec::new())))
-        };
-        LayerPicture {
-            layer: layer(ProbeKind::Udp, Plane::Pod),
-            interval: Duration::from_secs(1),
-            columns: Columns::Nodes,
-            rows: (0..self.nodes).map(row).collect(),
-        }
     }
 
     fn topology(&self) -> Topology {
