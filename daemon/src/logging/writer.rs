@@ -245,9 +245,10 @@ mod tests {
             ),
         ] {
             let (mut queue, permits_tx, taken_rx) = slow(format);
-            // Nobody reads: this would hang for ever if writing waited.
-            for _ in 0..10 * QUEUE_DEPTH {
-                write(&mut queue, "a line\n");
+            // Nobody reads: this would hang for ever if writing waited. A batch and a queue are held, and no more.
+            let line = "a line\n";
+            for _ in 0..=BATCH_BYTES / line.len() + 1 + QUEUE_DEPTH {
+                write(&mut queue, line);
             }
             assert!(queue.dropped() > 0);
             queue.flush(Duration::from_millis(1));
