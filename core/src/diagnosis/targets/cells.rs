@@ -382,6 +382,8 @@ impl Way<'_> {
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) picture: &'a Picture,
+    /// Whose names the cluster's own servers know by themselves.
+    pub(super) domains: &'a [String],
     pub(super) targets: Vec<&'a Target>,
     pub(super) cells: Vec<Cell<'a>>,
     pub(super) recent: RecentLoss,
@@ -391,12 +393,14 @@ impl<'a> View<'a> {
     /// `counts`: whose word counts. `hosts`: where the packets for a target end.
     pub(super) fn new(
         picture: &'a Picture,
+        domains: &'a [String],
         explained: &Explained,
         counts: &dyn Fn(NodeIndex) -> bool,
         hosts: &dyn Fn(&TargetName, ProbeKind) -> Homes,
     ) -> Self {
         let mut view = Self {
             picture,
+            domains,
             targets: Vec::new(),
             cells: Vec::new(),
             recent: RecentLoss::new(picture),
@@ -473,10 +477,10 @@ impl<'a> View<'a> {
         self.picture.node(node).map(|known| &known.name)
     }
 
-    /// These cells may still have the losses of something that is over in their counts.
-    pub(super) fn remember(&mut self, share: f64, which: impl Fn(&Self, &Cell<'_>) -> bool) {
+    /// Cells may still have the losses of something that is over in their counts: such a share of what was sent.
+    pub(super) fn remember(&mut self, share: impl Fn(&Self, &Cell<'_>) -> Option<f64>) {
         for place in 0..self.cells.len() {
-            if which(self, &self.cells[place]) {
+            if let Some(share) = share(self, &self.cells[place]) {
                 let cell = &mut self.cells[place];
                 cell.recent = cell.recent.max(share);
                 cell.long_ago = cell.long_ago.max(share);

@@ -118,32 +118,11 @@ pub(super) fn asked(view: &mut View<'_>, servers: &[Server<'_>]) -> Asked {
         return asked;
     }
     let table = Table::new(view, servers);
-    remember(view, servers);
+    overloaded::remember(view, servers);
     blocked(view, servers, &table, &mut asked);
     dead(view, servers, &table, &mut asked);
     overloaded::findings(view, servers, &mut asked);
     asked
-}
-
-/// What a server lost lately shows in the counts of its virtual IP for longer than in its own.
-fn remember(view: &mut View<'_>, servers: &[Server<'_>]) {
-    let instances: Vec<&Server<'_>> = servers.iter().filter(|s| !s.is_vip()).collect();
-    if instances.is_empty() {
-        return;
-    }
-    let lately = instances.iter().map(|server| {
-        let cells = overloaded::questions(view, server);
-        let sum = |part: &dyn Fn(&Cell<'_>) -> f64| cells.iter().map(|c| part(c)).sum::<f64>();
-        let lost = sum(&|cell| f64::from(cell.seen.long_lost));
-        let sent = sum(&|cell| f64::from(cell.seen.long_sent));
-        let over = sum(&|cell| f64::from(u8::from(cell.has_started_over())));
-        (lost / sent.max(1.0)).max(over / (cells.len() as f64).max(1.0))
-    });
-    let share = lately.sum::<f64>() / instances.len() as f64;
-    view.remember(
-        share,
-        |view, cell| matches!(view.name(cell), TargetName::Dns { plane, .. } if is_service(*plane)),
-    );
 }
 
 /// Who reaches whom, by transport.

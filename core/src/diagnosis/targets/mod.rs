@@ -53,7 +53,8 @@ pub(super) fn findings(
         return Vec::new();
     }
     let homes = Homes::new(picture);
-    let known = Known::new(picture, &homes);
+    let domains = names::inner_domains(picture);
+    let known = Known::new(picture, &homes, &domains);
     // What somebody else asked for may be answered to a node whose address another one has, and the other way round.
     let mistaken: Vec<NodeName> = earlier
         .iter()
@@ -65,7 +66,7 @@ pub(super) fn findings(
         is_heard(picture, node) && !picture.node(node).is_some_and(is_mistaken)
     };
     let hosts = |name: &TargetName, kind: ProbeKind| known.hosts(name, kind);
-    let mut view = View::new(picture, explained, &counts, &hosts);
+    let mut view = View::new(picture, &domains, explained, &counts, &hosts);
 
     let host = |ip: IpAddr| homes.of(ip);
     let servers = dns::servers(&view, &host);
@@ -105,7 +106,6 @@ pub(super) fn findings(
         .filter(|finding| finding.pattern == Pattern::ConfigDrift)
         .flat_map(|finding| finding.scope.named_nodes())
         .collect();
-    let domains = names::inner_domains(picture);
     let is_explained = |source: NodeIndex, name: &str| {
         let is_drifting = || {
             view.node(source)
@@ -158,18 +158,18 @@ struct Known<'a> {
     /// Backends that were seen behind each service, by its name.
     backends: Vec<(String, Vec<Option<NodeIndex>>)>,
     /// Domains whose names those servers know by themselves.
-    domains: Vec<String>,
+    domains: &'a [String],
     /// The address of each target outside, if it is one of the mesh's own.
     outside: Vec<(String, ProbeKind, NodeIndex)>,
 }
 
 impl<'a> Known<'a> {
-    fn new(picture: &Picture, homes: &'a Homes) -> Self {
+    fn new(picture: &Picture, homes: &'a Homes, domains: &'a [String]) -> Self {
         let mut known = Self {
             homes,
             servers: Vec::new(),
             backends: Vec::new(),
-            domains: names::inner_domains(picture),
+            domains,
             outside: Vec::new(),
         };
         let mut addresses: Vec<IpAddr> = Vec::new();
@@ -216,7 +216,7 @@ impl<'a> Known<'a> {
         let mut is_named = false;
         let is_forwarded = match name {
             TargetName::Dns { name, .. } | TargetName::Search { name } => {
-                !names::is_inside(name, &self.domains)
+                !names::is_inside(name, self.domains)
             }
             TargetName::Service { .. } | TargetName::External { .. } => false,
         };

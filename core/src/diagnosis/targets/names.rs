@@ -35,7 +35,6 @@ pub(super) struct Trouble {
 /// Names that fail on servers that can be asked.
 pub(super) fn troubles(view: &View<'_>, servers: &[Server<'_>]) -> Vec<Trouble> {
     let names: BTreeSet<&str> = view.cells.iter().filter_map(|c| name_of(view, c)).collect();
-    let domains = inner_domains(view.picture);
     let mut troubles = Vec::new();
     for name in names {
         let mut failing = Vec::new();
@@ -81,7 +80,7 @@ pub(super) fn troubles(view: &View<'_>, servers: &[Server<'_>]) -> Vec<Trouble> 
         };
         troubles.push(Trouble {
             name: name.to_owned(),
-            is_external: !is_inside(name, &domains),
+            is_external: !is_inside(name, view.domains),
             is_absent: told(|code| code == NXDOMAIN),
             is_answered: told(|_| true),
             servers: (!is_everywhere).then_some(failing),
@@ -133,10 +132,9 @@ pub(super) fn is_upstream(trouble: &Trouble, all: &[Trouble], view: &View<'_>) -
         return false;
     }
     // Another external name that is fine shows that they can forward.
-    let domains = inner_domains(view.picture);
     let others = view.cells.iter().filter_map(|cell| {
         let name = name_of(view, cell)?;
-        let is_other = name != trouble.name && !is_inside(name, &domains);
+        let is_other = name != trouble.name && !is_inside(name, view.domains);
         (is_other && cell.word() == Word::Alive).then_some(name)
     });
     let fine: BTreeSet<&str> = others
@@ -323,8 +321,8 @@ pub(super) fn is_inside(name: &str, domains: &[String]) -> bool {
 
 /// Did the failure that a name as applications ask it shows, or may show still, have its cause below? Names are asked seldom
 /// in this way, so what they say is old: it is about the time in which they were asked.
-fn had_a_cause(view: &View<'_>, cell: &Cell<'_>, name: &str, domains: &[String]) -> bool {
-    let is_external = !is_inside(name, domains);
+fn had_a_cause(view: &View<'_>, cell: &Cell<'_>, name: &str) -> bool {
+    let is_external = !is_inside(name, view.domains);
     let concerns = |lower: &Cell<'_>| {
         let Some(full) = name_of(view, lower) else {
             return false;
@@ -334,7 +332,7 @@ fn had_a_cause(view: &View<'_>, cell: &Cell<'_>, name: &str, domains: &[String])
             lower.seen.failure,
             Some(OutcomeClass::Rcode | OutcomeClass::WrongAnswer)
         );
-        !is_answer || may_stand_for(name, full) || (is_external && !is_inside(full, domains))
+        !is_answer || may_stand_for(name, full) || (is_external && !is_inside(full, view.domains))
     };
     let fails_below = view
         .cells
@@ -369,7 +367,6 @@ pub(super) fn search(
             _ => None,
         })
         .collect();
-    let domains = inner_domains(view.picture);
     let mut findings = Vec::new();
     for name in asked {
         let cells: Vec<&Cell<'_>> = view
@@ -377,7 +374,7 @@ pub(super) fn search(
             .iter()
             .filter(|cell| matches!(view.name(cell), TargetName::Search { name: n } if n == name))
             .filter(|cell| !explained_at(cell.source, name))
-            .filter(|cell| cell.word() == Word::Alive || !had_a_cause(view, cell, name, &domains))
+            .filter(|cell| cell.word() == Word::Alive || !had_a_cause(view, cell, name))
             .collect();
         let failing: Vec<&Cell<'_>> = cells
             .iter()

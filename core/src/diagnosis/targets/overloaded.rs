@@ -1,13 +1,16 @@
 //! DNS servers that lose a share of what they are asked.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::cells::{Cell, View, Word};
 use super::dns::{Asked, Server, asks, explain_vip};
-use super::found::{self, listed};
-use super::names::{inner_domains, is_inside};
+use super::found::{self, is_service, listed};
+use super::names::is_inside;
 use super::share::Counts;
 use super::vip;
 use crate::diagnosis::TargetName;
 use crate::finding::{Pattern, Scope};
+use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 
 /// Servers that lose a share of what they are asked, whoever asks.
@@ -84,6 +87,45 @@ pub(super) fn findings(view: &mut View<'_>, servers: &[Server<'_>], asked: &mut 
     explain_vip(view, share);
 }
 
+/// What the servers lost lately shows in the counts of their virtual IP for longer than in their own: of what all nodes asked, and
+/// of what one of them did, which may have been cut off alone.
+pub(super) fn remember(view: &mut View<'_>, servers: &[Server<'_>]) {
+    let instances = servers.iter().filter(|server| !server.is_vip());
+    let questions: Vec<Vec<&Cell<'_>>> = instances.map(|server| questions(view, server)).collect();
+    if questions.is_empty() {
+        return;
+    }
+    let of_all = lost_lately(&questions, |_| true);
+    let sources: BTreeSet<NodeIndex> = view.cells.iter().map(|cell| cell.source).collect();
+    let shares: BTreeMap<NodeIndex, f64> = sources
+        .into_iter()
+        .map(|source| {
+            let own = lost_lately(&questions, |cell| cell.source == source);
+            (source, own.max(of_all))
+        })
+        .collect();
+    view.remember(|view, cell| match view.name(cell) {
+        TargetName::Dns { plane, .. } if is_service(*plane) => shares.get(&cell.source).copied(),
+        _ => None,
+    });
+}
+
+/// The share of questions that were lost lately, on average of the servers. A cell that has started over has forgotten what was
+/// lost, and that was all.
+fn lost_lately(questions: &[Vec<&Cell<'_>>], counts: impl Fn(&Cell<'_>) -> bool) -> f64 {
+    let shares = questions.iter().map(|cells| {
+        let (mut all, mut over, mut sent, mut lost) = (0.0, 0.0, 0.0, 0.0);
+        for cell in cells.iter().filter(|cell| counts(cell)) {
+            all += 1.0;
+            over += f64::from(u8::from(cell.has_started_over()));
+            sent += f64::from(cell.seen.long_sent);
+            lost += f64::from(cell.seen.long_lost);
+        }
+        f64::max(lost / f64::max(sent, 1.0), over / f64::max(all, 1.0))
+    });
+    shares.sum::<f64>() / questions.len() as f64
+}
+
 /// The questions to a server that tell whether it gets and answers them: names of others hang on what it forwards to, and
 /// wrong answers are answers.
 pub(super) fn questions<'v, 'a>(view: &'v View<'a>, server: &Server<'_>) -> Vec<&'v Cell<'a>> {
@@ -100,9 +142,8 @@ pub(super) fn inner_questions<'v, 'a>(
     view: &View<'_>,
     cells: Vec<&'v Cell<'a>>,
 ) -> Vec<&'v Cell<'a>> {
-    let domains = inner_domains(view.picture);
     let is_inner = |cell: &Cell<'_>| match view.name(cell) {
-        TargetName::Dns { name, .. } => is_inside(name, &domains),
+        TargetName::Dns { name, .. } => is_inside(name, view.domains),
         _ => true,
     };
     let is_reply = |cell: &&Cell<'_>| {

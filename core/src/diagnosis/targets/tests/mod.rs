@@ -146,6 +146,29 @@ fn a_node_that_may_not_use_port_53_is_one_finding() {
     }
 }
 
+/// What one node could not ask for a while is in no other node's counts, and in those of the virtual IP for the longest.
+#[test]
+fn a_block_that_is_over_leaves_no_share_of_the_virtual_ip_behind() {
+    for nodes in SIZES {
+        for (seconds, seed) in (15..35).step_by(2).flat_map(|s| [(s, 1), (s, 2)]) {
+            let mut world = World::new(nodes, false, seed);
+            world.run(15.0);
+            world.faults.blocked.insert(1);
+            world.run(f64::from(seconds));
+            world.faults = Faults::default();
+            for second in 0..40 {
+                world.run(1.0);
+                let found = found(&world);
+                let is_share = |finding: &String| finding == "service-vip mesh-2 vip";
+                assert!(
+                    !found.iter().any(is_share),
+                    "{nodes} nodes, blocked for {seconds} s, seed {seed}, {second} s later: {found:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_broken_upstream_is_one_finding() {
     story("servfail", false, SOON, &["dns-upstream everywhere"], |f| {
