@@ -126,7 +126,8 @@ impl Cell<'_> {
     /// A long outage has just ended: its cell has forgotten it, and knows few answers.
     pub(super) fn has_started_over(&self) -> bool {
         let seen = self.seen;
-        let is_old = seen.long_sent > f32::from(seen.consecutive_replies) + 3.0;
+        // Of a path that is young no more is known than the answers that it has got; none of them counts for more than one.
+        let is_old = seen.long_sent > f32::from(seen.consecutive_replies) + 0.5;
         self.is_fresh() && seen.long_lost < 0.5 && is_old
     }
 
@@ -529,6 +530,41 @@ pub(super) fn is_worth_a_look(picture: &Picture) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnosis::sketch::layer;
+    use crate::path::{Family, Plane};
+
+    #[test]
+    fn a_cell_that_knows_of_more_than_its_newest_answers_has_forgotten_an_outage() {
+        let has_started_over = |replies: u8, sent: f32, lost: f32| {
+            let seen = CellPicture {
+                verdict: Verdict::Healthy,
+                consecutive_replies: replies,
+                long_sent: sent,
+                long_lost: lost,
+                ..CellPicture::NOT_SAMPLED
+            };
+            let cell = Cell {
+                source: NodeIndex(0),
+                target: 0,
+                layer: layer(ProbeKind::DnsUdp, Plane::Pod, Family::V4),
+                interval: Duration::from_secs(5),
+                seen: &seen,
+                detail: None,
+                expected: 0.0,
+                recent: 0.0,
+                long_ago: 0.0,
+                older: 0.5,
+                slot: 10.0,
+            };
+            cell.has_started_over()
+        };
+        assert!(has_started_over(1, 60.0, 0.0));
+        // Two answers from before the outage, faded, and one since: a young cluster.
+        assert!(has_started_over(1, 2.4, 0.0));
+        assert!(!has_started_over(2, 1.95, 0.0), "it is new");
+        assert!(!has_started_over(1, 9.0, 6.0), "it remembers");
+        assert!(!has_started_over(20, 60.0, 0.0), "that is long ago");
+    }
 
     #[test]
     fn an_exchange_survives_a_few_lost_packets_and_not_many() {
