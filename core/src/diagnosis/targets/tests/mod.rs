@@ -168,6 +168,30 @@ fn a_block_that_is_over_leaves_no_share_of_the_virtual_ip_behind() {
     }
 }
 
+/// Until every node has asked it again and said so, a server that is back looks as if it lost a share.
+#[test]
+fn a_server_that_is_back_was_not_overloaded() {
+    for nodes in SIZES {
+        for (before, seed) in [(15.0, 1), (15.0, 2), (90.0, 1), (90.0, 2)] {
+            let mut world = World::new(nodes, false, seed);
+            world.run(before);
+            world.faults.dead_dns.insert(0);
+            world.run(45.0);
+            world.faults = Faults::default();
+            for second in 0..40 {
+                world.run(1.0);
+                let found = found(&world);
+                assert!(
+                    !found
+                        .iter()
+                        .any(|finding| finding.starts_with("dns-overloaded")),
+                    "{nodes} nodes, {before} s old, seed {seed}, {second} s later: {found:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_broken_upstream_is_one_finding() {
     story("servfail", false, SOON, &["dns-upstream everywhere"], |f| {
