@@ -5,6 +5,9 @@
 //! interval; on a grid of the wall clock that holds across probers, as far as their clocks agree. A later step of the
 //! wall clock moves nothing.
 //!
+//! A path whose turn comes once a minute would be unknown for up to a minute. So a new one has a first turn ahead of its
+//! grid, within ten seconds, and as evenly spread over these.
+//!
 //! After a stall the turns that were missed are skipped and counted, never made up for in a burst.
 
 use std::time::Duration;
@@ -13,6 +16,9 @@ use meshprobe_core::time::Moment;
 
 use crate::agenda::Agenda;
 use crate::path_id::{PathId, PathTable};
+
+/// A new path has its first turn within this, however long its interval.
+const FIRST_TURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often, and where in the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +62,15 @@ impl Schedule {
 
     /// Adds a path or changes its cadence. A path whose cadence is the same keeps its next turn.
     pub fn set(&mut self, path: PathId, cadence: Cadence, now: Moment) {
-        if self.cadences.insert(path, cadence) != Some(cadence) {
-            self.agenda.set(path, self.first_turn(cadence, now));
-        }
+        let grid = match self.cadences.insert(path, cadence) {
+            Some(known) if known == cadence => return,
+            Some(_) => cadence,
+            None => Cadence {
+                interval: cadence.interval.min(FIRST_TURN_WITHIN),
+                ..cadence
+            },
+        };
+        self.agenda.set(path, self.first_turn(grid, now));
     }
 
     /// A path's next turn is the first one of its grid at or after `until`: those before it are skipped, and not counted
@@ -79,7 +91,8 @@ impl Schedule {
     pub fn poll_turn(&mut self, now: Moment) -> Option<Turn> {
         let (due, path) = self.agenda.pop_due(now)?;
         // A path in the agenda has a cadence: both are set and removed together.
-        let interval = self.cadences.get(path)?.interval;
+        let cadence = *self.cadences.get(path)?;
+        let interval = cadence.interval;
         let late = now.saturating_since(due);
         // Nearly always on time, and a division of 128 bits is not free.
         let missed = if late < interval {
@@ -88,8 +101,12 @@ impl Schedule {
             let missed = late.as_nanos() / interval.as_nanos().max(1);
             u32::try_from(missed).unwrap_or(u32::MAX)
         };
-        self.agenda
-            .set(path, due + interval * missed.saturating_add(1));
+        let mut next = due + interval * missed.saturating_add(1);
+        // After a first turn ahead of the grid, and the rare kinds alone have one, it goes on along the grid.
+        if interval > FIRST_TURN_WITHIN && self.first_turn(cadence, due) != due {
+            next = self.first_turn(cadence, now + FIRST_TURN_WITHIN);
+        }
+        self.agenda.set(path, next);
         Some(Turn {
             path,
             due,
@@ -194,6 +211,48 @@ mod tests {
         assert_eq!(schedule.next_deadline(), Some(Moment::from_millis(2_000)));
         schedule.remove(path(1));
         assert_eq!(schedule.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_new_path_of_a_rare_kind_is_probed_within_ten_seconds_and_then_on_its_grid() {
+        let minute = Cadence {
+            interval: Duration::from_secs(60),
+            phase: 32_768,
+        };
+        let mut schedule = Schedule::new(0);
+        schedule.set(path(1), minute, Moment::from_millis(7_000));
+        let turns: Vec<u64> = (7..160)
+            .filter_map(|second| schedule.poll_turn(Moment::from_millis(second * 1_000)))
+            .map(|turn| turn.due.as_millis())
+            .collect();
+        assert_eq!(turns, [15_000, 30_000, 90_000, 150_000]);
+    }
+
+    #[test]
+    fn the_first_turn_and_the_one_on_the_grid_do_not_come_together() {
+        let minute = Cadence {
+            interval: Duration::from_secs(60),
+            // The first turn may be at 12.1 s, the grid's at 12.6 s.
+            phase: 13_763,
+        };
+        let mut schedule = Schedule::new(0);
+        schedule.set(path(1), minute, Moment::from_millis(3_000));
+        let soon = schedule.poll_turn(Moment::from_millis(12_200)).unwrap();
+        assert_eq!(soon.missed, 0);
+        let next = schedule.next_deadline().unwrap();
+        assert!(next > Moment::from_millis(72_000), "{next:?}");
+    }
+
+    #[test]
+    fn a_path_whose_interval_changes_waits_for_its_turn_on_the_new_grid() {
+        let minute = Cadence {
+            interval: Duration::from_secs(60),
+            phase: 0,
+        };
+        let mut schedule = Schedule::new(0);
+        schedule.set(path(1), SECOND, Moment::from_millis(500));
+        schedule.set(path(1), minute, Moment::from_millis(500));
+        assert_eq!(schedule.next_deadline(), Some(Moment::from_millis(60_000)));
     }
 
     proptest! {
