@@ -77,8 +77,12 @@ impl Set {
         Ok(meshprobe_daemon::config::load(&path)?)
     }
 
-    fn runs(&self) -> VecDeque<Run> {
-        let each = |runs: &Runs| -> Vec<Run> {
+    /// All runs, one after the other. Fails if a scenario is not there.
+    fn runs(&self, folder: &Path) -> anyhow::Result<VecDeque<Run>> {
+        let mut all = VecDeque::new();
+        for runs in &self.runs {
+            let scenario = super::library::load(folder, &runs.scenario)?;
+            let duration = runs.duration.or(scenario.duration).unwrap_or_default();
             let run = |nodes: &u8| {
                 let zones = runs.zones.or_else(|| self.zones.get(nodes).copied());
                 let mut arguments = vec![
@@ -103,18 +107,18 @@ impl Set {
                     scenario: runs.scenario.clone(),
                     nodes: *nodes,
                     arguments,
-                    patience: RUN_PATIENCE + runs.duration.unwrap_or_default().duration(),
+                    patience: RUN_PATIENCE + duration.duration(),
                 }
             };
-            runs.nodes.iter().map(run).collect()
-        };
-        self.runs.iter().flat_map(each).collect()
+            all.extend(runs.nodes.iter().map(run));
+        }
+        Ok(all)
     }
 
     /// Runs everything, `jobs` at a time; prints each run's story when it ends, then the table. Whether all passed.
     pub fn run(&self, name: &str, folder: &Path, jobs: Option<usize>) -> anyhow::Result<bool> {
         let began_at = clock::now();
-        let runs = self.runs();
+        let runs = self.runs(folder)?;
         if runs.is_empty() {
             bail!("the set `{name}` has no runs");
         }
@@ -272,11 +276,8 @@ mod tests {
     fn a_set_becomes_a_run_for_each_size() {
         let text = "jobs: 2\nzones: {3: 1}\nruns:\n  - {scenario: healthy, nodes: [3, 12], duration: 1m}\n  - {scenario: node-dark, nodes: [3], zones: 3}\n";
         let set: Set = meshprobe_daemon::config::parse(text, Path::new("ci.yaml")).expect("a set");
-        let arguments: Vec<String> = set
-            .runs()
-            .iter()
-            .map(|run| run.arguments.join(" "))
-            .collect();
+        let runs = set.runs(&library::own_folder()).expect("known scenarios");
+        let arguments: Vec<String> = runs.iter().map(|run| run.arguments.join(" ")).collect();
         assert_eq!(
             arguments,
             [
@@ -285,6 +286,24 @@ mod tests {
                 "node-dark --nodes 3 --zones 3"
             ]
         );
+    }
+
+    #[test]
+    fn a_run_may_take_as_long_as_its_scenario_says() {
+        let text = "jobs: 1\nruns:\n  - {scenario: healthy, nodes: [3]}\n  - {scenario: healthy, nodes: [3], duration: 1m}\n";
+        let set: Set = meshprobe_daemon::config::parse(text, Path::new("ci.yaml")).expect("a set");
+        let runs = set.runs(&library::own_folder()).expect("known scenarios");
+        let patience: Vec<u64> = runs.iter().map(|run| run.patience.as_secs()).collect();
+        assert_eq!(patience, [420 + 600, 420 + 60]);
+    }
+
+    #[test]
+    fn a_set_with_a_scenario_that_is_not_there_is_refused_before_anything_runs() {
+        let text = "jobs: 1\nruns:\n  - {scenario: helthy, nodes: [3]}\n";
+        let set: Set = meshprobe_daemon::config::parse(text, Path::new("ci.yaml")).expect("a set");
+        let runs = set.runs(&library::own_folder());
+        let error = runs.expect_err("no such scenario");
+        assert!(format!("{error:#}").contains("helthy"), "{error:#}");
     }
 
     #[test]
