@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Columns, Diagnosis, DiagnosisConfig, KnownFindings, LayerPicture, NodePicture, Picture,
-    ProberPicture, diagnose,
+    Columns, Diagnosis, DiagnosisConfig, KnownFindings, KnownRows, LayerPicture, NodePicture,
+    Picture, ProberPicture, diagnose_again,
 };
 
 /// Diagnoses one picture after the other. The answer is that of [`diagnose`]; a picture that shares everything with the one
@@ -14,6 +14,7 @@ pub struct Diagnoser {
     config: DiagnosisConfig,
     last: Option<(Picture, Arc<Diagnosis>)>,
     known: Arc<KnownFindings>,
+    rows: KnownRows,
 }
 
 impl Diagnoser {
@@ -36,7 +37,7 @@ impl Diagnoser {
             known: Arc::clone(&self.known),
             ..picture.clone()
         };
-        let mut diagnosis = diagnose(&picture, &self.config);
+        let mut diagnosis = diagnose_again(&picture, &self.config, &mut self.rows);
         Arc::make_mut(&mut self.known).settle(&mut diagnosis.findings, picture.now);
         let diagnosis = Arc::new(diagnosis);
         self.last = Some((picture, Arc::clone(&diagnosis)));
@@ -131,6 +132,7 @@ fn is_same_arc<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use super::super::diagnose;
     use super::super::sketch::Sketch;
     use super::*;
 

@@ -18,6 +18,7 @@ mod homes;
 mod known_findings;
 mod mesh;
 mod nodes;
+mod per_row;
 mod picture;
 mod recent_health;
 mod route;
@@ -68,8 +69,20 @@ pub struct Diagnosis {
 
 /// The causes of what is wrong in a picture, lowest layer first.
 pub fn diagnose(picture: &Picture, config: &DiagnosisConfig) -> Diagnosis {
-    let mut findings = nodes::findings(picture);
-    let (of_mesh, explained) = mesh::findings(picture, &findings, config);
+    diagnose_again(picture, config, &mut KnownRows::default())
+}
+
+/// What was worked out of the rows of the picture before.
+#[derive(Clone, Debug, Default)]
+struct KnownRows {
+    loss: mesh::LossRows,
+    others: nodes::OtherResponders,
+}
+
+/// The same, without working out again what is known.
+fn diagnose_again(picture: &Picture, config: &DiagnosisConfig, rows: &mut KnownRows) -> Diagnosis {
+    let mut findings = nodes::findings(picture, &mut rows.others);
+    let (of_mesh, explained) = mesh::findings(picture, &findings, config, &mut rows.loss);
     findings.extend(of_mesh);
     let of_targets = targets::findings(picture, &explained, &findings, config);
     findings.extend(of_targets);

@@ -154,7 +154,7 @@ pub(super) fn places(
         }
     });
     marks.sort();
-    let found = search(&marks, ground, Vec::new(), config.max_causes);
+    let found = search(&marks, ground, None, Vec::new(), config.max_causes);
     let found = found.into_iter().filter(|f| f.standing == Standing::Found);
     found
         .map(|f| f.shape.both_ways())

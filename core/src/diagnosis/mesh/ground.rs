@@ -96,6 +96,12 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// The numbers of the nodes that are not judged.
+    pub(super) fn unjudged(&self) -> impl Iterator<Item = usize> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(node, place)| (*place == NOBODY).then_some(node))
+    }
+
     /// The node at a place.
     pub(super) fn node(&self, place: usize) -> NodeIndex {
         self.judged[place]

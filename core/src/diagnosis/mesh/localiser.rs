@@ -9,6 +9,7 @@ use super::flows::{self, FlowCount};
 use super::ground::Ground;
 use super::look::Look;
 use super::loss::{LossOf, dead_row, is_one_way};
+use super::loss_rows::LossRows;
 use super::new_flows;
 use super::search::{self, Found, Standing};
 use super::shape::Shape;
@@ -37,6 +38,8 @@ pub(super) struct Localiser<'a> {
     pub(super) ground: &'a Ground<'a>,
     /// Layers whose loss is looked at, those that know the two ways apart first.
     pub(super) layers: &'a [&'a LayerPicture],
+    /// What their rows say of loss.
+    pub(super) rows: &'a LossRows,
     pub(super) config: &'a DiagnosisConfig,
 }
 
@@ -49,6 +52,7 @@ impl<'a> Localiser<'a> {
     ) -> LossOf<'b> {
         LossOf {
             layer,
+            rows: self.rows.of(layer.layer),
             ground: self.ground,
             healthy: self.config.healthy_loss,
             left_out,
@@ -96,6 +100,7 @@ impl<'a> Localiser<'a> {
             let evidence = self.evidence(layer, left_out);
             let known = causes.iter().chain(&over);
             let given: Vec<Found> = known.filter_map(|cause| self.given(cause, layer)).collect();
+            let mut surveyed = None;
             if given.is_empty() && left_out.is_empty() {
                 let at_first = LossOf {
                     is_close: false,
@@ -104,9 +109,10 @@ impl<'a> Localiser<'a> {
                 if !search::is_worth_a_search(&at_first, self.ground, &look) {
                     continue;
                 }
+                surveyed = evidence.rows.is_up_to_date().then_some(look);
             }
             let most = self.config.max_causes;
-            let found = search::search(&evidence, self.ground, given, most);
+            let found = search::search(&evidence, self.ground, surveyed, given, most);
             for found in found {
                 let standing = found.standing;
                 // What is left on a path of a cause that is over is over as well.

@@ -1,6 +1,7 @@
 //! One look at all legs: their sums, apart by the causes that are known already.
 
 use super::ground::Ground;
+use super::loss_rows::LossRow;
 use super::shape::Shape;
 use super::tally::{Clean, Evidence, Leg, Sum, Tally, UNIT, Visitor};
 
@@ -22,6 +23,8 @@ struct Masks {
     to: Vec<Mask>,
     zones: Vec<Mask>,
     zone_count: usize,
+    /// Places that causes of their own cover, ascending.
+    covered: Vec<u32>,
 }
 
 impl Masks {
@@ -33,6 +36,7 @@ impl Masks {
             to: vec![0; ground.len()],
             zones: vec![0; zone_count * zone_count],
             zone_count,
+            covered: Vec::new(),
         };
         for (k, (cause, _)) in causes.iter().enumerate() {
             let bit = bit(k);
@@ -54,7 +58,20 @@ impl Masks {
                 }
             }
         }
+        let covered = (0..ground.len()).filter(|place| masks.from[*place] | masks.to[*place] != 0);
+        masks.covered = covered.map(|place| place as u32).collect();
         masks
+    }
+
+    /// Does a cause cover more of a source's paths, out or back, than those to `covered` places?
+    fn is_row_covered(&self, from: usize, zone: usize) -> bool {
+        let mut zones = 0..self.zone_count;
+        self.from[from] | self.to[from] != 0
+            || zones.any(|other| {
+                self.zones[zone * self.zone_count + other]
+                    | self.zones[other * self.zone_count + zone]
+                    != 0
+            })
     }
 
     #[inline]
@@ -69,6 +86,8 @@ pub(super) struct Look<'a> {
     ground: &'a Ground<'a>,
     /// One for each set of causes that covers any leg.
     pub(super) tallies: Vec<Tally>,
+    /// What a leg explains at most.
+    most_of_a_leg: f64,
     /// Legs that may be causes of their own, ascending.
     pub(super) notable: Vec<(u32, u32)>,
     /// Loss that is explained, by tally.
@@ -82,6 +101,8 @@ pub(super) struct Look<'a> {
     price: f64,
     masks: Masks,
     is_plain: bool,
+    /// The paths of whole rows were clean on the way back as well.
+    both_ways: bool,
     /// The tally that was used last.
     last: usize,
     /// Some path is slow.
@@ -103,6 +124,7 @@ impl<'a> Look<'a> {
         let mut look = Self {
             ground,
             tallies: vec![Tally::new(0, ground)],
+            most_of_a_leg: 0.0,
             notable: Vec::new(),
             explained: vec![healthy],
             worth_of_loss: vec![-healthy.ln()],
@@ -111,17 +133,26 @@ impl<'a> Look<'a> {
             price,
             masks: Masks::of(&large, ground),
             is_plain: large.is_empty(),
+            both_ways: false,
             last: 0,
             is_slow: false,
         };
         evidence.visit(&mut look);
-        look.tallies.iter_mut().for_each(Tally::close);
+        let both_ways = look.both_ways;
+        let tallies = look.tallies.iter_mut();
+        tallies.for_each(|tally| tally.close(ground, both_ways));
         look.notable.sort_unstable();
         look.notable.dedup();
         for (path, _) in paths {
             look.take_out(evidence, path);
         }
         look
+    }
+
+    /// No path, which has two legs with two words on each, explains more. What the causes take is measured anew after the look,
+    /// so this is twice as much as the look itself says.
+    pub(super) fn most_of_a_path(&self) -> f64 {
+        2.0 * 4.0 * self.most_of_a_leg
     }
 
     /// The sum of the legs of a shape that no cause covers.
@@ -178,24 +209,72 @@ impl<'a> Look<'a> {
         &mut self.tallies[self.last]
     }
 
+    /// The tally of a clean leg, and the zones that it is between.
     #[inline]
-    fn add_clean(&mut self, from: usize, to: usize, leg: Clean) {
+    fn tally_of_clean(&mut self, from: usize, to: usize) -> (&mut Tally, usize) {
         let zones = self.zones(from, to);
         let mask = if self.is_plain {
             0
         } else {
             self.masks.at(from, to, zones)
         };
-        self.tally(mask).add_clean(from, to, zones, leg);
+        (self.tally(mask), zones)
     }
 }
 
 impl Visitor for Look<'_> {
-    #[inline]
-    fn clean(&mut self, from: usize, to: usize, leg: Clean) {
-        self.add_clean(from, to, leg);
-        if leg.both_ways {
-            self.add_clean(to, from, leg);
+    fn clean(&mut self, from: usize, to: usize, leg: Clean, both_ways: bool) {
+        let (tally, zones) = self.tally_of_clean(from, to);
+        tally.add_clean(from, to, zones, leg);
+        if both_ways {
+            let (tally, zones) = self.tally_of_clean(to, from);
+            tally.add_clean(to, from, zones, leg);
+        }
+    }
+
+    fn take_back(&mut self, from: usize, to: usize, leg: Clean, both_ways: bool) {
+        let (tally, zones) = self.tally_of_clean(from, to);
+        tally.take_back(from, to, zones, leg);
+        if both_ways {
+            let (tally, zones) = self.tally_of_clean(to, from);
+            tally.take_back(to, from, zones, leg);
+        }
+    }
+
+    fn clean_row(&mut self, from: usize, row: &LossRow, both_ways: bool) {
+        let ground = self.ground;
+        if !row.is_dense() || self.masks.is_row_covered(from, ground.zone(from)) {
+            for (column, leg) in row.each_clean() {
+                if let Some(to) = ground.place(column) {
+                    self.clean(from, to, leg, both_ways);
+                }
+            }
+            return;
+        }
+        self.both_ways = both_ways;
+        self.tallies[0].add_clean_row(from, row, ground);
+        // The few paths that a cause covers are counted with it instead.
+        for place in 0..self.masks.covered.len() {
+            let to = self.masks.covered[place] as usize;
+            let Some(leg) = row.clean_of(ground.node(to).index()) else {
+                continue;
+            };
+            let tally = &mut self.tallies[0];
+            tally.take_back(
+                from,
+                to,
+                self.ground.zone(from) * self.masks.zone_count + self.ground.zone(to),
+                leg,
+            );
+            if both_ways {
+                tally.take_back(
+                    to,
+                    from,
+                    self.ground.zone(to) * self.masks.zone_count + self.ground.zone(from),
+                    leg,
+                );
+            }
+            self.clean(from, to, leg, both_ways);
         }
     }
 
@@ -207,7 +286,13 @@ impl Visitor for Look<'_> {
         let zones = self.zones(from, to);
         let mask = self.mask(from, to, &leg);
         self.tally(mask).add(from, to, zones, leg);
-        if leg.lost > 0 && self.is_notable(leg) {
+        if leg.lost == 0 {
+            return;
+        }
+        // Even if all of it were lost.
+        let most = f64::from(leg.lost) / f64::from(UNIT) * self.worth_of_loss[self.last];
+        self.most_of_a_leg = self.most_of_a_leg.max(most);
+        if 2.0 * most >= self.price && self.is_notable(leg) {
             self.notable.push((from as u32, to as u32));
         }
     }
@@ -220,13 +305,10 @@ impl Look<'_> {
         let base = self.explained[self.last];
         let unit = f64::from(UNIT);
         let (sent, lost) = (f64::from(leg.sent) / unit, f64::from(leg.lost) / unit);
-        // Even if all of it were lost.
-        if lost * 2.0 * self.worth_of_loss[self.last] < self.price {
-            return false;
-        }
         let ratio = lost / sent;
-        let gain = likelihood(sent, lost, ratio) - likelihood(sent, lost, base);
-        ratio > base && 2.0 * gain >= self.price
+        // Of the legs that a cause covers half are no worse than it says.
+        ratio > base
+            && 2.0 * (likelihood(sent, lost, ratio) - likelihood(sent, lost, base)) >= self.price
     }
 }
 

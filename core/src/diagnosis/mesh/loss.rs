@@ -1,15 +1,11 @@
 //! Loss of one layer, as legs.
 
-use std::time::Duration;
-
-use super::across::each_touched;
 use super::ground::Ground;
+use super::loss_rows::{LayerRows, PathLegs};
 use super::shape::Shape;
-use super::slow::is_slow;
 use super::tally::{Clean, Evidence, Leg, UNIT, Visitor};
 use crate::diagnosis::{Arrived, CellPicture, LayerPicture};
 use crate::path::ProbeKind;
-use crate::time::Mark;
 use crate::verdict::{Verdict, wilson_bounds};
 
 /// Losses in a row after which nothing is taken to get through.
@@ -18,8 +14,6 @@ const DEAD_AFTER: u8 = 4;
 const CHANCE_OF_ROW: f32 = 0.01;
 /// From this share on, all is lost.
 const NEARLY_ALL: f32 = 0.95;
-/// Two ends that report of the same loss at once do so within this.
-const AT_ONCE: Duration = Duration::from_secs(2);
 /// Losses that the fast window should have seen, of which it saw none: what the long counts remember is over.
 const EXPECTED_UNSEEN: f32 = 3.0;
 
@@ -27,6 +21,8 @@ const EXPECTED_UNSEEN: f32 = 3.0;
 #[derive(Debug)]
 pub(super) struct LossOf<'a> {
     pub(super) layer: &'a LayerPicture,
+    /// The same, as it was worked out before.
+    pub(super) rows: &'a LayerRows,
     pub(super) ground: &'a Ground<'a>,
     /// Loss that is no news.
     pub(super) healthy: f64,
@@ -38,87 +34,148 @@ pub(super) struct LossOf<'a> {
 }
 
 impl LossOf<'_> {
-    fn cell(&self, from: usize, to: usize) -> Option<&CellPicture> {
-        let row = self.layer.rows.get(self.ground.node(from).index())?;
-        let cell = row.as_deref()?.cell(self.ground.node(to).index());
-        (is_told(cell) && !self.is_left_out(from, to, cell) && !self.is_outdated(from, to, cell))
-            .then_some(cell)
+    /// What a path tells; `None`: nothing, or nothing of now.
+    fn path(&self, from: usize, to: usize) -> Option<PathLegs> {
+        let source = self.ground.node(from).index();
+        let column = self.ground.node(to).index();
+        let one_way = is_one_way(self.layer.layer.kind);
+        let path = self.rows.row(source)?.path(column, one_way)?;
+        self.is_evidence(from, to, &path, self.outdated(source))
+            .then_some(path)
     }
 
-    /// Has the other end lost something on the same path since this one last reported? Then nothing that this one says of it
-    /// is of the time of that loss. Who loses most reports worst.
-    fn is_outdated(&self, from: usize, to: usize, cell: &CellPicture) -> bool {
-        let Some(reported) = cell.reported_at.filter(|_| self.is_close) else {
-            return false;
+    /// The paths of a source that lost nothing, with their targets.
+    fn each_clean(&self, from: usize, mut take: impl FnMut(usize, Clean)) {
+        let source = self.ground.node(from).index();
+        let Some(row) = self.rows.row(source) else {
+            return;
         };
-        let row = self.layer.rows.get(self.ground.node(to).index());
-        let Some(Some(row)) = row else { return false };
-        let back = row.cell(self.ground.node(from).index());
-        let is_newer = |lost: Mark| lost.moment() > reported.moment() + AT_ONCE;
-        is_told(back) && back.lost_at.is_some_and(is_newer)
+        let outdated = self.outdated(source);
+        for (column, clean) in row.each_clean() {
+            if let Some(to) = self.ground.place(column)
+                && (self.left_out.is_empty() || !self.is_at_left_out(from, to))
+                && (outdated.is_empty() || outdated.binary_search(&(column as u32)).is_err())
+            {
+                take(to, clean);
+            }
+        }
     }
 
-    fn is_left_out(&self, from: usize, to: usize, cell: &CellPicture) -> bool {
+    /// The paths of a source that lost something, with their targets.
+    fn each_lossy(&self, from: usize, mut take: impl FnMut(usize, &PathLegs)) {
+        let source = self.ground.node(from).index();
+        let row = self.rows.row(source);
+        let outdated = self.outdated(source);
+        for path in row.map_or(&[][..], |row| &row.lossy) {
+            if let Some(to) = self.ground.place(path.column as usize)
+                && self.is_evidence(from, to, path, outdated)
+            {
+                take(to, path);
+            }
+        }
+    }
+
+    fn is_evidence(&self, from: usize, to: usize, path: &PathLegs, outdated: &[u32]) -> bool {
+        (path.is_dead || !self.is_at_left_out(from, to))
+            && (outdated.is_empty() || outdated.binary_search(&path.column).is_err())
+    }
+
+    fn is_at_left_out(&self, from: usize, to: usize) -> bool {
         let mut places = self.left_out.iter();
-        places.any(|place| place.touches(self.ground, from, to)) && dead_row(cell) == 0
+        places.any(|place| place.touches(self.ground, from, to))
+    }
+
+    /// Columns about which a source says nothing of now.
+    fn outdated(&self, source: usize) -> &[u32] {
+        if self.is_close {
+            self.rows.outdated(source)
+        } else {
+            &[]
+        }
     }
 }
 
 impl Evidence for LossOf<'_> {
     fn visit(&self, visitor: &mut impl Visitor) {
         let one_way = is_one_way(self.layer.layer.kind);
-        let mut any_slow = false;
         for from in 0..self.ground.len() {
-            let row = self.layer.rows.get(self.ground.node(from).index());
-            let Some(Some(row)) = row else { continue };
-            for (column, cell) in row.iter() {
-                if !is_told(cell) {
-                    continue;
-                }
-                let Some(to) = self.ground.place(column) else {
-                    continue;
-                };
-                if to == from
-                    || (!self.left_out.is_empty() && self.is_left_out(from, to, cell))
-                    || (self.is_close && self.is_outdated(from, to, cell))
-                {
-                    continue;
-                }
-                any_slow |= is_slow(cell);
-                if let Some(clean) = clean(cell, one_way) {
-                    visitor.clean(from, to, clean);
-                    continue;
-                }
-                each_leg(cell, one_way, (from, to), |from, to, leg| {
-                    visitor.leg(from, to, leg);
-                });
+            let source = self.ground.node(from).index();
+            let Some(row) = self.rows.row(source) else {
+                continue;
+            };
+            if row.is_slow {
+                visitor.slow();
             }
-        }
-        if any_slow {
-            visitor.slow();
+            if self.left_out.is_empty() {
+                visitor.clean_row(from, row, one_way);
+                for &column in self.outdated(source) {
+                    let to = self.ground.place(column as usize);
+                    if let (Some(to), Some(clean)) = (to, row.clean_of(column as usize)) {
+                        visitor.take_back(from, to, clean, one_way);
+                    }
+                }
+            } else {
+                self.each_clean(from, |to, clean| visitor.clean(from, to, clean, one_way));
+            }
+            self.each_lossy(from, |to, path| {
+                if let Some(out) = path.out {
+                    visitor.leg(from, to, out);
+                }
+                if let Some(back) = path.back {
+                    visitor.leg(to, from, back);
+                }
+            });
         }
     }
 
     fn visit_in(&self, shape: Shape, mut take: impl FnMut(Leg)) {
         let one_way = is_one_way(self.layer.layer.kind);
-        each_touched(self.layer, self.ground, shape, |from, to, cell| {
-            if !self.is_left_out(from, to, cell) && !self.is_outdated(from, to, cell) {
-                each_leg(cell, one_way, (from, to), |from, to, leg| {
-                    if shape.covers(self.ground, from, to) {
-                        take(leg);
-                    }
-                });
+        let covers = |from, to| shape.covers(self.ground, from, to);
+        let mut tell = |from: usize, to: usize, path: PathLegs| {
+            let (out, back) = (path.out, path.back);
+            out.filter(|_| covers(from, to))
+                .into_iter()
+                .for_each(&mut take);
+            back.filter(|_| covers(to, from))
+                .into_iter()
+                .for_each(&mut take);
+        };
+        let all = 0..self.ground.len();
+        let pairs: Vec<(usize, usize)> = match shape {
+            Shape::Path(a, b) | Shape::Pair(a, b) => {
+                let (a, b) = (a as usize, b as usize);
+                vec![(a, b), (b, a)]
             }
-        });
+            Shape::Node(node) | Shape::Ingress(node) | Shape::Egress(node) => {
+                let node = node as usize;
+                let both = all.flat_map(|other| [(node, other), (other, node)]);
+                both.collect()
+            }
+            Shape::Everywhere | Shape::Zone(_) | Shape::Zones(..) | Shape::ZonePair(..) => {
+                for from in all {
+                    self.each_clean(from, |to, clean| {
+                        if shape.touches(self.ground, from, to) {
+                            tell(from, to, PathLegs::clean(to, clean, one_way));
+                        }
+                    });
+                    self.each_lossy(from, |to, path| tell(from, to, *path));
+                }
+                return;
+            }
+        };
+        for (from, to) in pairs {
+            if let Some(path) = self.path(from, to) {
+                tell(from, to, path);
+            }
+        }
     }
 
     fn words(&self, from: usize, to: usize) -> [Option<Leg>; 2] {
+        let out = self.path(from, to).and_then(|path| path.out);
         if !is_one_way(self.layer.layer.kind) {
-            return [self.cell(from, to).map(round_trip), None];
+            return [out, None];
         }
-        let out = self.cell(from, to).map(|cell| legs(cell).0);
-        let back = self.cell(to, from).map(|cell| legs(cell).1);
-        [out, back].map(|leg| leg.filter(|leg| leg.sent > 0))
+        [out, self.path(to, from).and_then(|path| path.back)]
     }
 
     fn healthy(&self) -> f64 {
@@ -170,36 +227,32 @@ fn chance_of_row(cell: &CellPicture) -> f32 {
 }
 
 /// Of a path that lost nothing, which nearly all are, there is not much to say.
-#[inline]
-fn clean(cell: &CellPicture, one_way: bool) -> Option<Clean> {
+pub(super) fn clean(cell: &CellPicture) -> Option<Clean> {
     let is_clean = cell.lost == 0
         && cell.consecutive_losses == 0
         && cell.long_lost * (2 * UNIT) as f32 <= 1.0
         && cell.long_sent >= f32::from(cell.sent);
     is_clean.then(|| Clean {
-        sent: (cell.long_sent * UNIT as f32 + 0.5) as u32,
+        // A path of which next to nothing is known is still one.
+        sent: ((cell.long_sent * UNIT as f32 + 0.5) as u32).max(1),
         fast_sent: u32::from(cell.sent),
-        both_ways: one_way,
     })
 }
 
-/// The legs that a path tells of.
-fn each_leg(
-    cell: &CellPicture,
-    one_way: bool,
-    (from, to): (usize, usize),
-    mut take: impl FnMut(usize, usize, Leg),
-) {
-    if !one_way {
-        take(from, to, round_trip(cell));
-        return;
-    }
-    let (out, back) = legs(cell);
-    if out.sent > 0 {
-        take(from, to, out);
-    }
-    if back.sent > 0 {
-        take(to, from, back);
+/// What a path tells of its legs.
+pub(super) fn legs_of(column: usize, cell: &CellPicture, one_way: bool) -> PathLegs {
+    let (out, back) = if one_way {
+        let (out, back) = legs(cell);
+        let known = |leg: Leg| (leg.sent > 0).then_some(leg);
+        (known(out), known(back))
+    } else {
+        (Some(round_trip(cell)), None)
+    };
+    PathLegs {
+        column: column as u32,
+        is_dead: dead_row(cell) > 0,
+        out,
+        back,
     }
 }
 

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ground` | who is judged |
 //! | `shape` | the shapes of causes, and what they cover |
-//! | `tally`, `look`, `loss` | counts of legs, and how a layer's paths become legs |
+//! | `tally`, `look`, `loss`, `loss_rows` | counts of legs, and how a layer's paths become legs |
 //! | `search`, `localiser` | the fewest shapes that explain the counts; layer after layer |
 //! | `flows`, `new_flows` | what takes some flows and spares others |
 //! | `across`, `cause` | what every layer says of a cause |
@@ -25,6 +25,7 @@ mod ground;
 mod localiser;
 mod look;
 mod loss;
+mod loss_rows;
 mod marks;
 mod measure;
 mod mtu;
@@ -39,6 +40,8 @@ mod telling;
 
 pub use explained::{Explained, ExplainedCause};
 
+pub(super) use self::loss_rows::LossRows;
+
 use self::ground::Ground;
 use self::localiser::Localiser;
 use self::naming::Extent;
@@ -46,11 +49,13 @@ use super::{Columns, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::Finding;
 use crate::path::{Layer, ProbeKind};
 
-/// Causes between nodes, and what they explain. `earlier`: what was found so far.
+/// Causes between nodes, and what they explain. `earlier`: what was found so far; `rows`: what is known of the rows of the
+/// picture before.
 pub(super) fn findings(
     picture: &Picture,
     earlier: &[Finding],
     config: &DiagnosisConfig,
+    rows: &mut LossRows,
 ) -> (Vec<Finding>, Explained) {
     let ground = Ground::of(picture, earlier);
     let mut explained = Explained::of(&ground);
@@ -58,9 +63,11 @@ pub(super) fn findings(
         return (Vec::new(), explained);
     }
     let layers = layers(picture);
+    rows.update(&layers);
     let localiser = Localiser {
         ground: &ground,
         layers: &layers,
+        rows,
         config,
     };
     let mut findings = Vec::new();

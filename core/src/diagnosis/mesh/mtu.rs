@@ -43,7 +43,7 @@ pub(super) fn findings(
     for layer in layers_of(picture, ProbeKind::Mtu) {
         let sizes = SizesOf { layer, ground };
         let Some(marks) = sizes.marks() else { continue };
-        let found = search(&marks, ground, Vec::new(), config.max_causes);
+        let found = search(&marks, ground, None, Vec::new(), config.max_causes);
         for found in found.iter().filter(|f| f.standing == Standing::Found) {
             let scope = Scope::of(place(found.shape, ground));
             let is_known = findings.iter().any(|known| known.scope == scope);

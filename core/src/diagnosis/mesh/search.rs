@@ -92,32 +92,44 @@ pub(super) fn is_worth_a_search(
         look,
         found: &[],
     };
-    let candidates = Shape::candidates(ground);
-    step.best(&candidates, true, &step.paths()).is_some()
+    !step.large(&Shape::candidates(ground)).is_empty() || !step.paths().is_empty()
 }
 
-/// The causes that explain `evidence`, beside those that are `given`; the one that explains most first.
-pub(super) fn search(
+/// The causes that explain `evidence`, beside those that are `given`; the one that explains most first. `surveyed`: the same
+/// evidence, if it was looked at with nothing given.
+pub(super) fn search<'a>(
     evidence: &impl Evidence,
-    ground: &Ground<'_>,
+    ground: &'a Ground<'a>,
+    surveyed: Option<Look<'a>>,
     given: Vec<Found>,
     most: usize,
 ) -> Vec<Found> {
     let mut found = given;
     let known = found.len();
     let candidates = Shape::candidates(ground);
-    let mut look = look_at(evidence, ground, &mut found, known);
+    let mut look = surveyed.unwrap_or_else(|| look_at(evidence, ground, &mut found, known));
     let mut paths: Option<Vec<Worth>> = None;
     while found.len() < known + MOST {
-        let told = found[known..].iter().filter(|f| !f.shape.is_path());
+        let told = found[known..].iter().filter(|f| !f.shape.is_path()).count();
         let step = Step {
             evidence,
             ground,
             look: &look,
             found: &found,
         };
-        let paths_now = paths.take().unwrap_or_else(|| step.paths());
-        let Some(best) = step.best(&candidates, told.count() < most, &paths_now) else {
+        let large = if told < most {
+            step.large(&candidates)
+        } else {
+            Vec::new()
+        };
+        // Nearly always a cause of many legs explains more than any path can, and there may be very many paths.
+        let is_decided = large.iter().any(|worth| worth.net > look.most_of_a_path());
+        let paths_now = if is_decided {
+            Vec::new()
+        } else {
+            paths.take().unwrap_or_else(|| step.paths())
+        };
+        let Some(best) = step.best(&large, &paths_now) else {
             break;
         };
         let shape = best.shape;
@@ -178,14 +190,14 @@ impl<E: Evidence> Step<'_, E> {
         worths
     }
 
-    /// The candidate that explains most for its price, if any is worth it.
-    fn best(&self, candidates: &[Shape], with_large: bool, paths: &[Worth]) -> Option<Found> {
-        let large: Vec<Worth> = if with_large {
-            let free = candidates.iter().filter(|shape| !self.is_taken(**shape));
-            free.filter_map(|shape| self.worth(*shape)).collect()
-        } else {
-            Vec::new()
-        };
+    /// Of these candidates of many legs, those that are worth their name.
+    fn large(&self, candidates: &[Shape]) -> Vec<Worth> {
+        let free = candidates.iter().filter(|shape| !self.is_taken(**shape));
+        free.filter_map(|shape| self.worth(*shape)).collect()
+    }
+
+    /// What explains most for its price, if anything is worth it.
+    fn best(&self, large: &[Worth], paths: &[Worth]) -> Option<Found> {
         let free = paths.iter().filter(|path| !self.is_taken(path.shape));
         let worths: Vec<&Worth> = large.iter().chain(free).collect();
         let best = worths

@@ -32,7 +32,7 @@ pub(super) fn findings(
     let mut findings: Vec<Finding> = Vec::new();
     for layer in layers_of(picture, ProbeKind::Udp).filter(|layer| slow.contains(&layer.layer)) {
         let marks = marks(layer, ground, explained);
-        let found = search(&marks, ground, Vec::new(), config.max_causes);
+        let found = search(&marks, ground, None, Vec::new(), config.max_causes);
         for found in found.iter().filter(|f| f.standing == Standing::Found) {
             let scope = Scope::of(place(found.shape.both_ways(), ground));
             let is_known = findings.iter().any(|known| known.scope == scope);

@@ -2,6 +2,7 @@
 
 use super::ground::Ground;
 use super::look::Mask;
+use super::loss_rows::LossRow;
 use super::shape::Shape;
 
 /// Counts are kept in eighths of a probe: exact sums, in whatever order they are made, of counts that fade.
@@ -187,10 +188,64 @@ pub(super) struct CleanSum {
 
 impl CleanSum {
     #[inline]
-    fn add(&mut self, leg: Clean) {
-        self.sent += u64::from(leg.sent);
-        self.fast_sent += u64::from(leg.fast_sent);
-        self.legs += 1;
+    pub(super) fn add(&mut self, leg: Clean) {
+        self.merge(&Self::one(leg));
+    }
+
+    fn one(leg: Clean) -> Self {
+        Self {
+            sent: leg.sent.into(),
+            fast_sent: leg.fast_sent.into(),
+            legs: 1,
+        }
+    }
+
+    // What is taken back may be counted after that, with its whole column: sums wrap around and back.
+    fn merge(&mut self, other: &Self) {
+        self.sent = self.sent.wrapping_add(other.sent);
+        self.fast_sent = self.fast_sent.wrapping_add(other.fast_sent);
+        self.legs = self.legs.wrapping_add(other.legs);
+    }
+
+    fn take_back(&mut self, leg: Clean) {
+        let leg = Self::one(leg);
+        self.sent = self.sent.wrapping_sub(leg.sent);
+        self.fast_sent = self.fast_sent.wrapping_sub(leg.fast_sent);
+        self.legs = self.legs.wrapping_sub(leg.legs);
+    }
+}
+
+/// Clean paths by column, of the sources of one zone. Side by side, so that a row is added many columns at a time.
+#[derive(Clone, Debug, Default)]
+struct CleanColumns {
+    sent: Vec<u64>,
+    fast_sent: Vec<u64>,
+    legs: Vec<u32>,
+}
+
+impl CleanColumns {
+    fn add(&mut self, row: &LossRow) {
+        let size = row.clean_sent.len().max(self.sent.len());
+        self.sent.resize(size, 0);
+        self.fast_sent.resize(size, 0);
+        self.legs.resize(size, 0);
+        for (sum, sent) in self.sent.iter_mut().zip(&row.clean_sent) {
+            *sum += u64::from(*sent);
+        }
+        for (sum, sent) in self.fast_sent.iter_mut().zip(&row.clean_fast_sent) {
+            *sum += u64::from(*sent);
+        }
+        for (sum, sent) in self.legs.iter_mut().zip(&row.clean_sent) {
+            *sum += u32::from(*sent > 0);
+        }
+    }
+
+    fn sum(&self, column: usize) -> CleanSum {
+        CleanSum {
+            sent: self.sent.get(column).copied().unwrap_or(0),
+            fast_sent: self.fast_sent.get(column).copied().unwrap_or(0),
+            legs: self.legs.get(column).copied().unwrap_or(0),
+        }
     }
 }
 
@@ -201,14 +256,29 @@ pub(super) struct Clean {
     pub(super) sent: u32,
     /// Packets of the fast window.
     pub(super) fast_sent: u32,
-    /// The way back is as clean.
-    pub(super) both_ways: bool,
+}
+
+impl From<Clean> for Leg {
+    fn from(clean: Clean) -> Self {
+        Self {
+            sent: clean.sent,
+            fast_sent: clean.fast_sent,
+            quiet: u8::MAX,
+            ..Self::default()
+        }
+    }
 }
 
 /// Who is shown legs.
 pub(super) trait Visitor {
-    /// A leg that lost nothing.
-    fn clean(&mut self, from: usize, to: usize, leg: Clean);
+    /// A path that lost nothing on the way out, and on the way back if it tells the `both_ways` apart.
+    fn clean(&mut self, from: usize, to: usize, leg: Clean, both_ways: bool);
+
+    /// All paths of a row that lost nothing.
+    fn clean_row(&mut self, from: usize, row: &LossRow, both_ways: bool);
+
+    /// A clean path that was shown is no evidence.
+    fn take_back(&mut self, from: usize, to: usize, leg: Clean, both_ways: bool);
 
     /// A leg that lost something.
     fn leg(&mut self, from: usize, to: usize, leg: Leg);
@@ -268,6 +338,10 @@ pub(super) struct Tally {
     clean_from: Vec<CleanSum>,
     clean_to: Vec<CleanSum>,
     clean_zones: Vec<CleanSum>,
+    /// Of whole rows, ways out.
+    clean_rows: Vec<CleanSum>,
+    /// Of the same, by zone of the source, and then by node number.
+    clean_columns: Vec<CleanColumns>,
 }
 
 impl Tally {
@@ -283,7 +357,31 @@ impl Tally {
             clean_from: vec![CleanSum::default(); nodes],
             clean_to: vec![CleanSum::default(); nodes],
             clean_zones: vec![CleanSum::default(); zone_count * zone_count],
+            clean_rows: vec![CleanSum::default(); nodes],
+            clean_columns: Vec::new(),
         }
+    }
+
+    /// The clean paths of a row that has all columns. The way back is counted when all are in.
+    pub(super) fn add_clean_row(&mut self, from: usize, row: &LossRow, ground: &Ground<'_>) {
+        if self.clean_columns.is_empty() {
+            self.clean_columns
+                .resize(self.zone_count, CleanColumns::default());
+        }
+        self.clean_columns[ground.zone(from)].add(row);
+        let mut sum = row.clean;
+        for column in ground.unjudged() {
+            if let Some(leg) = row.clean_of(column) {
+                sum.take_back(leg);
+            }
+        }
+        self.clean_rows[from].merge(&sum);
+    }
+
+    pub(super) fn take_back(&mut self, from: usize, to: usize, zones: usize, leg: Clean) {
+        self.clean_from[from].take_back(leg);
+        self.clean_to[to].take_back(leg);
+        self.clean_zones[zones].take_back(leg);
     }
 
     #[inline]
@@ -299,8 +397,9 @@ impl Tally {
         self.zones[zones].add(leg);
     }
 
-    /// All legs are in.
-    pub(super) fn close(&mut self) {
+    /// All legs are in. `both_ways`: those of rows are ways out, and those back were as clean.
+    pub(super) fn close(&mut self, ground: &Ground<'_>, both_ways: bool) {
+        self.close_rows(ground, both_ways);
         let clean = [&self.clean_from, &self.clean_to, &self.clean_zones];
         let sums = [&mut self.from, &mut self.to, &mut self.zones];
         for (sums, clean) in sums.into_iter().zip(clean) {
@@ -310,6 +409,30 @@ impl Tally {
         }
         for sum in &self.from {
             self.all.merge(sum);
+        }
+    }
+
+    fn close_rows(&mut self, ground: &Ground<'_>, both_ways: bool) {
+        if self.clean_columns.is_empty() {
+            return;
+        }
+        for (place, sum) in self.clean_rows.iter().enumerate() {
+            self.clean_from[place].merge(sum);
+            if both_ways {
+                self.clean_to[place].merge(sum);
+            }
+        }
+        for (zone, columns) in self.clean_columns.iter().enumerate() {
+            for to in 0..ground.len() {
+                let sum = columns.sum(ground.node(to).index());
+                let other = ground.zone(to);
+                self.clean_to[to].merge(&sum);
+                self.clean_zones[zone * self.zone_count + other].merge(&sum);
+                if both_ways {
+                    self.clean_from[to].merge(&sum);
+                    self.clean_zones[other * self.zone_count + zone].merge(&sum);
+                }
+            }
         }
     }
 

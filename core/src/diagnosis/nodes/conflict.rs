@@ -1,24 +1,32 @@
 //! Two nodes with the same address: somebody else answers, two announce it, or two hosts claim the same pods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::{judged, name};
 use crate::detail::Detail;
 use crate::diagnosis::homes::is_bridge;
+use crate::diagnosis::per_row::PerRow;
 use crate::diagnosis::route::{Prefix, Route};
-use crate::diagnosis::{Columns, Picture};
+use crate::diagnosis::{CellPicture, Columns, LayerPicture, Picture, RowPicture};
 use crate::finding::{Confidence, Finding, NamedPath, Pattern, Scope};
 use crate::ids::{NodeIndex, NodeName};
 use crate::outcome::OutcomeClass;
-use crate::path::{Plane, ProbeKind};
+use crate::path::{Layer, Plane, ProbeKind};
 
 /// Answers of somebody else, in a row, that are no accident of a moment.
 const LEAST_LOSSES: u8 = 3;
 
-pub(super) fn findings(picture: &Picture) -> Vec<Finding> {
+/// In which rows it is somebody else who answers, as far as they were in the picture before.
+#[derive(Clone, Debug, Default)]
+pub(in crate::diagnosis) struct OtherResponders {
+    /// Columns, ascending.
+    layers: HashMap<Layer, PerRow<Vec<u32>>>,
+}
+
+pub(super) fn findings(picture: &Picture, others: &mut OtherResponders) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    let found = answered_by_other(picture)
+    let found = answered_by_other(picture, others)
         .into_iter()
         .chain(announced_twice(picture))
         .chain(claimed_twice(picture));
@@ -44,25 +52,46 @@ pub(super) fn findings(picture: &Picture) -> Vec<Finding> {
     findings
 }
 
+impl OtherResponders {
+    fn update<'a>(&mut self, layers: impl Iterator<Item = &'a LayerPicture>) {
+        let mut before = std::mem::take(&mut self.layers);
+        for layer in layers {
+            let before = before.remove(&layer.layer).unwrap_or_default();
+            let rows = before.renewed(layer, answered_columns);
+            self.layers.insert(layer.layer, rows);
+        }
+    }
+}
+
+/// The columns of a row that somebody else answers for.
+fn answered_columns(row: &RowPicture) -> Vec<u32> {
+    let is_other = |cell: &CellPicture| {
+        cell.failure == Some(OutcomeClass::AnsweredByOther)
+            && cell.consecutive_losses >= LEAST_LOSSES
+            && cell.verdict.is_unhealthy()
+    };
+    let others = row.iter().filter(|(_, cell)| is_other(cell));
+    others.map(|(column, _)| column as u32).collect()
+}
+
 /// Probes to a node are answered by another one.
-fn answered_by_other(picture: &Picture) -> Vec<Finding> {
+fn answered_by_other(picture: &Picture, known: &mut OtherResponders) -> Vec<Finding> {
     let mut accused: BTreeMap<NodeIndex, BTreeMap<NodeIndex, NamedPath>> = BTreeMap::new();
     let mut others: BTreeMap<NodeIndex, BTreeMap<&str, u32>> = BTreeMap::new();
-    let between = |kind| matches!(kind, ProbeKind::Udp | ProbeKind::Mtu);
-    for layer in &picture.layers {
-        if !between(layer.layer.kind) || !matches!(layer.columns, Columns::Nodes) {
+    let between = |layer: &&LayerPicture| {
+        matches!(layer.layer.kind, ProbeKind::Udp | ProbeKind::Mtu)
+            && matches!(layer.columns, Columns::Nodes)
+    };
+    let layers = picture.layers.iter().filter(between);
+    known.update(layers.clone());
+    for layer in layers {
+        let Some(rows) = known.layers.get(&layer.layer) else {
             continue;
-        }
-        for (source, row) in layer.rows.iter().enumerate() {
+        };
+        for (source, row, columns) in rows.iter() {
             let source = NodeIndex(source as u32);
-            for (column, cell) in row.iter().flat_map(|row| row.iter()) {
-                let is_other = cell.failure == Some(OutcomeClass::AnsweredByOther)
-                    && cell.consecutive_losses >= LEAST_LOSSES
-                    && cell.verdict.is_unhealthy();
-                if !is_other {
-                    continue;
-                }
-                let target = NodeIndex(column as u32);
+            for &column in columns {
+                let target = NodeIndex(column);
                 let (Some(from), Some(to)) = (name(picture, source), name(picture, target)) else {
                     continue;
                 };
@@ -72,8 +101,7 @@ fn answered_by_other(picture: &Picture) -> Vec<Finding> {
                     layer: layer.layer,
                 };
                 accused.entry(target).or_default().insert(source, path);
-                let detail = row.as_deref().and_then(|row| row.detail(column));
-                if let Some(Detail::Udp(udp)) = detail
+                if let Some(Detail::Udp(udp)) = row.detail(column as usize)
                     && !udp.answered_by.is_empty()
                 {
                     *others

@@ -8,6 +8,7 @@ mod observer;
 #[cfg(test)]
 mod tests;
 
+pub(super) use conflict::OtherResponders;
 pub use not_running::keeps_prober_from_running;
 pub(super) use observer::is_doubtful;
 
@@ -16,10 +17,10 @@ use crate::finding::Finding;
 use crate::ids::{NodeIndex, NodeName};
 
 /// Causes that lie in a node's own state.
-pub(super) fn findings(picture: &Picture) -> Vec<Finding> {
+pub(super) fn findings(picture: &Picture, others: &mut OtherResponders) -> Vec<Finding> {
     let mut findings = observer::findings(picture);
     findings.extend(not_running::findings(picture));
-    findings.extend(conflict::findings(picture));
+    findings.extend(conflict::findings(picture, others));
     findings.extend(drift::findings(picture));
     findings
 }

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::findings;
+use super::{OtherResponders, findings};
 use crate::dark::NodeState;
 use crate::diagnosis::sketch::Sketch;
 use crate::diagnosis::{
     ClusterEvent, HostFacts, Picture, ProberPicture, RowPicture, SelfHealth, TopologyNode,
 };
-use crate::finding::Pattern;
+use crate::finding::{Finding, Pattern};
 use crate::lifecycle::Lifecycle;
 use crate::outcome::OutcomeClass;
 use crate::path::Plane;
 use crate::time::Moment;
 use crate::verdict::Verdict;
 
+fn found(picture: &Picture) -> Vec<Finding> {
+    findings(picture, &mut OtherResponders::default())
+}
+
 fn told(picture: &Picture) -> Vec<String> {
-    let findings = findings(picture).into_iter();
+    let findings = found(picture).into_iter();
     findings
         .map(|f| format!("{} {}", f.pattern, f.scope))
         .collect()
@@ -84,7 +88,7 @@ fn a_setting_that_most_others_have_otherwise_is_drift() {
             facts.links[0].1 = 1400;
         }
     });
-    let found = findings(&picture);
+    let found = found(&picture);
     assert_eq!(told(&picture), ["config-drift n1"]);
     let evidence = found[0].evidence.join("\n");
     assert!(evidence.contains("search: example.com; 3 of 3 other nodes have svc.cluster.local"));
@@ -141,7 +145,7 @@ fn an_event_about_a_silent_node_is_told_and_about_one_that_reports_it_is_not() {
     picture.nodes[2].is_reporting = false;
     picture.nodes[2].state = NodeState::Unknown;
     assert_eq!(told(&picture), ["prober-not-running n2"]);
-    assert!(findings(&picture)[0].evidence[0].contains("no addresses left"));
+    assert!(found(&picture)[0].evidence[0].contains("no addresses left"));
     picture.nodes[2].state = NodeState::Failed(Pattern::NodeDark);
     assert!(told(&picture).is_empty());
     picture.nodes[2].state = NodeState::Leaving;

@@ -5,13 +5,18 @@ mod patterns;
 mod properties;
 
 use super::super::sketch::Sketch;
-use super::findings;
+use super::{LossRows, findings};
 use crate::diagnosis::{DiagnosisConfig, Picture};
 use crate::finding::Finding;
 
 /// Every finding as "pattern · scope".
 fn named(picture: &Picture) -> Vec<String> {
-    let (found, _) = findings(picture, &[], &DiagnosisConfig::default());
+    let (found, _) = findings(
+        picture,
+        &[],
+        &DiagnosisConfig::default(),
+        &mut LossRows::default(),
+    );
     let mut names: Vec<String> = found.iter().map(name).collect();
     names.sort();
     names
@@ -22,7 +27,12 @@ fn name(finding: &Finding) -> String {
 }
 
 fn only(sketch: &Sketch) -> Finding {
-    let (mut found, _) = findings(&sketch.picture(), &[], &DiagnosisConfig::default());
+    let (mut found, _) = findings(
+        &sketch.picture(),
+        &[],
+        &DiagnosisConfig::default(),
+        &mut LossRows::default(),
+    );
     let names: Vec<String> = found.iter().map(name).collect();
     assert_eq!(found.len(), 1, "{names:#?}");
     found.remove(0)
