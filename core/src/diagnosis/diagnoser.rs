@@ -7,7 +7,7 @@ use super::{
     Picture, ProberPicture, diagnose_again,
 };
 
-/// Diagnoses one picture after the other. The answer is that of [`diagnose`]; a picture that shares everything with the one
+/// Diagnoses one picture after the other. The answer is that of [`diagnose`](super::diagnose); a picture that shares everything with the one
 /// before, and differs in its moment alone, has the answer of that one. What is found again is known better, and since when.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnoser {
