@@ -157,6 +157,11 @@ mod tests {
         phase: 0,
     };
 
+    const MINUTE: Cadence = Cadence {
+        interval: Duration::from_secs(60),
+        phase: 0,
+    };
+
     fn path(number: u32) -> PathId {
         PathId::for_test(number)
     }
@@ -215,12 +220,12 @@ mod tests {
 
     #[test]
     fn a_new_path_of_a_rare_kind_is_probed_within_ten_seconds_and_then_on_its_grid() {
-        let minute = Cadence {
-            interval: Duration::from_secs(60),
+        let half = Cadence {
             phase: 32_768,
+            ..MINUTE
         };
         let mut schedule = Schedule::new(0);
-        schedule.set(path(1), minute, Moment::from_millis(7_000));
+        schedule.set(path(1), half, Moment::from_millis(7_000));
         let turns: Vec<u64> = (7..160)
             .filter_map(|second| schedule.poll_turn(Moment::from_millis(second * 1_000)))
             .map(|turn| turn.due.as_millis())
@@ -230,13 +235,13 @@ mod tests {
 
     #[test]
     fn the_first_turn_and_the_one_on_the_grid_do_not_come_together() {
-        let minute = Cadence {
-            interval: Duration::from_secs(60),
-            // The first turn may be at 12.1 s, the grid's at 12.6 s.
+        // The first turn may be at 12.1 s, the grid's at 12.6 s.
+        let close = Cadence {
             phase: 13_763,
+            ..MINUTE
         };
         let mut schedule = Schedule::new(0);
-        schedule.set(path(1), minute, Moment::from_millis(3_000));
+        schedule.set(path(1), close, Moment::from_millis(3_000));
         let soon = schedule.poll_turn(Moment::from_millis(12_200)).unwrap();
         assert_eq!(soon.missed, 0);
         let next = schedule.next_deadline().unwrap();
@@ -245,13 +250,9 @@ mod tests {
 
     #[test]
     fn a_path_whose_interval_changes_waits_for_its_turn_on_the_new_grid() {
-        let minute = Cadence {
-            interval: Duration::from_secs(60),
-            phase: 0,
-        };
         let mut schedule = Schedule::new(0);
         schedule.set(path(1), SECOND, Moment::from_millis(500));
-        schedule.set(path(1), minute, Moment::from_millis(500));
+        schedule.set(path(1), MINUTE, Moment::from_millis(500));
         assert_eq!(schedule.next_deadline(), Some(Moment::from_millis(60_000)));
     }
 

@@ -259,20 +259,11 @@ impl Visitor for Look<'_> {
             let Some(leg) = row.clean_of(ground.node(to).index()) else {
                 continue;
             };
+            let (there, back) = (self.zones(from, to), self.zones(to, from));
             let tally = &mut self.tallies[0];
-            tally.take_back(
-                from,
-                to,
-                self.ground.zone(from) * self.masks.zone_count + self.ground.zone(to),
-                leg,
-            );
+            tally.take_back(from, to, there, leg);
             if both_ways {
-                tally.take_back(
-                    to,
-                    from,
-                    self.ground.zone(to) * self.masks.zone_count + self.ground.zone(from),
-                    leg,
-                );
+                tally.take_back(to, from, back, leg);
             }
             self.clean(from, to, leg, both_ways);
         }
