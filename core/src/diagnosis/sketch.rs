@@ -251,6 +251,13 @@ impl Sketch {
                     fast_lost += u16::from(!back);
                     fast_arrived += u16::from(out);
                 }
+                let slot = (age / 10.0).floor() as usize;
+                if let (Some(sent), Some(lost)) =
+                    (cell.slot_sent.get_mut(slot), cell.slot_lost.get_mut(slot))
+                {
+                    *sent += 1;
+                    *lost += u16::from(!back);
+                }
                 if back {
                     cell.consecutive_losses = 0;
                     arrived_in_row = 0;
@@ -258,11 +265,6 @@ impl Sketch {
                 } else {
                     lost += weight;
                     arrived_in_row += u32::from(out);
-                    if age <= 10.0 {
-                        cell.slot_lost[0] += 1;
-                    } else if age <= 20.0 {
-                        cell.slot_lost[1] += 1;
-                    }
                     cell.consecutive_losses = cell.consecutive_losses.saturating_add(1);
                     cell.consecutive_replies = 0;
                     cell.lost_at = Some(Mark::new(NOW - Duration::from_secs_f64(age)));

@@ -21,14 +21,76 @@ const CONNECTIONS_LOSE: f64 = 0.7;
 
 /// A share from which on most of a place's paths have losses in a row, which tell how long it lasts at least.
 const HEAVY: f64 = 0.5;
+/// A loss lasts if it took so much of what its share predicts from the whole slot before the newest. Lossy paths are probed
+/// five times as often, so it took two thirds of that slot's time.
+const WHOLE_SLOT: f64 = 0.9;
+/// At least so much of that slot was after it began.
+const OF_THE_SLOT_BEFORE: f64 = 0.5;
 
-/// What `layer` says of a cause that another layer shows.
-pub(super) fn word(layer: &LayerPicture, ground: &Ground<'_>, cause: &Cause, healthy: f64) -> Word {
+/// What `layer` says of a cause that another layer shows, which lasts ([`is_lasting`]) or may have begun just now.
+pub(super) fn word(
+    layer: &LayerPicture,
+    ground: &Ground<'_>,
+    cause: &Cause,
+    lasts: bool,
+    healthy: f64,
+) -> Word {
     if cause.is_total {
-        word_of_outage(layer, ground, cause.shape, cause.age)
-    } else {
-        word_of_loss(layer, ground, cause, healthy)
+        return word_of_outage(layer, ground, cause.shape, cause.age);
     }
+    if cause.ratio >= HEAVY && lasts {
+        return word_of_loss(layer, ground, cause, &slot_counts, healthy);
+    }
+    if cause.ratio < HEAVY || cause.age.is_zero() {
+        return word_of_loss(layer, ground, cause, &long_counts, healthy);
+    }
+    // Answers to probes from before the loss say nothing of it, and losses from before the newest answers neither.
+    let turns = cause.age.saturating_sub(TO_BE_TOLD).as_secs_f64() / layer.interval.as_secs_f64();
+    let young = |cell: &CellPicture| {
+        let answered = f64::from(cell.consecutive_replies).min(turns);
+        (answered, f64::from(cell.consecutive_losses))
+    };
+    match word_of_loss(layer, ground, cause, &young, healthy) {
+        // Many paths have their turns in the next seconds.
+        Word::Unknown if layer.interval <= LONGEST_WAIT && !cause.shape.is_path() => Word::Pending,
+        word => word,
+    }
+}
+
+/// Does a cause, as its own layer shows it, last for longer than the newest slot of the fast window?
+pub(super) fn is_lasting(layer: &LayerPicture, ground: &Ground<'_>, cause: &Cause) -> bool {
+    let (mut predicted, mut lost) = (0.0, 0.0);
+    each_touched(layer, ground, cause.shape, |from, to, cell| {
+        let [_, sent_before] = cell.slot_sent;
+        let [_, lost_before] = cell.slot_lost;
+        predicted += f64::from(sent_before) * round_trip_ratio(ground, cause, from, to);
+        lost += f64::from(lost_before);
+    });
+    lost > 0.0 && lost >= WHOLE_SLOT * predicted
+}
+
+/// What a cause takes of the round trips of a path that it touches.
+fn round_trip_ratio(ground: &Ground<'_>, cause: &Cause, from: usize, to: usize) -> f64 {
+    let both = cause.shape.covers(ground, from, to) && cause.shape.covers(ground, to, from);
+    if both {
+        1.0 - (1.0 - cause.ratio).powi(2)
+    } else {
+        cause.ratio
+    }
+}
+
+/// Answers and losses of a path over a minute or two.
+fn long_counts(cell: &CellPicture) -> (f64, f64) {
+    let lost = f64::from(cell.long_lost);
+    (f64::from(cell.long_sent) - lost, lost)
+}
+
+/// The same since the middle of the slot before the newest.
+fn slot_counts(cell: &CellPicture) -> (f64, f64) {
+    let of =
+        |[newest, before]: [u16; 2]| f64::from(newest) + OF_THE_SLOT_BEFORE * f64::from(before);
+    let lost = of(cell.slot_lost);
+    (of(cell.slot_sent) - lost, lost)
 }
 
 fn word_of_outage(layer: &LayerPicture, ground: &Ground<'_>, shape: Shape, age: Duration) -> Word {
@@ -61,27 +123,22 @@ fn word_of_outage(layer: &LayerPicture, ground: &Ground<'_>, shape: Shape, age: 
     }
 }
 
-fn word_of_loss(layer: &LayerPicture, ground: &Ground<'_>, cause: &Cause, healthy: f64) -> Word {
-    let (shape, ratio) = (cause.shape, cause.ratio);
-    // Answers to probes from before the loss say nothing of it.
-    let turns = cause.age.saturating_sub(TO_BE_TOLD).as_secs_f64() / layer.interval.as_secs_f64();
-    let is_heavy = ratio >= HEAVY && !cause.age.is_zero();
-    let most = if is_heavy { turns } else { f64::INFINITY };
+fn word_of_loss(
+    layer: &LayerPicture,
+    ground: &Ground<'_>,
+    cause: &Cause,
+    counts: &dyn Fn(&CellPicture) -> (f64, f64),
+    healthy: f64,
+) -> Word {
     // How much likelier "clean" is than "it loses as much as the other layer says".
     let mut odds = 0.0;
     let mut sent = 0.0;
-    each_touched(layer, ground, shape, |from, to, cell| {
-        let both = shape.covers(ground, from, to) && shape.covers(ground, to, from);
-        let round_trip = if both {
-            1.0 - (1.0 - ratio).powi(2)
-        } else {
-            ratio
-        };
+    each_touched(layer, ground, cause.shape, |from, to, cell| {
+        let round_trip = round_trip_ratio(ground, cause, from, to);
         let lossy = (CONNECTIONS_LOSE * round_trip).clamp(2.0 * healthy, 0.999);
-        let (n, l) = (f64::from(cell.long_sent), f64::from(cell.long_lost));
-        let answered = (n - l).min(most);
-        odds += l * (healthy / lossy).ln() + answered * ((1.0 - healthy) / (1.0 - lossy)).ln();
-        sent += n;
+        let (answered, lost) = counts(cell);
+        odds += lost * (healthy / lossy).ln() + answered * ((1.0 - healthy) / (1.0 - lossy)).ln();
+        sent += f64::from(cell.long_sent);
     });
     if sent <= 0.0 || odds.abs() < DECIDED {
         Word::Unknown
