@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Where a program finds the others.
-const BIN_DIR_VARIABLE: &str = "MESHPROBE_BIN_DIR";
+pub(crate) const BIN_DIR_VARIABLE: &str = "MESHPROBE_BIN_DIR";
 
 /// A program of this repository, and what has to be there before it runs.
 #[derive(Debug)]

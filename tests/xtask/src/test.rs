@@ -45,7 +45,11 @@ pub(crate) fn run(fast: bool) -> anyhow::Result<()> {
         command(cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     steps.run("tests", || {
-        command(cargo().args(["test", "--workspace", "--locked"]))
+        // It builds the daemons before any test runs; with the features of another command they would be built again.
+        let built = workspace.target_directory.join("debug");
+        let mut test = cargo();
+        test.args(["test", "--workspace", "--locked"]);
+        command(test.env(binaries::BIN_DIR_VARIABLE, built))
     })?;
     if !fast {
         // Features that only come together in the workspace would hide a missing one in a crate.

@@ -10,7 +10,7 @@ use meshprobe_aggregator::incident::{
 };
 use meshprobe_aggregator::pipeline::{Now, now_by_hand};
 use meshprobe_core::dark::{Declaration, NodeState};
-use meshprobe_core::diagnosis::{Diagnosis, DiagnosisConfig, Picture, diagnose};
+use meshprobe_core::diagnosis::{Diagnoser, Diagnosis, Picture};
 use meshprobe_core::finding::Pattern;
 use meshprobe_core::ids::NodeName;
 use meshprobe_daemon::clock;
@@ -35,7 +35,7 @@ pub(super) struct Opened {
 #[derive(Clone, Debug)]
 pub(super) struct Watcher {
     book: IncidentBook,
-    config: DiagnosisConfig,
+    diagnoser: Diagnoser,
     /// Declarations of the detector that the book knows.
     declared: Vec<Arc<Declaration>>,
     pub(super) opened: Vec<Opened>,
@@ -53,7 +53,7 @@ impl Watcher {
                 opens: Opens::All,
                 ..BookConfig::default()
             }),
-            config: DiagnosisConfig::default(),
+            diagnoser: Diagnoser::default(),
             declared: Vec::new(),
             opened: Vec::new(),
             told: 0,
@@ -63,10 +63,10 @@ impl Watcher {
     }
 
     /// One look.
-    pub(super) fn look(&mut self, engine: &mut Engine) -> (Picture, Diagnosis) {
+    pub(super) fn look(&mut self, engine: &mut Engine) -> (Picture, Arc<Diagnosis>) {
         let picture = engine.picture();
         let started = clock::now();
-        let diagnosis = diagnose(&picture, &self.config);
+        let diagnosis = self.diagnoser.diagnose(&picture);
         self.busy += clock::now().saturating_duration_since(started);
         self.looks += 1;
         let now = at(engine.now);
