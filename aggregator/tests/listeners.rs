@@ -237,6 +237,22 @@ async fn pass_on(
 /// The default is a question after two silent seconds and three seconds for the answer.
 const SILENCE: Duration = Duration::from_secs(5);
 
+#[tokio::test]
+async fn a_connection_to_the_report_port_sends_small_packets_both_ways() {
+    let folder = Folder::new();
+    let aggregator = Aggregator::start(&folder, "");
+    let segment = |stream: &TcpStream| socket2::SockRef::from(stream).tcp_mss().unwrap();
+    let to_reports = TcpStream::connect(aggregator.grpc).await.unwrap();
+    // As the handshake told this end; timestamps take twelve octets of it.
+    assert!(
+        (1_100..=1_140).contains(&segment(&to_reports)),
+        "{}",
+        segment(&to_reports)
+    );
+    let to_people = TcpStream::connect(aggregator.http).await.unwrap();
+    assert!(segment(&to_people) > 1_140, "{}", segment(&to_people));
+}
+
 async fn open_streams(aggregator: &Aggregator) -> String {
     let (_, metrics) = aggregator.admin(reqwest::Method::GET, "/metrics").await;
     let line = metrics

@@ -6,9 +6,16 @@ use meshprobe_daemon::{
     config::Spanned,
     listeners::{InheritError, Inherited, ListenError, listen_tcp},
 };
+use socket2::SockRef;
 use tracing::{info, warn};
 
 use crate::config::{Listen, ListenAddress};
+
+/// What TCP puts into one packet of a report at most. A network that swallows large packets must not swallow the reports that
+/// tell so: this much passes where the least MTU of IPv6 does (1,280, RFC 8200 §5), less its headers and those of a tunnel
+/// (80 for `WireGuard`, 70 for VXLAN). A listener hands it on to its connections, and their handshake tells it to the other
+/// end (RFC 9293 §3.7.1), so it holds both ways.
+const REPORT_SEGMENT: u32 = 1_140;
 
 /// Bound and silent.
 #[derive(Debug)]
@@ -27,6 +34,11 @@ impl Listeners {
             http: bind_all("http", &listen.http, &mut inherited)?,
             admin: inherited.tcp_or_bind("admin", "listen.admin", listen.admin.0)?,
         };
+        for listener in &listeners.grpc {
+            if let Err(error) = SockRef::from(listener).set_tcp_mss(REPORT_SEGMENT) {
+                warn!(%error, "Reports will go in packets of any size, and be lost where large ones are");
+            }
+        }
         for name in inherited.unclaimed() {
             warn!(
                 name,

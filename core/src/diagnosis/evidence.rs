@@ -43,13 +43,13 @@ pub(super) fn enrich(picture: &Picture, findings: &mut [Finding]) {
                             .find(|n| picture.node(*n).is_some_and(|k| k.name == *name))
                     };
                     match (place(from), place(to)) {
-                        (Some(from), Some(to)) => missing_routes(picture, from, Some(to)),
+                        (Some(from), Some(to)) => routes_apart(picture, from, Some(to)),
                         _ => Vec::new(),
                     }
                 }
                 _ => nodes
                     .iter()
-                    .flat_map(|node| missing_routes(picture, *node, None))
+                    .flat_map(|node| routes_apart(picture, *node, None))
                     .collect(),
             };
             // What names the cause goes before what counts its effects.
@@ -137,8 +137,9 @@ const fn is_about_routes(pattern: Pattern) -> bool {
     )
 }
 
-/// "mesh-3 has no route to 10.244.1.0/24; 2 of 2 peers have": as probers on the hosts see it, towards `to` or everybody.
-fn missing_routes(picture: &Picture, node: NodeIndex, to: Option<NodeIndex>) -> Vec<String> {
+/// "mesh-3 has no route to 10.244.1.0/24; 2 of 2 peers have", or has one over another interface than they: as probers on the
+/// hosts see it, towards `to` or everybody.
+fn routes_apart(picture: &Picture, node: NodeIndex, to: Option<NodeIndex>) -> Vec<String> {
     let Some(routes) = host_routes(picture, node) else {
         return Vec::new();
     };
@@ -160,15 +161,32 @@ fn missing_routes(picture: &Picture, node: NodeIndex, to: Option<NodeIndex>) -> 
             if sentences.len() >= MOST {
                 return sentences;
             }
-            let peers: Vec<bool> = others
+            let peers: Vec<Option<&str>> = others
                 .iter()
                 .filter(|peer| **peer != target)
-                .filter_map(|peer| Some(leads_to(&host_routes(picture, *peer)?, block)))
+                .filter_map(|peer| Some(device_to(&host_routes(picture, *peer)?, block)))
                 .collect();
-            let having = peers.iter().filter(|has| **has).count();
-            if !leads_to(&routes, block) && having > 0 && 2 * having > peers.len() {
+            let is_most = |count: usize| count > 0 && 2 * count > peers.len();
+            let Some(device) = device_to(&routes, block) else {
+                let having = peers.iter().flatten().count();
+                if is_most(having) {
+                    sentences.push(format!(
+                        "{name} has no route to {block}; {having} of {} peers have",
+                        peers.len()
+                    ));
+                }
+                continue;
+            };
+            let by = |other: &str| peers.iter().filter(|peer| **peer == Some(other)).count();
+            // Who names its interfaces differently does not have the one that the others use.
+            let usual = peers
+                .iter()
+                .flatten()
+                .find(|other| **other != device && is_most(by(other)));
+            if let Some(usual) = usual.filter(|usual| has_link(picture, node, usual)) {
                 sentences.push(format!(
-                    "{name} has no route to {block}; {having} of {} peers have",
+                    "{name} has the route to {block} by dev {device}; {} of {} peers by {usual}",
+                    by(usual),
                     peers.len()
                 ));
             }
@@ -177,10 +195,18 @@ fn missing_routes(picture: &Picture, node: NodeIndex, to: Option<NodeIndex>) -> 
     sentences
 }
 
-fn host_routes(picture: &Picture, node: NodeIndex) -> Option<Vec<Route<'_>>> {
+fn host_prober(picture: &Picture, node: NodeIndex) -> Option<&ProberPicture> {
     let probers = &picture.nodes.get(node.index())?.probers;
-    let host = probers.iter().find(|prober| prober.plane == Plane::Host)?;
-    let routes = &host.facts.as_deref()?.routes;
+    probers.iter().find(|prober| prober.plane == Plane::Host)
+}
+
+fn has_link(picture: &Picture, node: NodeIndex, device: &str) -> bool {
+    let facts = host_prober(picture, node).and_then(|prober| prober.facts.as_deref());
+    facts.is_some_and(|facts| facts.links.iter().any(|(name, _)| name == device))
+}
+
+fn host_routes(picture: &Picture, node: NodeIndex) -> Option<Vec<Route<'_>>> {
+    let routes = &host_prober(picture, node)?.facts.as_deref()?.routes;
     Some(
         routes
             .iter()
@@ -189,11 +215,13 @@ fn host_routes(picture: &Picture, node: NodeIndex) -> Option<Vec<Route<'_>>> {
     )
 }
 
-fn leads_to(routes: &[Route<'_>], block: Prefix) -> bool {
-    let mut fitting = routes
-        .iter()
-        .filter(|route| !route.prefix.is_default() && !route.is_reject);
-    fitting.any(|route| route.prefix.covers(block))
+/// The interface of the closest route to all of a block that is no default route.
+fn device_to<'a>(routes: &[Route<'a>], block: Prefix) -> Option<&'a str> {
+    let fitting = routes.iter().filter(|route| {
+        !route.prefix.is_default() && !route.is_reject && route.prefix.covers(block)
+    });
+    let closest = fitting.max_by_key(|route| route.prefix.length());
+    closest.map(|route| route.device)
 }
 
 /// Changes near the finding's beginning, a full connection table, what the cluster said.
@@ -247,6 +275,7 @@ mod tests {
     use crate::finding::Scope;
     use crate::path::Plane;
 
+    /// Four hosts with routes over `flannel.1`, but for those that are `missing`.
     fn picture(missing: &[(usize, usize)]) -> Picture {
         let mut picture = Sketch::of(4, 1).picture();
         let mut topology = (*picture.topology).clone();
@@ -270,6 +299,7 @@ mod tests {
                 routes: routes
                     .chain(["0.0.0.0/0 via 172.30.1.1 dev eth0".to_owned()])
                     .collect(),
+                links: vec![("eth0".to_owned(), 1_500), ("flannel.1".to_owned(), 1_450)],
                 conntrack: Some((950, 1_000)),
                 ..HostFacts::default()
             };
@@ -315,6 +345,37 @@ mod tests {
         );
         assert!(!findings[2].evidence.iter().any(|e| e.contains("no route")));
         assert!(findings[2].evidence[0].contains("95 % full"));
+    }
+
+    #[test]
+    fn a_route_over_another_interface_than_the_peers_use_is_named() {
+        let mut picture = picture(&[(2, 0)]);
+        let names: Vec<_> = picture.topology.nodes.iter().flatten().collect();
+        let egress = Finding::new(
+            Pattern::OverlayEgress,
+            Scope::node(names[2].name.clone()),
+            "",
+        );
+        let facts = picture.nodes[2].probers[0].facts.as_mut().unwrap();
+        let facts = Arc::make_mut(facts);
+        facts
+            .routes
+            .push("10.244.0.0/24 via 172.30.1.11 dev eth0".to_owned());
+        let said = |picture: &Picture| {
+            let mut findings = [egress.clone()];
+            enrich(picture, &mut findings);
+            findings[0].evidence.clone()
+        };
+        assert_eq!(
+            said(&picture)[0],
+            "n2 has the route to 10.244.0.0/24 by dev eth0; 2 of 2 peers by flannel.1"
+        );
+        // A host whose interfaces have other names.
+        let facts = picture.nodes[2].probers[0].facts.as_mut().unwrap();
+        Arc::make_mut(facts)
+            .links
+            .retain(|(name, _)| name != "flannel.1");
+        assert!(!said(&picture).iter().any(|e| e.contains("dev eth0")));
     }
 
     fn change(second: u64, what: &str) -> FactChange {

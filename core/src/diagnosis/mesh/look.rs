@@ -3,7 +3,7 @@
 use super::ground::Ground;
 use super::loss_rows::LossRow;
 use super::shape::Shape;
-use super::tally::{Clean, Evidence, Leg, Sum, Tally, UNIT, Visitor};
+use super::tally::{Clean, CleanColumns, CleanSum, Evidence, Leg, Sum, Tally, UNIT, Visitor};
 
 /// A set of causes of many legs: bit k stands for the k-th of them. Single paths have no bit, they are taken out of the
 /// sums instead. Should there be more causes than bits, the last ones share a bit: these are whole nodes that the detector
@@ -63,15 +63,21 @@ impl Masks {
         masks
     }
 
-    /// Does a cause cover more of a source's paths, out or back, than those to `covered` places?
-    fn is_row_covered(&self, from: usize, zone: usize) -> bool {
-        let mut zones = 0..self.zone_count;
-        self.from[from] | self.to[from] != 0
-            || zones.any(|other| {
-                self.zones[zone * self.zone_count + other]
-                    | self.zones[other * self.zone_count + zone]
-                    != 0
-            })
+    /// Does a cause that is about this place cover its paths?
+    fn is_covered(&self, place: usize) -> bool {
+        self.from[place] | self.to[place] != 0
+    }
+
+    /// Causes that cover all legs between two zones, one way and the other.
+    #[inline]
+    fn between(&self, one: usize, other: usize) -> (Mask, Mask) {
+        let of = |x: usize, y: usize| self.zones[x * self.zone_count + y];
+        (of(one, other), of(other, one))
+    }
+
+    /// Does a cause cover all legs between a zone and any other one?
+    fn is_zone_covered(&self, zone: usize) -> bool {
+        (0..self.zone_count).any(|other| self.between(zone, other) != (0, 0))
     }
 
     #[inline]
@@ -88,8 +94,6 @@ pub(super) struct Look<'a> {
     pub(super) tallies: Vec<Tally>,
     /// What a leg explains at most.
     most_of_a_leg: f64,
-    /// Legs that may be causes of their own, ascending.
-    pub(super) notable: Vec<(u32, u32)>,
     /// Loss that is explained, by tally.
     explained: Vec<f64>,
     /// What one loss explains at most, by tally.
@@ -103,6 +107,8 @@ pub(super) struct Look<'a> {
     is_plain: bool,
     /// The paths of whole rows were clean on the way back as well.
     both_ways: bool,
+    /// Clean paths of whole rows, by zone of the source, and then by node number.
+    clean_columns: Vec<CleanColumns>,
     /// The tally that was used last.
     last: usize,
     /// Some path is slow.
@@ -125,7 +131,6 @@ impl<'a> Look<'a> {
             ground,
             tallies: vec![Tally::new(0, ground)],
             most_of_a_leg: 0.0,
-            notable: Vec::new(),
             explained: vec![healthy],
             worth_of_loss: vec![-healthy.ln()],
             ratios: large.iter().map(|(_, ratio)| *ratio).collect(),
@@ -134,19 +139,47 @@ impl<'a> Look<'a> {
             masks: Masks::of(&large, ground),
             is_plain: large.is_empty(),
             both_ways: false,
+            clean_columns: vec![CleanColumns::default(); ground.zone_count()],
             last: 0,
             is_slow: false,
         };
         evidence.visit(&mut look);
-        let both_ways = look.both_ways;
-        let tallies = look.tallies.iter_mut();
-        tallies.for_each(|tally| tally.close(ground, both_ways));
-        look.notable.sort_unstable();
-        look.notable.dedup();
+        look.add_clean_columns();
+        look.tallies.iter_mut().for_each(Tally::close);
         for (path, _) in paths {
             look.take_out(evidence, path);
         }
         look
+    }
+
+    /// Legs that may be causes of their own, ascending.
+    pub(super) fn notable(&self, evidence: &impl Evidence) -> Vec<(u32, u32)> {
+        let mut notable = Notable {
+            look: self,
+            legs: Vec::new(),
+        };
+        evidence.visit(&mut notable);
+        notable.legs.sort_unstable();
+        notable.legs.dedup();
+        notable.legs
+    }
+
+    /// May a leg be worth the name of its path? Of the two looks at a leg, one has to explain half of the price.
+    fn is_notable(&self, from: usize, to: usize, leg: Leg) -> bool {
+        let mask = self.mask(from, to, &leg);
+        let tally = self.tallies.iter().position(|tally| tally.causes == mask);
+        let base = tally.map_or(self.healthy, |tally| self.explained[tally]);
+        let unit = f64::from(UNIT);
+        let (sent, lost) = (f64::from(leg.sent) / unit, f64::from(leg.lost) / unit);
+        let ratio = lost / sent;
+        // Of the legs that a cause covers half are no worse than it says.
+        if ratio <= base {
+            return false;
+        }
+        // The divergence of two distributions is at most their chi-square, which needs no logarithm.
+        let most = sent * (ratio - base).powi(2) / (base * (1.0 - base));
+        2.0 * most >= self.price
+            && 2.0 * (likelihood(sent, lost, ratio) - likelihood(sent, lost, base)) >= self.price
     }
 
     /// No path, which has two legs with two words on each, explains more. What the causes take is measured anew after the look,
@@ -242,28 +275,30 @@ impl Visitor for Look<'_> {
     }
 
     fn clean_row(&mut self, from: usize, row: &LossRow, both_ways: bool) {
-        let ground = self.ground;
-        if !row.is_dense() || self.masks.is_row_covered(from, ground.zone(from)) {
+        if !row.is_dense() || self.masks.is_covered(from) {
             for (column, leg) in row.each_clean() {
-                if let Some(to) = ground.place(column) {
+                if let Some(to) = self.ground.place(column) {
                     self.clean(from, to, leg, both_ways);
                 }
             }
             return;
         }
         self.both_ways = both_ways;
-        self.tallies[0].add_clean_row(from, row, ground);
-        // The few paths that a cause covers are counted with it instead.
+        self.add_clean_row(from, row);
+        // The few paths that a cause of their other end covers are counted with it instead.
         for place in 0..self.masks.covered.len() {
             let to = self.masks.covered[place] as usize;
-            let Some(leg) = row.clean_of(ground.node(to).index()) else {
+            let Some(leg) = row.clean_of(self.ground.node(to).index()) else {
                 continue;
             };
-            let (there, back) = (self.zones(from, to), self.zones(to, from));
-            let tally = &mut self.tallies[0];
-            tally.take_back(from, to, there, leg);
+            let (there, back) = self
+                .masks
+                .between(self.ground.zone(from), self.ground.zone(to));
+            let zones = self.zones(from, to);
+            self.tally(there).take_back(from, to, zones, leg);
             if both_ways {
-                tally.take_back(to, from, back, leg);
+                let zones = self.zones(to, from);
+                self.tally(back).take_back(to, from, zones, leg);
             }
             self.clean(from, to, leg, both_ways);
         }
@@ -283,23 +318,86 @@ impl Visitor for Look<'_> {
         // Even if all of it were lost.
         let most = f64::from(leg.lost) / f64::from(UNIT) * self.worth_of_loss[self.last];
         self.most_of_a_leg = self.most_of_a_leg.max(most);
-        if 2.0 * most >= self.price && self.is_notable(leg) {
-            self.notable.push((from as u32, to as u32));
-        }
     }
 }
 
 impl Look<'_> {
-    /// May the leg be worth the name of its path? It has been added just now. Of the two looks at a leg, one has to explain half of
-    /// the price.
-    fn is_notable(&self, leg: Leg) -> bool {
-        let base = self.explained[self.last];
-        let unit = f64::from(UNIT);
-        let (sent, lost) = (f64::from(leg.sent) / unit, f64::from(leg.lost) / unit);
-        let ratio = lost / sent;
-        // Of the legs that a cause covers half are no worse than it says.
-        ratio > base
-            && 2.0 * (likelihood(sent, lost, ratio) - likelihood(sent, lost, base)) >= self.price
+    /// The clean paths of a row that has all columns, as those of its source. As those of its targets they are counted when all
+    /// rows are in.
+    fn add_clean_row(&mut self, from: usize, row: &LossRow) {
+        let ground = self.ground;
+        let zone = ground.zone(from);
+        self.clean_columns[zone].add(row);
+        if !self.masks.is_zone_covered(zone) {
+            let mut sum = row.clean;
+            for column in ground.unjudged() {
+                if let Some(leg) = row.clean_of(column) {
+                    sum.take_back(leg);
+                }
+            }
+            self.add_clean_row_of(from, (0, 0), &sum);
+            return;
+        }
+        let mut sums = vec![CleanSum::default(); self.masks.zone_count];
+        for to in 0..ground.len() {
+            if let Some(leg) = row.clean_at(ground.node(to).index()) {
+                sums[ground.zone(to)].add(leg);
+            }
+        }
+        for (other, sum) in sums.iter().enumerate() {
+            self.add_clean_row_of(from, self.masks.between(zone, other), sum);
+        }
+    }
+
+    fn add_clean_row_of(&mut self, from: usize, (there, back): (Mask, Mask), sum: &CleanSum) {
+        if sum.is_empty() {
+            return;
+        }
+        self.tally(there).add_clean_row_from(from, sum);
+        if self.both_ways {
+            self.tally(back).add_clean_row_to(from, sum);
+        }
+    }
+
+    fn add_clean_columns(&mut self) {
+        for (zone, columns) in std::mem::take(&mut self.clean_columns).iter().enumerate() {
+            for to in 0..self.ground.len() {
+                let sum = columns.sum(self.ground.node(to).index());
+                if sum.is_empty() {
+                    continue;
+                }
+                let other = self.ground.zone(to);
+                let (there, back) = self.masks.between(zone, other);
+                let zones = zone * self.masks.zone_count + other;
+                self.tally(there).add_clean_column_to(to, zones, &sum);
+                if self.both_ways {
+                    let zones = other * self.masks.zone_count + zone;
+                    self.tally(back).add_clean_column_from(to, zones, &sum);
+                }
+            }
+        }
+    }
+}
+
+/// Gathers the legs that may be causes of their own.
+struct Notable<'a> {
+    look: &'a Look<'a>,
+    legs: Vec<(u32, u32)>,
+}
+
+impl Visitor for Notable<'_> {
+    fn clean(&mut self, _: usize, _: usize, _: Clean, _: bool) {}
+
+    fn clean_row(&mut self, _: usize, _: &LossRow, _: bool) {}
+
+    fn take_back(&mut self, _: usize, _: usize, _: Clean, _: bool) {}
+
+    fn slow(&mut self) {}
+
+    fn leg(&mut self, from: usize, to: usize, leg: Leg) {
+        if leg.lost > 0 && self.look.is_notable(from, to, leg) {
+            self.legs.push((from as u32, to as u32));
+        }
     }
 }
 

@@ -180,8 +180,9 @@ impl<E: Evidence> Step<'_, E> {
     /// The single paths that are worth their name.
     fn paths(&self) -> Vec<Worth> {
         let mut worths = Vec::new();
-        for &(from, to) in &self.look.notable {
-            let is_second = from > to && self.look.notable.binary_search(&(to, from)).is_ok();
+        let notable = self.look.notable(self.evidence);
+        for &(from, to) in &notable {
+            let is_second = from > to && notable.binary_search(&(to, from)).is_ok();
             worths.extend(self.worth(Shape::Path(from, to)));
             if !is_second {
                 worths.extend(self.worth(Shape::Pair(from.min(to), from.max(to))));

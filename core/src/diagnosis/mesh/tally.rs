@@ -200,6 +200,10 @@ impl CleanSum {
         }
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.legs == 0
+    }
+
     // What is taken back may be counted after that, with its whole column: sums wrap around and back.
     fn merge(&mut self, other: &Self) {
         self.sent = self.sent.wrapping_add(other.sent);
@@ -207,7 +211,7 @@ impl CleanSum {
         self.legs = self.legs.wrapping_add(other.legs);
     }
 
-    fn take_back(&mut self, leg: Clean) {
+    pub(super) fn take_back(&mut self, leg: Clean) {
         let leg = Self::one(leg);
         self.sent = self.sent.wrapping_sub(leg.sent);
         self.fast_sent = self.fast_sent.wrapping_sub(leg.fast_sent);
@@ -217,14 +221,14 @@ impl CleanSum {
 
 /// Clean paths by column, of the sources of one zone. Side by side, so that a row is added many columns at a time.
 #[derive(Clone, Debug, Default)]
-struct CleanColumns {
+pub(super) struct CleanColumns {
     sent: Vec<u64>,
     fast_sent: Vec<u64>,
     legs: Vec<u32>,
 }
 
 impl CleanColumns {
-    fn add(&mut self, row: &LossRow) {
+    pub(super) fn add(&mut self, row: &LossRow) {
         let size = row.clean_sent.len().max(self.sent.len());
         self.sent.resize(size, 0);
         self.fast_sent.resize(size, 0);
@@ -240,7 +244,7 @@ impl CleanColumns {
         }
     }
 
-    fn sum(&self, column: usize) -> CleanSum {
+    pub(super) fn sum(&self, column: usize) -> CleanSum {
         CleanSum {
             sent: self.sent.get(column).copied().unwrap_or(0),
             fast_sent: self.fast_sent.get(column).copied().unwrap_or(0),
@@ -338,10 +342,6 @@ pub(super) struct Tally {
     clean_from: Vec<CleanSum>,
     clean_to: Vec<CleanSum>,
     clean_zones: Vec<CleanSum>,
-    /// Of whole rows, ways out.
-    clean_rows: Vec<CleanSum>,
-    /// Of the same, by zone of the source, and then by node number.
-    clean_columns: Vec<CleanColumns>,
 }
 
 impl Tally {
@@ -357,25 +357,29 @@ impl Tally {
             clean_from: vec![CleanSum::default(); nodes],
             clean_to: vec![CleanSum::default(); nodes],
             clean_zones: vec![CleanSum::default(); zone_count * zone_count],
-            clean_rows: vec![CleanSum::default(); nodes],
-            clean_columns: Vec::new(),
         }
     }
 
-    /// The clean paths of a row that has all columns. The way back is counted when all are in.
-    pub(super) fn add_clean_row(&mut self, from: usize, row: &LossRow, ground: &Ground<'_>) {
-        if self.clean_columns.is_empty() {
-            self.clean_columns
-                .resize(self.zone_count, CleanColumns::default());
-        }
-        self.clean_columns[ground.zone(from)].add(row);
-        let mut sum = row.clean;
-        for column in ground.unjudged() {
-            if let Some(leg) = row.clean_of(column) {
-                sum.take_back(leg);
-            }
-        }
-        self.clean_rows[from].merge(&sum);
+    /// Clean legs from a place, of a row. They are not between zones nor to anybody before [`Self::add_clean_column`].
+    pub(super) fn add_clean_row_from(&mut self, from: usize, sum: &CleanSum) {
+        self.clean_from[from].merge(sum);
+    }
+
+    /// The same to a place.
+    pub(super) fn add_clean_row_to(&mut self, to: usize, sum: &CleanSum) {
+        self.clean_to[to].merge(sum);
+    }
+
+    /// Clean legs to a place, of all rows of a zone.
+    pub(super) fn add_clean_column_to(&mut self, to: usize, zones: usize, sum: &CleanSum) {
+        self.clean_to[to].merge(sum);
+        self.clean_zones[zones].merge(sum);
+    }
+
+    /// The same from a place.
+    pub(super) fn add_clean_column_from(&mut self, from: usize, zones: usize, sum: &CleanSum) {
+        self.clean_from[from].merge(sum);
+        self.clean_zones[zones].merge(sum);
     }
 
     pub(super) fn take_back(&mut self, from: usize, to: usize, zones: usize, leg: Clean) {
@@ -397,9 +401,8 @@ impl Tally {
         self.zones[zones].add(leg);
     }
 
-    /// All legs are in. `both_ways`: those of rows are ways out, and those back were as clean.
-    pub(super) fn close(&mut self, ground: &Ground<'_>, both_ways: bool) {
-        self.close_rows(ground, both_ways);
+    /// All legs are in.
+    pub(super) fn close(&mut self) {
         let clean = [&self.clean_from, &self.clean_to, &self.clean_zones];
         let sums = [&mut self.from, &mut self.to, &mut self.zones];
         for (sums, clean) in sums.into_iter().zip(clean) {
@@ -409,30 +412,6 @@ impl Tally {
         }
         for sum in &self.from {
             self.all.merge(sum);
-        }
-    }
-
-    fn close_rows(&mut self, ground: &Ground<'_>, both_ways: bool) {
-        if self.clean_columns.is_empty() {
-            return;
-        }
-        for (place, sum) in self.clean_rows.iter().enumerate() {
-            self.clean_from[place].merge(sum);
-            if both_ways {
-                self.clean_to[place].merge(sum);
-            }
-        }
-        for (zone, columns) in self.clean_columns.iter().enumerate() {
-            for to in 0..ground.len() {
-                let sum = columns.sum(ground.node(to).index());
-                let other = ground.zone(to);
-                self.clean_to[to].merge(&sum);
-                self.clean_zones[zone * self.zone_count + other].merge(&sum);
-                if both_ways {
-                    self.clean_from[to].merge(&sum);
-                    self.clean_zones[other * self.zone_count + zone].merge(&sum);
-                }
-            }
         }
     }
 

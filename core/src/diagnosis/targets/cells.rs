@@ -367,12 +367,22 @@ impl Way<'_> {
         1.0 - (1.0 - outside) * (1.0 - self.to_any(homes, names))
     }
 
+    /// A server asks on by UDP, or the way it was asked.
+    fn asked_on(&self, host: NodeIndex, layer: Layer) -> f64 {
+        let by_udp = Layer {
+            kind: ProbeKind::DnsUdp,
+            ..layer
+        };
+        let outside = |layer| self.explained.expected_loss(host, None, layer);
+        outside(layer).max(outside(by_udp))
+    }
+
     /// A virtual IP leads to each of its backends in turn.
     fn to_any(&self, homes: &Homes, layer: Layer) -> f64 {
         let each = homes.any.iter().map(|host| {
             let there = self.explained.expected_loss(self.source, *host, layer);
             let host = host.filter(|_| homes.is_forwarded);
-            let on = host.map_or(0.0, |host| self.explained.expected_loss(host, None, layer));
+            let on = host.map_or(0.0, |host| self.asked_on(host, layer));
             1.0 - (1.0 - there) * (1.0 - on)
         });
         each.sum::<f64>() / homes.any.len().max(1) as f64

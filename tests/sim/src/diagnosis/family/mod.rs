@@ -340,7 +340,9 @@ impl Draw<'_> {
 
     fn kind_everywhere(&mut self) -> Fault {
         let (protocol, kind) = self.protocol();
-        let drop = Drop::all(Ends::AnyNode, Ends::AnyNode, 1.0).protocol(protocol);
+        // A policy of every node, or something between them: the DNS servers' own questions get out or not.
+        let ends = [Ends::AnyNode, Ends::Any][self.chance.index(2)];
+        let drop = Drop::all(ends, ends, 1.0).protocol(protocol);
         let scope = Scope::everywhere().with_kind(kind);
         let rules = vec![Rule::Drop(drop)];
         self.fault(&kind.to_string(), rules, (Pattern::Kind, scope), true)
