@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cause::{Cause, Word};
 use super::ground::Ground;
 use super::loss::is_told;
-use super::shape::Shape;
+use super::shape::{Shape, ZoneWays};
 use crate::diagnosis::{CellPicture, LayerPicture};
 
 /// Losses in a row that say that a path fails now: its probe and what confirms it.
@@ -59,24 +59,14 @@ pub(super) fn word(
 
 /// Does a cause, as its own layer shows it, last for longer than the newest slot of the fast window?
 pub(super) fn is_lasting(layer: &LayerPicture, ground: &Ground<'_>, cause: &Cause) -> bool {
-    let (mut predicted, mut lost) = (0.0, 0.0);
-    each_touched(layer, ground, cause.shape, |from, to, cell| {
-        let [_, sent_before] = cell.slot_sent;
-        let [_, lost_before] = cell.slot_lost;
-        predicted += f64::from(sent_before) * round_trip_ratio(ground, cause, from, to);
-        lost += f64::from(lost_before);
+    let (mut sent, mut lost) = (0u32, 0u32);
+    each_touched(layer, ground, cause.shape, |_, _, cell| {
+        let ([_, sent_before], [_, lost_before]) = (cell.slot_sent, cell.slot_lost);
+        sent += u32::from(sent_before);
+        lost += u32::from(lost_before);
     });
-    lost > 0.0 && lost >= WHOLE_SLOT * predicted
-}
-
-/// What a cause takes of the round trips of a path that it touches.
-fn round_trip_ratio(ground: &Ground<'_>, cause: &Cause, from: usize, to: usize) -> f64 {
-    let both = cause.shape.covers(ground, from, to) && cause.shape.covers(ground, to, from);
-    if both {
-        1.0 - (1.0 - cause.ratio).powi(2)
-    } else {
-        cause.ratio
-    }
+    let predicted = f64::from(sent) * cause.of_round_trips();
+    lost > 0 && f64::from(lost) >= WHOLE_SLOT * predicted
 }
 
 /// Answers and losses of a path over a minute or two.
@@ -130,14 +120,16 @@ fn word_of_loss(
     counts: &dyn Fn(&CellPicture) -> (f64, f64),
     healthy: f64,
 ) -> Word {
-    // How much likelier "clean" is than "it loses as much as the other layer says".
-    let mut odds = 0.0;
-    let mut sent = 0.0;
-    each_touched(layer, ground, cause.shape, |from, to, cell| {
-        let round_trip = round_trip_ratio(ground, cause, from, to);
-        let lossy = (CONNECTIONS_LOSE * round_trip).clamp(2.0 * healthy, 0.999);
+    let lossy = (CONNECTIONS_LOSE * cause.of_round_trips()).clamp(2.0 * healthy, 0.999);
+    // How much likelier "clean" is than "it loses as much as the other layer says", by each loss and each answer.
+    let (by_loss, by_answer) = (
+        (healthy / lossy).ln(),
+        ((1.0 - healthy) / (1.0 - lossy)).ln(),
+    );
+    let (mut odds, mut sent) = (0.0, 0.0);
+    each_touched(layer, ground, cause.shape, |_, _, cell| {
         let (answered, lost) = counts(cell);
-        odds += lost * (healthy / lossy).ln() + answered * ((1.0 - healthy) / (1.0 - lossy)).ln();
+        odds += lost * by_loss + answered * by_answer;
         sent += f64::from(cell.long_sent);
     });
     if sent <= 0.0 || odds.abs() < DECIDED {
@@ -177,15 +169,22 @@ pub(super) fn each_touched(
             }
         }
         Shape::Everywhere | Shape::Zone(_) | Shape::Zones(..) | Shape::ZonePair(..) => {
+            let ways = ZoneWays::of(shape, ground);
             for from in all {
                 let row = layer.rows.get(ground.node(from).index());
-                let Some(Some(row)) = row else { continue };
+                let (zone, Some(Some(row))) = (ground.zone(from), row) else {
+                    continue;
+                };
+                if !ways.touches(zone) {
+                    continue;
+                }
                 for (column, cell) in row.iter() {
                     let Some(to) = ground.place(column) else {
                         continue;
                     };
+                    let is_touched = ways.between(zone, ground.zone(to)) != (false, false);
                     // Most cells of such a row are not even read.
-                    if shape.touches(ground, from, to) && from != to && is_told(cell) {
+                    if is_touched && from != to && is_told(cell) {
                         take(from, to, cell);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::loss_rows::{LayerRows, PathLegs};
-use super::shape::Shape;
+use super::shape::{Shape, ZoneWays};
 use super::tally::{Clean, Evidence, Leg, UNIT, Visitor};
 use crate::diagnosis::{Arrived, CellPicture, LayerPicture};
 use crate::path::ProbeKind;
@@ -130,16 +130,6 @@ impl Evidence for LossOf<'_> {
 
     fn visit_in(&self, shape: Shape, mut take: impl FnMut(Leg)) {
         let one_way = is_one_way(self.layer.layer.kind);
-        let covers = |from, to| shape.covers(self.ground, from, to);
-        let mut tell = |from: usize, to: usize, path: PathLegs| {
-            let (out, back) = (path.out, path.back);
-            out.filter(|_| covers(from, to))
-                .into_iter()
-                .for_each(&mut take);
-            back.filter(|_| covers(to, from))
-                .into_iter()
-                .for_each(&mut take);
-        };
         let all = 0..self.ground.len();
         let pairs: Vec<(usize, usize)> = match shape {
             Shape::Path(a, b) | Shape::Pair(a, b) => {
@@ -152,21 +142,34 @@ impl Evidence for LossOf<'_> {
                 both.collect()
             }
             Shape::Everywhere | Shape::Zone(_) | Shape::Zones(..) | Shape::ZonePair(..) => {
+                let ways = ZoneWays::of(shape, self.ground);
                 for from in all {
+                    let zone = self.ground.zone(from);
+                    if !ways.touches(zone) {
+                        continue;
+                    }
                     self.each_clean(from, |to, clean| {
-                        if shape.touches(self.ground, from, to) {
-                            tell(from, to, PathLegs::clean(to, clean, one_way));
-                        }
+                        let (out, back) = ways.between(zone, self.ground.zone(to));
+                        let covered = usize::from(out) + usize::from(back && one_way);
+                        (0..covered).for_each(|_| take(clean.into()));
                     });
-                    self.each_lossy(from, |to, path| tell(from, to, *path));
+                    self.each_lossy(from, |to, path| {
+                        let (out, back) = ways.between(zone, self.ground.zone(to));
+                        let (out, back) = (path.out.filter(|_| out), path.back.filter(|_| back));
+                        out.into_iter().chain(back).for_each(&mut take);
+                    });
                 }
                 return;
             }
         };
+        let covers = |from, to| shape.covers(self.ground, from, to);
         for (from, to) in pairs {
-            if let Some(path) = self.path(from, to) {
-                tell(from, to, path);
-            }
+            let Some(path) = self.path(from, to) else {
+                continue;
+            };
+            let out = path.out.filter(|_| covers(from, to));
+            let back = path.back.filter(|_| covers(to, from));
+            out.into_iter().chain(back).for_each(&mut take);
         }
     }
 

@@ -116,6 +116,38 @@ impl Shape {
     }
 }
 
+/// The legs that a shape of whole zones covers, worked out once for many of them.
+#[derive(Clone, Debug)]
+pub(super) struct ZoneWays {
+    zone_count: usize,
+    covers: Vec<bool>,
+}
+
+impl ZoneWays {
+    /// Those of a shape that is about no single node.
+    pub(super) fn of(shape: Shape, ground: &Ground<'_>) -> Self {
+        let zone_count = ground.zone_count();
+        let ways = (0..zone_count).flat_map(|x| (0..zone_count).map(move |y| (x, y)));
+        let covers = ways.map(|(x, y)| shape.covers_leg((0, x as u16), (0, y as u16)));
+        Self {
+            zone_count,
+            covers: covers.collect(),
+        }
+    }
+
+    /// Does it cover the legs from one zone to another, and those back?
+    #[inline]
+    pub(super) fn between(&self, one: usize, other: usize) -> (bool, bool) {
+        let covers = |x: usize, y: usize| self.covers[x * self.zone_count + y];
+        (covers(one, other), covers(other, one))
+    }
+
+    /// Does it cover any legs from or to a zone?
+    pub(super) fn touches(&self, zone: usize) -> bool {
+        (0..self.zone_count).any(|other| self.between(zone, other) != (false, false))
+    }
+}
+
 fn zone_shapes(ground: &Ground<'_>, shapes: &mut Vec<Shape>) {
     let zones = ground.zone_count();
     let is_named = |zone: &usize| !ground.zone_name(*zone).is_empty();
