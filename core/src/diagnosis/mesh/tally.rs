@@ -360,7 +360,7 @@ impl Tally {
         }
     }
 
-    /// Clean legs from a place, of a row. They are not between zones nor to anybody before [`Self::add_clean_column`].
+    /// Clean legs from a place, of a row. They are not between zones nor to anybody before [`Self::add_clean_column_to`].
     pub(super) fn add_clean_row_from(&mut self, from: usize, sum: &CleanSum) {
         self.clean_from[from].merge(sum);
     }

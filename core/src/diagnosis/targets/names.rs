@@ -14,6 +14,8 @@ use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 
 const NXDOMAIN: u8 = 3;
+/// Share of a host's paths that lost everything, if its network was cut.
+const CUT: f64 = 0.5;
 /// From a question to its answer in the picture.
 const SETTLES: Duration = Duration::from_secs(2);
 
@@ -183,6 +185,9 @@ pub(super) fn or_way_out(
         .flat_map(|trouble| cells_in_trouble(view, trouble, servers))
         .filter(|cell| cell.word() == Word::Failing)
         .collect();
+    if has_rcode(&cells) && is_remembered(&cells) {
+        return None;
+    }
     let beyond = external::beyond(view, outside, &cells);
     let is_everywhere = troubles.iter().all(|trouble| trouble.servers.is_none());
     let mut finding = upstream(view, troubles, servers);
@@ -223,6 +228,13 @@ fn is_silence(cells: &[&Cell<'_>]) -> bool {
         .iter()
         .filter(|cell| cell.seen.failure == Some(OutcomeClass::Timeout));
     4 * silent.count() >= cells.len()
+}
+
+/// Most of these ways were cut until just now. A server whose own questions were lost goes on to answer with that failure for a
+/// while (RFC 9520 §3.2).
+fn is_remembered(cells: &[&Cell<'_>]) -> bool {
+    let cut = cells.iter().filter(|cell| cell.recent >= CUT);
+    2 * cut.count() > cells.len()
 }
 
 fn has_rcode(cells: &[&Cell<'_>]) -> bool {
