@@ -88,6 +88,17 @@ impl Electorate {
         }
     }
 
+    /// Is it the network between this node and some of the observers that is cut, and not the node? At least two credible ones
+    /// accuse it, and another one reaches it.
+    pub(super) fn is_divided_on(&self, detector: &Detector, node: NodeIndex) -> bool {
+        let after = detector.config.accuse_after;
+        let accusers = detector.cases.get(&node).map_or(0, |case| {
+            let others = self.credible.keys().filter(|o| **o != node);
+            others.filter(|o| case.accused_by(**o, after)).count()
+        });
+        accusers >= 2 && self.vouches_for(detector, node) > 0
+    }
+
     /// How many credible observers have nothing against this node.
     pub(super) fn vouches_for(&self, detector: &Detector, node: NodeIndex) -> u32 {
         let case = detector.cases.get(&node);

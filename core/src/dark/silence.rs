@@ -19,8 +19,11 @@ impl Detector {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
+        // Whoever is cut off from a part of the mesh, the aggregator's, is silent for that reason: the matrix says so.
         let explained = |node: &NodeIndex| {
-            judged.contains_key(node) || self.cases.get(node).is_some_and(|c| c.declared.is_some())
+            judged.contains_key(node)
+                || self.cases.get(node).is_some_and(|c| c.declared.is_some())
+                || electorate.is_divided_on(self, *node)
         };
         let reporters = self
             .nodes

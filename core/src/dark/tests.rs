@@ -379,6 +379,27 @@ fn a_node_that_only_does_not_report_has_its_reports_cut() {
 }
 
 #[test]
+fn a_zone_that_is_cut_off_from_the_aggregators_alone_is_silent_and_nobodys_fault() {
+    let mut mesh = Mesh::new(6, 3);
+    // The aggregator is with 0 and 3; 2 and 5 reach everybody.
+    for node in [1, 4] {
+        mesh.silence(node);
+    }
+    for _ in 0..30 {
+        for observer in [0, 3] {
+            mesh.sees(observer, 1, DEAD);
+            mesh.sees(observer, 4, DEAD);
+        }
+        for node in [0, 2, 3, 5] {
+            let now = mesh.now;
+            mesh.detector.handle_report(NodeIndex(node), 0, now);
+        }
+        mesh.run(1_000);
+    }
+    assert_eq!(mesh.found(), []);
+}
+
+#[test]
 fn most_probers_silent_together_is_the_aggregators_own_fault() {
     let mut mesh = Mesh::new(6, 2);
     for node in 1..6 {
