@@ -94,6 +94,8 @@ pub(super) struct NodeEntry {
     pub(super) streams: u32,
     /// When the last stream closed; meaningful while there is none.
     pub(super) streams_closed_at: Moment,
+    /// When the network was last cut between it and some of the observers.
+    pub(super) divided_at: Option<Moment>,
     pub(super) last_report_at: Option<Moment>,
     pub(super) asked_at: Option<Moment>,
     pub(super) silence_clear: u32,
@@ -185,6 +187,7 @@ impl Detector {
             local_health: 0,
             streams: 0,
             streams_closed_at: now,
+            divided_at: None,
             last_report_at: None,
             asked_at: None,
             silence_clear: 0,

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::detector::{Action, Detector, Judged, Opened};
+use super::detector::{Action, Detector, Judged, NodeEntry, Opened};
 use super::electorate::Electorate;
 use super::state::Declaration;
 use crate::finding::Pattern;
 use crate::ids::NodeIndex;
 use crate::time::Moment;
+
+/// Once the network is whole again a prober has its stream back by then: it tries every two seconds at least, and its
+/// handshake has two.
+const COMES_BACK: Duration = Duration::from_secs(5);
 
 impl Detector {
     /// Nodes that peers reach and that do not report; or, if there are too many of them, the aggregator itself.
@@ -20,10 +24,25 @@ impl Detector {
         actions: &mut Vec<Action>,
     ) {
         // Whoever is cut off from a part of the mesh, the aggregator's, is silent for that reason: the matrix says so.
-        let explained = |node: &NodeIndex| {
+        let silent = self
+            .nodes
+            .iter()
+            .filter(|(_, e)| e.silent_for(now).is_some());
+        let divided: Vec<NodeIndex> = silent
+            .map(|(node, _)| *node)
+            .filter(|node| electorate.is_divided_on(self, *node))
+            .collect();
+        for node in divided {
+            if let Some(entry) = self.nodes.get_mut(&node) {
+                entry.divided_at = Some(now);
+            }
+        }
+        let explained = |node: &NodeIndex, entry: &NodeEntry| {
             judged.contains_key(node)
                 || self.cases.get(node).is_some_and(|c| c.declared.is_some())
-                || electorate.is_divided_on(self, *node)
+                || entry
+                    .divided_at
+                    .is_some_and(|at| now.saturating_since(at) < COMES_BACK)
         };
         let reporters = self
             .nodes
@@ -33,7 +52,7 @@ impl Detector {
         let silent: Vec<(NodeIndex, Duration)> = self
             .nodes
             .iter()
-            .filter(|(node, entry)| entry.is_judged(now) && !explained(node))
+            .filter(|(node, entry)| entry.is_judged(now) && !explained(node, entry))
             .filter_map(|(node, entry)| Some((*node, entry.silent_for(now)?)))
             .collect();
         let too_many = silent.len() >= 2

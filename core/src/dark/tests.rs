@@ -396,7 +396,16 @@ fn a_zone_that_is_cut_off_from_the_aggregators_alone_is_silent_and_nobodys_fault
         }
         mesh.run(1_000);
     }
+    // The network is whole again; the streams come back a little later.
+    for (observer, node) in [(0, 1), (0, 4), (3, 1), (3, 4)] {
+        mesh.reached_again(observer, node);
+    }
+    mesh.run(4_000);
     assert_eq!(mesh.found(), []);
+    // Not all of them.
+    mesh.detector.handle_stream_opened(NodeIndex(1));
+    mesh.run(4_000);
+    assert_eq!(mesh.found(), [(Pattern::ReportsCut, vec![4])]);
 }
 
 #[test]
