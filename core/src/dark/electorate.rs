@@ -89,14 +89,20 @@ impl Electorate {
     }
 
     /// Is it the network between this node and some of the observers that is cut, and not the node? At least two credible ones
-    /// accuse it, and another one reaches it.
+    /// accuse it, and another one reaches it. Asked for each silent node, so it goes over the votes about that node alone.
     pub(super) fn is_divided_on(&self, detector: &Detector, node: NodeIndex) -> bool {
+        let Some(case) = detector.cases.get(&node) else {
+            return false;
+        };
+        let credible = || {
+            let votes = case.votes.iter();
+            votes.filter(|(o, _)| **o != node && self.credible.contains_key(o))
+        };
         let after = detector.config.accuse_after;
-        let accusers = detector.cases.get(&node).map_or(0, |case| {
-            let others = self.credible.keys().filter(|o| **o != node);
-            others.filter(|o| case.accused_by(**o, after)).count()
-        });
-        accusers >= 2 && self.vouches_for(detector, node) > 0
+        let accusers = credible().filter(|(_, vote)| vote.accuses(after)).count();
+        let losers = credible().filter(|(_, vote)| vote.accuses(1)).count();
+        let others = self.credible.len() - usize::from(self.credible.contains_key(&node));
+        accusers >= 2 && losers < others
     }
 
     /// How many credible observers have nothing against this node.

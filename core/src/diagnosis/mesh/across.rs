@@ -169,7 +169,7 @@ pub(super) fn each_touched(
             }
         }
         Shape::Everywhere | Shape::Zone(_) | Shape::Zones(..) | Shape::ZonePair(..) => {
-            let ways = ZoneWays::of(shape, ground);
+            let ways = ZoneWays::covered(shape, ground);
             for from in all {
                 let row = layer.rows.get(ground.node(from).index());
                 let (zone, Some(Some(row))) = (ground.zone(from), row) else {

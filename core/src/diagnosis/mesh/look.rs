@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::loss_rows::LossRow;
-use super::shape::Shape;
+use super::shape::{Shape, ZoneWays};
 use super::tally::{Clean, CleanColumns, CleanSum, Evidence, Leg, Sum, Tally, UNIT, Visitor};
 
 /// A set of causes of many legs: bit k stands for the k-th of them. Single paths have no bit, they are taken out of the
@@ -21,8 +21,7 @@ pub(super) const fn bit(k: usize) -> Mask {
 struct Masks {
     from: Vec<Mask>,
     to: Vec<Mask>,
-    zones: Vec<Mask>,
-    zone_count: usize,
+    zones: ZoneWays<Mask>,
     /// Places that causes of their own cover, ascending.
     covered: Vec<u32>,
 }
@@ -30,37 +29,33 @@ struct Masks {
 impl Masks {
     /// `causes`: those of many legs, in order.
     fn of(causes: &[(Shape, f64)], ground: &Ground<'_>) -> Self {
-        let zone_count = ground.zone_count();
-        let mut masks = Self {
-            from: vec![0; ground.len()],
-            to: vec![0; ground.len()],
-            zones: vec![0; zone_count * zone_count],
-            zone_count,
-            covered: Vec::new(),
-        };
+        let mut from: Vec<Mask> = vec![0; ground.len()];
+        let mut to = from.clone();
         for (k, (cause, _)) in causes.iter().enumerate() {
-            let bit = bit(k);
             match *cause {
-                Shape::Ingress(node) => masks.to[node as usize] |= bit,
-                Shape::Egress(node) => masks.from[node as usize] |= bit,
+                Shape::Ingress(node) => to[node as usize] |= bit(k),
+                Shape::Egress(node) => from[node as usize] |= bit(k),
                 Shape::Node(node) => {
-                    masks.from[node as usize] |= bit;
-                    masks.to[node as usize] |= bit;
+                    from[node as usize] |= bit(k);
+                    to[node as usize] |= bit(k);
                 }
-                Shape::Path(..) | Shape::Pair(..) => {}
-                shape => {
-                    for x in 0..zone_count {
-                        for y in 0..zone_count {
-                            let covers = shape.covers_leg((0, x as u16), (0, y as u16));
-                            masks.zones[x * zone_count + y] |= if covers { bit } else { 0 };
-                        }
-                    }
-                }
+                _ => {}
             }
         }
-        let covered = (0..ground.len()).filter(|place| masks.from[*place] | masks.to[*place] != 0);
-        masks.covered = covered.map(|place| place as u32).collect();
-        masks
+        let of_zones = |(_, (cause, _)): &(usize, &(Shape, f64))| cause.node().is_none();
+        let zones = ZoneWays::of(ground, |x, y| {
+            let covering = causes.iter().enumerate().filter(of_zones);
+            let covering = covering.filter(|(_, (cause, _))| cause.covers_leg((0, x), (0, y)));
+            covering.fold(0, |mask, (k, _)| mask | bit(k))
+        });
+        let covered = (0..ground.len()).filter(|place| from[*place] | to[*place] != 0);
+        let covered = covered.map(|place| place as u32).collect();
+        Self {
+            from,
+            to,
+            zones,
+            covered,
+        }
     }
 
     /// Does a cause that is about this place cover its paths?
@@ -68,21 +63,9 @@ impl Masks {
         self.from[place] | self.to[place] != 0
     }
 
-    /// Causes that cover all legs between two zones, one way and the other.
-    #[inline]
-    fn between(&self, one: usize, other: usize) -> (Mask, Mask) {
-        let of = |x: usize, y: usize| self.zones[x * self.zone_count + y];
-        (of(one, other), of(other, one))
-    }
-
-    /// Does a cause cover all legs between a zone and any other one?
-    fn is_zone_covered(&self, zone: usize) -> bool {
-        (0..self.zone_count).any(|other| self.between(zone, other) != (0, 0))
-    }
-
     #[inline]
     fn at(&self, from: usize, to: usize, zones: usize) -> Mask {
-        self.from[from] | self.to[to] | self.zones[zones]
+        self.from[from] | self.to[to] | self.zones.at(zones)
     }
 }
 
@@ -224,7 +207,9 @@ impl<'a> Look<'a> {
 
     #[inline]
     fn zones(&self, from: usize, to: usize) -> usize {
-        self.ground.zone(from) * self.masks.zone_count + self.ground.zone(to)
+        self.masks
+            .zones
+            .place(self.ground.zone(from), self.ground.zone(to))
     }
 
     #[inline]
@@ -293,6 +278,7 @@ impl Visitor for Look<'_> {
             };
             let (there, back) = self
                 .masks
+                .zones
                 .between(self.ground.zone(from), self.ground.zone(to));
             let zones = self.zones(from, to);
             self.tally(there).take_back(from, to, zones, leg);
@@ -328,7 +314,7 @@ impl Look<'_> {
         let ground = self.ground;
         let zone = ground.zone(from);
         self.clean_columns[zone].add(row);
-        if !self.masks.is_zone_covered(zone) {
+        if !self.masks.zones.touches(zone) {
             let mut sum = row.clean;
             for column in ground.unjudged() {
                 if let Some(leg) = row.clean_of(column) {
@@ -338,14 +324,14 @@ impl Look<'_> {
             self.add_clean_row_of(from, (0, 0), &sum);
             return;
         }
-        let mut sums = vec![CleanSum::default(); self.masks.zone_count];
+        let mut sums = vec![CleanSum::default(); ground.zone_count()];
         for to in 0..ground.len() {
             if let Some(leg) = row.clean_at(ground.node(to).index()) {
                 sums[ground.zone(to)].add(leg);
             }
         }
         for (other, sum) in sums.iter().enumerate() {
-            self.add_clean_row_of(from, self.masks.between(zone, other), sum);
+            self.add_clean_row_of(from, self.masks.zones.between(zone, other), sum);
         }
     }
 
@@ -367,11 +353,11 @@ impl Look<'_> {
                     continue;
                 }
                 let other = self.ground.zone(to);
-                let (there, back) = self.masks.between(zone, other);
-                let zones = zone * self.masks.zone_count + other;
+                let (there, back) = self.masks.zones.between(zone, other);
+                let zones = self.masks.zones.place(zone, other);
                 self.tally(there).add_clean_column_to(to, zones, &sum);
                 if self.both_ways {
-                    let zones = other * self.masks.zone_count + zone;
+                    let zones = self.masks.zones.place(other, zone);
                     self.tally(back).add_clean_column_from(to, zones, &sum);
                 }
             }

@@ -142,7 +142,7 @@ impl Evidence for LossOf<'_> {
                 both.collect()
             }
             Shape::Everywhere | Shape::Zone(_) | Shape::Zones(..) | Shape::ZonePair(..) => {
-                let ways = ZoneWays::of(shape, self.ground);
+                let ways = ZoneWays::covered(shape, self.ground);
                 for from in all {
                     let zone = self.ground.zone(from);
                     if !ways.touches(zone) {

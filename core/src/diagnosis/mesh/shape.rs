@@ -116,35 +116,53 @@ impl Shape {
     }
 }
 
-/// The legs that a shape of whole zones covers, worked out once for many of them.
+/// Something about the legs from each zone to each zone, worked out once for many legs.
 #[derive(Clone, Debug)]
-pub(super) struct ZoneWays {
+pub(super) struct ZoneWays<T> {
     zone_count: usize,
-    covers: Vec<bool>,
+    ways: Vec<T>,
 }
 
-impl ZoneWays {
-    /// Those of a shape that is about no single node.
-    pub(super) fn of(shape: Shape, ground: &Ground<'_>) -> Self {
+impl ZoneWays<bool> {
+    /// Does a shape that is about no single node cover them?
+    pub(super) fn covered(shape: Shape, ground: &Ground<'_>) -> Self {
+        Self::of(ground, |x, y| shape.covers_leg((0, x), (0, y)))
+    }
+}
+
+impl<T: Copy + Default + PartialEq> ZoneWays<T> {
+    pub(super) fn of(ground: &Ground<'_>, way: impl Fn(u16, u16) -> T) -> Self {
         let zone_count = ground.zone_count();
         let ways = (0..zone_count).flat_map(|x| (0..zone_count).map(move |y| (x, y)));
-        let covers = ways.map(|(x, y)| shape.covers_leg((0, x as u16), (0, y as u16)));
         Self {
             zone_count,
-            covers: covers.collect(),
+            ways: ways.map(|(x, y)| way(x as u16, y as u16)).collect(),
         }
     }
 
-    /// Does it cover the legs from one zone to another, and those back?
+    /// Where the legs from one zone to another stand.
     #[inline]
-    pub(super) fn between(&self, one: usize, other: usize) -> (bool, bool) {
-        let covers = |x: usize, y: usize| self.covers[x * self.zone_count + y];
-        (covers(one, other), covers(other, one))
+    pub(super) const fn place(&self, from: usize, to: usize) -> usize {
+        from * self.zone_count + to
     }
 
-    /// Does it cover any legs from or to a zone?
+    /// That of the legs of a place.
+    #[inline]
+    pub(super) fn at(&self, place: usize) -> T {
+        self.ways[place]
+    }
+
+    /// That of the legs from one zone to another, and of those back.
+    #[inline]
+    pub(super) fn between(&self, one: usize, other: usize) -> (T, T) {
+        let way = |from, to| self.at(self.place(from, to));
+        (way(one, other), way(other, one))
+    }
+
+    /// Is there anything about legs from or to a zone?
     pub(super) fn touches(&self, zone: usize) -> bool {
-        (0..self.zone_count).any(|other| self.between(zone, other) != (false, false))
+        let nothing = (T::default(), T::default());
+        (0..self.zone_count).any(|other| self.between(zone, other) != nothing)
     }
 }
 
