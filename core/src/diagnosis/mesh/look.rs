@@ -69,6 +69,17 @@ impl Masks {
     }
 }
 
+/// A leg that lost much, as one of its ends tells.
+#[derive(Clone, Copy, Debug)]
+struct Suspicious {
+    ends: (u32, u32),
+    /// The tally that it is in.
+    tally: u32,
+    /// Packets, in units.
+    sent: u32,
+    lost: u32,
+}
+
 /// Everything that one look at the evidence gives.
 #[derive(Debug)]
 pub(super) struct Look<'a> {
@@ -77,6 +88,8 @@ pub(super) struct Look<'a> {
     pub(super) tallies: Vec<Tally>,
     /// What a leg explains at most.
     most_of_a_leg: f64,
+    /// Legs that have lost so much that they may be notable.
+    suspicious: Vec<Suspicious>,
     /// Loss that is explained, by tally.
     explained: Vec<f64>,
     /// What one loss explains at most, by tally.
@@ -114,6 +127,7 @@ impl<'a> Look<'a> {
             ground,
             tallies: vec![Tally::new(0, ground)],
             most_of_a_leg: 0.0,
+            suspicious: Vec::new(),
             explained: vec![healthy],
             worth_of_loss: vec![-healthy.ln()],
             ratios: large.iter().map(|(_, ratio)| *ratio).collect(),
@@ -135,23 +149,19 @@ impl<'a> Look<'a> {
         look
     }
 
-    /// Legs that may be causes of their own, ascending.
-    pub(super) fn notable(&self, evidence: &impl Evidence) -> Vec<(u32, u32)> {
-        let mut notable = Notable {
-            look: self,
-            legs: Vec::new(),
-        };
-        evidence.visit(&mut notable);
-        notable.legs.sort_unstable();
-        notable.legs.dedup();
-        notable.legs
+    /// Legs that may be causes of their own, ascending. Found when they are asked for, which they are not as long as a cause of
+    /// many legs explains more.
+    pub(super) fn notable(&self) -> Vec<(u32, u32)> {
+        let notable = self.suspicious.iter().filter(|leg| self.is_notable(leg));
+        let mut legs: Vec<(u32, u32)> = notable.map(|leg| leg.ends).collect();
+        legs.sort_unstable();
+        legs.dedup();
+        legs
     }
 
     /// May a leg be worth the name of its path? Of the two looks at a leg, one has to explain half of the price.
-    fn is_notable(&self, from: usize, to: usize, leg: Leg) -> bool {
-        let mask = self.mask(from, to, &leg);
-        let tally = self.tallies.iter().position(|tally| tally.causes == mask);
-        let base = tally.map_or(self.healthy, |tally| self.explained[tally]);
+    fn is_notable(&self, leg: &Suspicious) -> bool {
+        let base = self.explained[leg.tally as usize];
         let unit = f64::from(UNIT);
         let (sent, lost) = (f64::from(leg.sent) / unit, f64::from(leg.lost) / unit);
         let ratio = lost / sent;
@@ -304,6 +314,14 @@ impl Visitor for Look<'_> {
         // Even if all of it were lost.
         let most = f64::from(leg.lost) / f64::from(UNIT) * self.worth_of_loss[self.last];
         self.most_of_a_leg = self.most_of_a_leg.max(most);
+        if 2.0 * most >= self.price {
+            self.suspicious.push(Suspicious {
+                ends: (from as u32, to as u32),
+                tally: self.last as u32,
+                sent: leg.sent,
+                lost: leg.lost,
+            });
+        }
     }
 }
 
@@ -346,43 +364,25 @@ impl Look<'_> {
     }
 
     fn add_clean_columns(&mut self) {
-        for (zone, columns) in std::mem::take(&mut self.clean_columns).iter().enumerate() {
-            for to in 0..self.ground.len() {
-                let sum = columns.sum(self.ground.node(to).index());
-                if sum.is_empty() {
-                    continue;
-                }
-                let other = self.ground.zone(to);
-                let (there, back) = self.masks.zones.between(zone, other);
-                let zones = self.masks.zones.place(zone, other);
-                self.tally(there).add_clean_column_to(to, zones, &sum);
-                if self.both_ways {
-                    let zones = self.masks.zones.place(other, zone);
-                    self.tally(back).add_clean_column_from(to, zones, &sum);
-                }
+        let (ground, both_ways) = (self.ground, self.both_ways);
+        let all = std::mem::take(&mut self.clean_columns);
+        let pairs = all
+            .iter()
+            .enumerate()
+            .flat_map(|pair| (0..all.len()).map(move |other| (pair, other)));
+        for ((zone, columns), other) in pairs.filter(|(_, other)| ground.zone_size(*other) > 0) {
+            let (there, back) = self.masks.zones.between(zone, other);
+            let places = (0..ground.len()).filter(|place| ground.zone(*place) == other);
+            let sums = places.map(|place| (place, columns.sum(ground.node(place).index())));
+            let zones = self.masks.zones.place(zone, other);
+            let tally = self.tally(there);
+            sums.clone()
+                .for_each(|(to, sum)| tally.add_clean_column_to(to, zones, &sum));
+            if both_ways {
+                let zones = self.masks.zones.place(other, zone);
+                let tally = self.tally(back);
+                sums.for_each(|(from, sum)| tally.add_clean_column_from(from, zones, &sum));
             }
-        }
-    }
-}
-
-/// Gathers the legs that may be causes of their own.
-struct Notable<'a> {
-    look: &'a Look<'a>,
-    legs: Vec<(u32, u32)>,
-}
-
-impl Visitor for Notable<'_> {
-    fn clean(&mut self, _: usize, _: usize, _: Clean, _: bool) {}
-
-    fn clean_row(&mut self, _: usize, _: &LossRow, _: bool) {}
-
-    fn take_back(&mut self, _: usize, _: usize, _: Clean, _: bool) {}
-
-    fn slow(&mut self) {}
-
-    fn leg(&mut self, from: usize, to: usize, leg: Leg) {
-        if leg.lost > 0 && self.look.is_notable(from, to, leg) {
-            self.legs.push((from as u32, to as u32));
         }
     }
 }

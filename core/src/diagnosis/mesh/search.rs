@@ -180,7 +180,7 @@ impl<E: Evidence> Step<'_, E> {
     /// The single paths that are worth their name.
     fn paths(&self) -> Vec<Worth> {
         let mut worths = Vec::new();
-        let notable = self.look.notable(self.evidence);
+        let notable = self.look.notable();
         for &(from, to) in &notable {
             let is_second = from > to && notable.binary_search(&(to, from)).is_ok();
             worths.extend(self.worth(Shape::Path(from, to)));

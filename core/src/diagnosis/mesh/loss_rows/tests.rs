@@ -113,7 +113,7 @@ fn seen(evidence: &impl Evidence, ground: &Ground<'_>, causes: &[(Shape, f64)]) 
     sums.sort_by_key(|(mask, shape, _)| (*mask, *shape));
     Seen {
         sums,
-        notable: look.notable(evidence),
+        notable: look.notable(),
     }
 }
 
