@@ -40,6 +40,8 @@ pub(super) struct Faults {
     pub(super) dark: BTreeSet<usize>,
     /// Nodes of which nothing leaves.
     pub(super) mute: BTreeSet<usize>,
+    /// Every way between nodes lost everything until a few seconds ago.
+    pub(super) cut_lately: bool,
     /// The aggregator has started anew since a dark node last said something of itself.
     pub(super) has_restarted: bool,
     /// Nothing gets through at all, for a moment.

@@ -8,10 +8,11 @@ use super::faults::Faults;
 use crate::diagnosis::{Arrived, CellPicture, Columns, LayerPicture, RowPicture};
 use crate::outcome::OutcomeClass;
 use crate::path::{Plane, ProbeKind};
+use crate::time::{Mark, Moment};
 use crate::verdict::Verdict;
 
-/// Clean, but for nodes that are dark or of which nothing leaves.
-pub(super) fn mesh(nodes: usize, faults: &Faults) -> LayerPicture {
+/// Clean, but for nodes that are dark or of which nothing leaves, and what is over.
+pub(super) fn mesh(nodes: usize, faults: &Faults, now: Moment) -> LayerPicture {
     let good = CellPicture {
         verdict: Verdict::Healthy,
         consecutive_replies: 255,
@@ -19,6 +20,10 @@ pub(super) fn mesh(nodes: usize, faults: &Faults) -> LayerPicture {
         received: Some(15),
         long_sent: 80.0,
         long_received: Some(80.0),
+        lost_at: faults
+            .cut_lately
+            .then(|| Mark::new(now - Duration::from_secs(3))),
+        lost_in_row: if faults.cut_lately { 30 } else { 0 },
         ..CellPicture::NOT_SAMPLED
     };
     let bad = CellPicture {

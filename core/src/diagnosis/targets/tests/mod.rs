@@ -203,6 +203,25 @@ fn a_broken_upstream_is_one_finding() {
 }
 
 #[test]
+fn servers_that_remember_that_nobody_answered_them_have_no_broken_upstream() {
+    for nodes in SIZES {
+        let mut world = World::new(nodes, false, 1);
+        world.run(40.0);
+        world.faults.cut_lately = true;
+        world.faults.servfail = true;
+        let is_upstream = |world: &World| found(world).contains("dns-upstream everywhere");
+        for second in 0..20 {
+            world.run(1.0);
+            assert!(!is_upstream(&world), "{nodes} nodes, {second} s");
+        }
+        // What goes on long after the cut is no memory of it.
+        world.faults.cut_lately = false;
+        world.run(1.0);
+        assert!(is_upstream(&world), "{nodes} nodes");
+    }
+}
+
+#[test]
 fn a_missing_record_is_one_finding() {
     let expected = ["dns-name kubernetes.default.svc.cluster.local."];
     for targets in [false, true] {

@@ -406,7 +406,7 @@ impl World {
                     .collect(),
             })
             .collect();
-        layers.insert(0, mesh(self.nodes, &self.faults));
+        layers.insert(0, mesh(self.nodes, &self.faults, now));
         let nodes = (0..self.nodes).map(|node| {
             let is_dark = self.faults.dark.contains(&node);
             NodePicture {
