@@ -174,6 +174,16 @@ impl fmt::Display for Rtt {
 #[repr(transparent)]
 pub struct RttCode(u8);
 
+/// Slower than so many times what is normal, and by more than [`SLOW_BY`], is slow (DETECTION.md §1).
+const SLOW_TIMES: u32 = 3;
+/// Slower by less is never slow.
+pub const SLOW_BY: Duration = Duration::from_millis(1);
+
+/// Is a round-trip time far above what is normal: more than three times that, and more than 1 ms above it?
+pub fn is_slow(rtt: Duration, normal: Duration) -> bool {
+    rtt > (SLOW_TIMES * normal).max(normal + SLOW_BY)
+}
+
 impl RttCode {
     /// Nothing was measured.
     pub const NONE: Self = Self(0);
@@ -219,6 +229,14 @@ impl RttCode {
     /// The same as an [`Rtt`].
     pub fn rtt(self) -> Option<Rtt> {
         self.to_nanos().map(Rtt)
+    }
+
+    /// [`is_slow`] of the times that both stand for; not without either.
+    pub fn is_slow(self, normal: Self) -> bool {
+        match (self.rtt(), normal.rtt()) {
+            (Some(rtt), Some(normal)) => is_slow(rtt.as_duration(), normal.as_duration()),
+            _ => false,
+        }
     }
 
     /// Whether anything was measured.

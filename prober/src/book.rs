@@ -19,6 +19,7 @@ use crate::flush::FlushPlan;
 use crate::health::LocalHealth;
 use crate::path_id::PathId;
 use crate::report::{ClosedWindow, Row};
+use crate::slowness::Slowness;
 use crate::tracker::{PathTracker, Transition};
 use crate::window::PathWindow;
 
@@ -103,6 +104,7 @@ struct Entry {
     target: TargetNumber,
     window: PathWindow,
     tracker: PathTracker,
+    slowness: Slowness,
     /// No longer probed; what it counted is still to be reported.
     retired: bool,
     /// Somebody asked about it and waits for the next outcome.
@@ -148,6 +150,7 @@ impl Book {
             target,
             window: PathWindow::default(),
             tracker: PathTracker::default(),
+            slowness: Slowness::default(),
             retired: false,
             asked: false,
         });
@@ -184,7 +187,7 @@ impl Book {
         }
         let entry = self.entry_mut(sample.path)?;
         let rtt = match sample.outcome {
-            Outcome::Reply { rtt } => Some(Rtt::from_duration(rtt)),
+            Outcome::Reply { rtt } => Some(Rtt::from_duration(rtt).code()),
             _ => None,
         };
         entry.window.record(class, rtt);
@@ -205,11 +208,16 @@ impl Book {
             transition,
             first_loss_at: entry.tracker.first_loss_at(),
         };
+        let has_slowed = entry.layer.kind == ProbeKind::Udp
+            && rtt.is_some_and(|rtt| entry.slowness.handle_reply(rtt));
         let answers = class != OutcomeClass::Invalid && std::mem::take(&mut entry.asked);
         self.flush
             .handle_transition(transition, recorded.first_loss_at, now);
         if answers {
             self.flush.request(now);
+        }
+        if has_slowed {
+            self.flush.handle_slowed(now);
         }
         Some(recorded)
     }
@@ -404,6 +412,7 @@ impl Entry {
         let testimony = is_witness.then(|| self.tracker.testimony(now));
         let failing = self.tracker.failing(now).or(testimony).map(Box::new);
         self.tracker.mark_reported();
+        self.slowness.handle_closed(&rtt, close == Close::Regular);
         Some(Row {
             target: self.target,
             sent,

@@ -4,6 +4,7 @@
 //! - Its row of losses reaches 4 and 5, the levels at which an observer accuses.
 //! - Every 250 ms while a path fails, up to 4 s after its first loss.
 //! - A path answers again.
+//! - A path has become slow (see [`crate::slowness`]): a second later, with what else has by then.
 //! - The aggregator asks.
 //!
 //! Two flushes are at least 10 ms apart: what happens together travels together. A prober that has something to tell
@@ -28,6 +29,9 @@ const BURST: u32 = 30;
 
 /// Time between two flushes while a path fails.
 pub const REPEAT: Duration = Duration::from_millis(250);
+
+/// Time for the other paths of a node to show that they have become slow, too: an interval of the vital probes.
+const SLOWED_TOGETHER: Duration = Duration::from_secs(1);
 
 /// Rows of losses that are reported at once.
 const TELLING_LENGTHS: [u32; 2] = [4, 5];
@@ -80,7 +84,12 @@ impl FlushPlan {
         }
     }
 
-    /// Somebody wants a report now.
+    /// A path has become slow.
+    pub fn handle_slowed(&mut self, now: Moment) {
+        self.request(now + SLOWED_TOGETHER);
+    }
+
+    /// Somebody wants a report at `now`.
     pub fn request(&mut self, now: Moment) {
         let earliest = self
             .last_flush
@@ -181,6 +190,16 @@ mod tests {
             }
         }
         assert!((100..=200).contains(&flushes), "{flushes}");
+    }
+
+    #[test]
+    fn paths_that_become_slow_within_a_second_are_told_together() {
+        let mut plan = FlushPlan::default();
+        plan.handle_slowed(ms(100));
+        plan.handle_slowed(ms(900));
+        assert_eq!(plan.next_deadline(), Some(ms(1_100)));
+        plan.handle_flushed(ms(1_100), false);
+        assert_eq!(plan.next_deadline(), None);
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub mod schedule;
 pub mod self_watch;
 pub mod service;
 pub mod shared;
+pub mod slowness;
 pub mod spool;
 pub mod stalls;
 pub mod suspicion;

@@ -2,7 +2,7 @@
 
 use meshprobe_core::detail::Detail;
 use meshprobe_core::outcome::OutcomeClass;
-use meshprobe_core::rtt::{Rtt, RttCode};
+use meshprobe_core::rtt::RttCode;
 use meshprobe_core::window::LostWays;
 use smallvec::SmallVec;
 
@@ -38,7 +38,7 @@ pub struct PathWindow {
 
 impl PathWindow {
     /// A probe ended.
-    pub fn record(&mut self, class: OutcomeClass, rtt: Option<Rtt>) {
+    pub fn record(&mut self, class: OutcomeClass, rtt: Option<RttCode>) {
         match class {
             OutcomeClass::Invalid => {
                 self.record_invalid(1);
@@ -55,7 +55,7 @@ impl PathWindow {
         }
         self.sent = self.sent.saturating_add(1);
         if let Some(rtt) = rtt {
-            self.rtt.record(rtt.code());
+            self.rtt.record(rtt);
         }
     }
 
@@ -113,6 +113,11 @@ impl RttSummary {
         }
         self.codes[usize::from(self.kept)] = code.as_octet();
         self.kept += 1;
+    }
+
+    /// Samples, about: those that fell between two kept ones are left out.
+    pub const fn samples(&self) -> u32 {
+        (self.kept as u32) << self.stride
     }
 
     /// The smallest sample.

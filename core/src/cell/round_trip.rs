@@ -1,7 +1,7 @@
 //! Round-trip times of a path: what is normal, and what is slow.
 
 use super::PathCell;
-use crate::rtt::RttCode;
+use crate::rtt::{RttCode, SLOW_BY};
 use crate::window::Summary;
 
 /// Octaves of 1/8 that make a factor of three: log2(3) × 8, in 1/256 steps.
@@ -12,8 +12,7 @@ const FIVE_TIMES: u32 = 4_755;
 const BASELINE_WINDOWS: u8 = 6;
 /// An outlier is never below 5 ms.
 const TAIL_FLOOR_NANOS: u64 = 5_000_000;
-/// Slower by less than 1 ms is never slow.
-const SLOW_FLOOR_NANOS: u64 = 1_000_000;
+const SLOW_FLOOR_NANOS: u64 = SLOW_BY.as_nanos() as u64;
 const WARM_SHIFT: u8 = 5;
 /// Windows with an outlier, of the last six (60 s), that make a tail: one alone may be chance.
 const TAIL_WINDOWS: u32 = 2;

@@ -14,6 +14,7 @@ use super::tally::{Evidence, Sum};
 use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::{Confidence, Estimate, Finding, NamedPath, Pattern, Scope};
 use crate::path::{Layer, Plane, ProbeKind};
+use crate::rtt;
 use crate::verdict::Verdict;
 
 /// Share of paths that are slow by chance.
@@ -69,9 +70,7 @@ fn marks<'a>(layer: &LayerPicture, ground: &'a Ground<'a>, explained: &[Shape]) 
 #[inline]
 pub(super) fn is_slow(cell: &CellPicture) -> bool {
     match (cell.rtt, cell.rtt_baseline) {
-        (Some(rtt), Some(normal)) => {
-            rtt > (3 * normal).max(normal + Duration::from_millis(1)) && is_told(cell)
-        }
+        (Some(rtt), Some(normal)) => rtt::is_slow(rtt, normal) && is_told(cell),
         _ => cell.verdict == Verdict::Slow,
     }
 }
