@@ -19,6 +19,9 @@ const LEAST_AGAIN: f64 = 3.0;
 const FADING: f64 = LONG_FADING.as_secs() as f64;
 /// Lengths of rows of replies that are looked at: what is sent in some ten seconds.
 const RUNS: [u8; 3] = [2, 3, 5];
+/// When a loss is over, so much fewer cells than expected have a short row: at once for the shortest rows. Where a loss has just
+/// begun they are fewer, too, and among many cells significantly so, because long rows reach back to before it.
+const OVER: f64 = 0.5;
 /// What is less likely than this does not happen.
 const CHANCE: f64 = 1e-3;
 
@@ -136,7 +139,8 @@ impl Counts {
         RUNS.iter().zip(&self.short_runs).any(|(run, count)| {
             // A loss is asked again at once, so the first reply after it says nothing.
             let expected = 1.0 - (1.0 - ratio).powi(i32::from(*run) - 1);
-            at_most(*count, self.cells, expected) < CHANCE
+            f64::from(*count) < OVER * expected * f64::from(self.cells)
+                && at_most(*count, self.cells, expected) < CHANCE
         })
     }
 
