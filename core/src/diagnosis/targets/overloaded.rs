@@ -6,7 +6,7 @@ use super::cells::{Cell, View, Word};
 use super::dns::{Asked, Server, asks, explain_vip};
 use super::found::{self, is_service, listed};
 use super::names::is_inside;
-use super::share::Counts;
+use super::share::{Counts, Shares};
 use super::vip;
 use crate::diagnosis::TargetName;
 use crate::finding::{Pattern, Scope};
@@ -40,8 +40,8 @@ pub(super) fn findings(view: &mut View<'_>, servers: &[Server<'_>], asked: &mut 
         .collect();
     let Some(worst) = lossy
         .iter()
-        .map(|(_, counts)| counts.ratio())
-        .reduce(f64::max)
+        .map(|(_, counts)| counts.shares())
+        .reduce(Shares::max)
     else {
         return;
     };

@@ -25,6 +25,31 @@ const OVER: f64 = 0.5;
 /// What is less likely than this does not happen.
 const CHANCE: f64 = 1e-3;
 
+/// Which share is lost. Soon after a loss began that of the longer time is small, and as small wherever the same is lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Shares {
+    now: f64,
+    long: f64,
+}
+
+impl Shares {
+    /// The larger of each.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            now: self.now.max(other.now),
+            long: self.long.max(other.long),
+        }
+    }
+
+    /// The smaller of each.
+    pub(super) fn min(self, other: Self) -> Self {
+        Self {
+            now: self.now.min(other.now),
+            long: self.long.min(other.long),
+        }
+    }
+}
+
 /// Probes of several cells together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counts {
@@ -144,9 +169,20 @@ impl Counts {
         })
     }
 
-    /// Is a share of this size out of the question here?
-    pub(super) fn refutes(&self, ratio: f64) -> bool {
-        self.is_measured() && self.estimate().upper < ratio / 2.0
+    pub(super) fn shares(&self) -> Shares {
+        let [sent, lost, _] = self.long;
+        Shares {
+            now: self.ratio(),
+            long: lost / sent.max(1.0),
+        }
+    }
+
+    /// Is a share of this size out of the question here, by what was sent lately or by that of the longer time?
+    pub(super) fn refutes(&self, shares: Shares) -> bool {
+        let [sent, lost, _] = self.long;
+        let long = Estimate::of(lost.round() as u64, sent.round() as u64);
+        let is_out = self.estimate().upper < shares.now / 2.0 || long.upper < shares.long / 2.0;
+        self.is_measured() && is_out
     }
 }
 

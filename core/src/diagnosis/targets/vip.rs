@@ -8,7 +8,7 @@ use super::cells::{Cell, Tally, View, Word, is_ending, mostly};
 use super::found::{self, is_service, listed};
 use super::hosts::needs_a_name;
 use super::overloaded::inner_questions;
-use super::share::Counts;
+use super::share::{Counts, Shares};
 use crate::detail::Detail;
 use crate::diagnosis::TargetName;
 use crate::finding::{Finding, Pattern, Scope};
@@ -243,13 +243,13 @@ pub(super) fn lossy_sources(_view: &View<'_>, cells: &[&Cell<'_>]) -> Lossy {
 }
 
 impl Lossy {
-    /// The smallest share that one of these nodes loses.
-    fn ratio_of(&self, nodes: &BTreeSet<NodeIndex>) -> f64 {
+    /// The smallest share that one of these nodes loses; none without nodes.
+    fn least_of(&self, nodes: &BTreeSet<NodeIndex>) -> Option<Shares> {
         let own = self
             .by_source
             .iter()
             .filter(|(source, _)| nodes.contains(source));
-        own.map(|(_, counts)| counts.ratio()).fold(1.0, f64::min)
+        own.map(|(_, counts)| counts.shares()).reduce(Shares::min)
     }
 
     /// Most sources lose something, and none of several loses most of it.
@@ -332,11 +332,13 @@ fn stale(view: &mut View<'_>, vip: &Vip, broken: &mut Broken) {
                 .collect();
             let names: Vec<_> = own.iter().filter_map(|n| view.node(*n)).cloned().collect();
             // Others that have not lost anything yet may do so as well: only those that refute the share are spared.
-            let is_spared = |(source, counts): &(NodeIndex, Counts)| {
-                let ratio = lossy.ratio_of(&own);
-                own.contains(source) || !counts.is_measured() || counts.refutes(ratio)
+            let Some(least) = lossy.least_of(&own) else {
+                return;
             };
-            if names.is_empty() || !lossy.by_source.iter().all(is_spared) {
+            let is_spared = |(source, counts): &(NodeIndex, Counts)| {
+                own.contains(source) || !counts.is_measured() || counts.refutes(least)
+            };
+            if !lossy.by_source.iter().all(is_spared) {
                 return;
             }
             let summary = format!(
