@@ -13,9 +13,6 @@ use crate::finding::{Pattern, Scope};
 use crate::ids::NodeIndex;
 use crate::outcome::OutcomeClass;
 
-/// Half of the questions lost make a row this long once in sixty times.
-const LONG_ROW: u8 = 6;
-
 /// Servers that lose a share of what they are asked, whoever asks.
 pub(super) fn findings(view: &mut View<'_>, servers: &[Server<'_>], asked: &mut Asked) {
     let instances: Vec<&Server<'_>> = servers.iter().filter(|s| !s.is_vip()).collect();
@@ -35,7 +32,7 @@ pub(super) fn findings(view: &mut View<'_>, servers: &[Server<'_>], asked: &mut 
         .iter()
         .filter(|(server, counts)| {
             let cells = questions(view, server);
-            counts.is_partial() && is_spread(view, &cells) && !is_back(&cells)
+            counts.is_partial() && is_spread(view, &cells)
         })
         .collect();
     let Some(worst) = lossy
@@ -91,14 +88,6 @@ pub(super) fn findings(view: &mut View<'_>, servers: &[Server<'_>], asked: &mut 
         view.explain(ratio, |view, cell| asks(view, cell, &server));
     }
     explain_vip(view, share);
-}
-
-/// Was nothing answered for long, and is it again? Who has not asked again, or has not said so yet, still knows of the outage; where
-/// a share is lost, some of the rows of losses are short.
-fn is_back(cells: &[&Cell<'_>]) -> bool {
-    let failing = cells.iter().filter(|cell| cell.word() == Word::Failing);
-    let shortest = failing.map(|cell| cell.seen.consecutive_losses).min();
-    shortest.is_none_or(|row| row >= LONG_ROW) && cells.iter().any(|cell| cell.has_started_over())
 }
 
 /// What the servers lost lately shows in the counts of their virtual IP for longer than in their own: of what all nodes asked, and

@@ -66,6 +66,8 @@ pub(super) struct Counts {
     seconds: [f64; 3],
     /// Losses of which another one is known that is not of the same row.
     again: f64,
+    /// Losses that followed another one without an answer in between.
+    in_row: f64,
     /// Cells with fewer replies in a row than each of [`RUNS`].
     short_runs: [u32; RUNS.len()],
 }
@@ -110,6 +112,11 @@ impl Counts {
         self.seconds[1] += cell.slot;
         self.seconds[2] += FADING * (-(elapsed + cell.slot) / FADING).exp();
         self.again += (newest + before - f64::from(seen.lost_in_row)).max(0.0);
+        // What was lost before a cell started over is not among its losses any more.
+        self.in_row += match seen.lost_in_row.saturating_sub(1) {
+            further if cell.has_started_over() => further.into(),
+            further => f64::from(further).min(newest + before),
+        };
         for (run, count) in RUNS.iter().zip(&mut self.short_runs) {
             *count += u32::from(seen.consecutive_replies < *run);
         }
@@ -155,7 +162,13 @@ impl Counts {
         let most = (0..3).map(rate).fold(0.0, f64::max);
         let speaks = |place: &usize| self.slots[*place] >= 0.9 && rate(*place) >= SLOT_SHARE * most;
         let is_steady = (0..3).filter(speaks).count() >= 2 || self.again >= LEAST_AGAIN;
-        is_steady && !self.is_over()
+        is_steady && !self.is_over() && !self.is_outage()
+    }
+
+    /// Was everything lost for a while, and nothing else? Until every cell has asked again, some fail and others answer. How much
+    /// is lost of what was asked is then no share of anything, and may be nearly all.
+    fn is_outage(&self) -> bool {
+        self.again < 1.0 && self.ratio().min(0.5).powf(self.in_row) < CHANCE
     }
 
     /// Fewer cells have lost something lately than a share of this size makes, by far.

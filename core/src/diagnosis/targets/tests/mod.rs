@@ -172,11 +172,21 @@ fn a_block_that_is_over_leaves_no_share_of_the_virtual_ip_behind() {
 #[test]
 fn a_server_that_is_back_was_not_overloaded() {
     for nodes in SIZES {
-        for (before, seed) in [(15.0, 1), (15.0, 2), (90.0, 1), (90.0, 2)] {
+        for (before, lasts, seed) in [
+            (15.0, 22.0, 1),
+            (15.0, 22.0, 2),
+            (15.0, 22.0, 3),
+            (15.0, 45.0, 1),
+            (15.0, 45.0, 2),
+            (90.0, 22.0, 1),
+            (90.0, 22.0, 2),
+            (90.0, 45.0, 1),
+            (90.0, 45.0, 2),
+        ] {
             let mut world = World::new(nodes, false, seed);
             world.run(before);
             world.faults.dead_dns.insert(0);
-            world.run(45.0);
+            world.run(lasts);
             world.faults = Faults::default();
             for second in 0..40 {
                 world.run(1.0);
@@ -185,7 +195,7 @@ fn a_server_that_is_back_was_not_overloaded() {
                     !found
                         .iter()
                         .any(|finding| finding.starts_with("dns-overloaded")),
-                    "{nodes} nodes, {before} s old, seed {seed}, {second} s later: {found:?}"
+                    "{nodes} nodes, {before} s old, dead for {lasts} s, seed {seed}, {second} s later: {found:?}"
                 );
             }
         }
