@@ -3,6 +3,7 @@
 use super::cause::{Cause, What};
 use super::ground::Ground;
 use super::loss::is_one_way;
+use super::measure::estimate;
 use super::naming::Extent;
 use super::shape::Shape;
 use crate::finding::{Pattern, Scope};
@@ -58,10 +59,12 @@ impl Explained {
     }
 
     pub(super) fn add(&mut self, cause: &Cause, extent: Extent, pattern: Pattern, scope: Scope) {
+        // While a loss is young it is more than its share of the long counts.
+        let (share, _) = estimate(&cause.sum);
         self.causes.push(ExplainedCause {
             pattern,
             scope,
-            ratio: cause.ratio,
+            ratio: cause.ratio.max(share.ratio),
             shape: cause.shape,
             extent,
             of_round_trips: cause.what != What::Loss || !is_one_way(cause.layer.kind),
