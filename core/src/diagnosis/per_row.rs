@@ -49,6 +49,12 @@ impl<T> PerRow<T> {
         Some((row, known))
     }
 
+    /// What is known of the row of a source, shared.
+    pub(super) fn known(&self, source: usize) -> Option<&Arc<T>> {
+        let (_, known) = self.rows.get(source)?.as_ref()?;
+        Some(known)
+    }
+
     /// All of them, with their sources, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &RowPicture, &T)> {
         let rows = self.rows.iter().enumerate();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::flows::FlowCount;
+use super::leg::Sum;
 use super::loss::is_one_way;
 use super::new_flows::NewFlows;
 use super::shape::Shape;
-use super::tally::Sum;
 use crate::dark::Declaration;
 use crate::path::Layer;
 

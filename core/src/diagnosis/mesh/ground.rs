@@ -96,10 +96,12 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// The numbers of the nodes that are not judged.
-    pub(super) fn unjudged(&self) -> impl Iterator<Item = usize> {
-        let places = self.places.iter().enumerate();
-        places.filter_map(|(node, place)| (*place == NOBODY).then_some(node))
+    /// The zone of each node, by number; `None`: it is not judged.
+    pub(super) fn seats(&self) -> Vec<Option<u16>> {
+        let nodes = 0..self.places.len();
+        nodes
+            .map(|node| Some(self.zones[self.place(node)?]))
+            .collect()
     }
 
     /// The node at a place.

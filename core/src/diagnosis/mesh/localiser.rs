@@ -7,13 +7,14 @@ use super::across;
 use super::cause::{Cause, What, Word};
 use super::flows::{self, FlowCount};
 use super::ground::Ground;
+use super::leg::{Spells, Sum};
 use super::look::Look;
 use super::loss::{LossOf, dead_row, is_one_way};
 use super::loss_rows::LossRows;
 use super::new_flows;
 use super::search::{self, Found, Standing};
 use super::shape::Shape;
-use super::tally::{Evidence, Sum};
+use super::tally::Evidence;
 use crate::dark::{Declaration, NodeState};
 use crate::diagnosis::{DiagnosisConfig, LayerPicture};
 use crate::finding::Pattern;
@@ -142,7 +143,7 @@ impl<'a> Localiser<'a> {
             what: What::Loss,
             ratio: found.ratio,
             is_total,
-            age: age(&found.sum),
+            age: age(found.spells),
             sum: found.sum,
             alternatives: found.alternatives,
             declaration: None,
@@ -185,15 +186,15 @@ impl<'a> Localiser<'a> {
     }
 
     fn flow_cause(&self, layer: &LayerPicture, shape: Shape, what: What, ratio: f64) -> Cause {
-        let sum = self.evidence(layer, &[]).sum(shape);
+        let evidence = self.evidence(layer, &[]);
         Cause {
             layer: layer.layer,
             shape,
             what,
             ratio,
             is_total: false,
-            age: age(&sum),
-            sum,
+            age: age(spells(&evidence, shape)),
+            sum: evidence.sum(shape),
             alternatives: Vec::new(),
             declaration: None,
             words: Vec::new(),
@@ -311,8 +312,7 @@ impl<'a> Localiser<'a> {
         } else {
             declared
         };
-        let sum = sum(shape);
-        let longest = age(&sum);
+        let longest = age(spells(&evidence, shape));
         let since = self.ground.picture.now.saturating_since(declaration.since);
         Some(Cause {
             layer: layer.layer,
@@ -320,7 +320,7 @@ impl<'a> Localiser<'a> {
             what: What::Loss,
             ratio: 1.0,
             is_total: true,
-            sum,
+            sum: sum(shape),
             alternatives: Vec::new(),
             declaration: Some(Arc::clone(declaration)),
             age: longest.max(since),
@@ -409,7 +409,7 @@ impl<'a> Localiser<'a> {
 /// now and then, they begin at any time.
 fn is_total(evidence: &LossOf<'_>, shape: Shape) -> bool {
     let mut rows = Vec::new();
-    evidence.visit_in(shape, |leg| {
+    evidence.visit_in(shape, |_, _, leg| {
         if leg.lost > 0 {
             rows.push((leg.dead > 0).then_some(leg.dead_for));
         }
@@ -440,6 +440,12 @@ fn is_inside(path: Shape, shape: Shape, ground: &Ground<'_>) -> bool {
 }
 
 /// How long a dead place has been dead.
-fn age(sum: &Sum) -> Duration {
-    Duration::from_secs(sum.dead_for.into())
+fn age(spells: Spells) -> Duration {
+    Duration::from_secs(spells.dead_for.into())
+}
+
+fn spells(evidence: &impl Evidence, shape: Shape) -> Spells {
+    let mut spells = Spells::NONE;
+    evidence.visit_in(shape, |_, _, leg| spells.add(leg.into()));
+    spells
 }

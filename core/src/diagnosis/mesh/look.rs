@@ -1,9 +1,11 @@
 //! One look at all legs: their sums, apart by the causes that are known already.
 
+use std::cell::Cell;
+
 use super::ground::Ground;
-use super::loss_rows::LossRow;
+use super::leg::{Leg, Sum, UNIT};
 use super::shape::{Shape, ZoneWays};
-use super::tally::{Clean, CleanColumns, CleanSum, Evidence, Leg, Sum, Tally, UNIT, Visitor};
+use super::tally::{End, Evidence, OTHERS, Tally, Visitor, Way};
 
 /// A set of causes of many legs: bit k stands for the k-th of them. Single paths have no bit, they are taken out of the
 /// sums instead. Should there be more causes than bits, the last ones share a bit: these are whole nodes that the detector
@@ -58,26 +60,17 @@ impl Masks {
         }
     }
 
-    /// Does a cause that is about this place cover its paths?
-    fn is_covered(&self, place: usize) -> bool {
-        self.from[place] | self.to[place] != 0
-    }
-
     #[inline]
     fn at(&self, from: usize, to: usize, zones: usize) -> Mask {
         self.from[from] | self.to[to] | self.zones.at(zones)
     }
-}
 
-/// A leg that lost much, as one of its ends tells.
-#[derive(Clone, Copy, Debug)]
-struct Suspicious {
-    ends: (u32, u32),
-    /// The tally that it is in.
-    tally: u32,
-    /// Packets, in units.
-    sent: u32,
-    lost: u32,
+    /// The causes that cover the legs between two zones whose ends have none of their own; of either way, if it is not clear
+    /// which one lost them.
+    fn of_zones(&self, (from, to): (usize, usize), is_unclear: bool) -> Mask {
+        let (own, back) = self.zones.between(from, to);
+        if is_unclear { own | back } else { own }
+    }
 }
 
 /// Everything that one look at the evidence gives.
@@ -86,25 +79,12 @@ pub(super) struct Look<'a> {
     ground: &'a Ground<'a>,
     /// One for each set of causes that covers any leg.
     pub(super) tallies: Vec<Tally>,
-    /// What a leg explains at most.
-    most_of_a_leg: f64,
-    /// Legs that have lost so much that they may be notable.
-    suspicious: Vec<Suspicious>,
-    /// Loss that is explained, by tally.
-    explained: Vec<f64>,
-    /// What one loss explains at most, by tally.
-    worth_of_loss: Vec<f64>,
     /// The share that each cause takes.
     ratios: Vec<f64>,
     healthy: f64,
     /// What a path has to explain to be worth its name.
     price: f64,
     masks: Masks,
-    is_plain: bool,
-    /// The paths of whole rows were clean on the way back as well.
-    both_ways: bool,
-    /// Clean paths of whole rows, by zone of the source, and then by node number.
-    clean_columns: Vec<CleanColumns>,
     /// The tally that was used last.
     last: usize,
     /// Some path is slow.
@@ -122,26 +102,17 @@ impl<'a> Look<'a> {
     ) -> Self {
         let (paths, large): (Vec<(Shape, f64)>, Vec<_>) =
             causes.iter().partition(|(shape, _)| shape.is_path());
-        let healthy = evidence.healthy();
         let mut look = Self {
             ground,
             tallies: vec![Tally::new(0, ground)],
-            most_of_a_leg: 0.0,
-            suspicious: Vec::new(),
-            explained: vec![healthy],
-            worth_of_loss: vec![-healthy.ln()],
             ratios: large.iter().map(|(_, ratio)| *ratio).collect(),
-            healthy,
+            healthy: evidence.healthy(),
             price,
             masks: Masks::of(&large, ground),
-            is_plain: large.is_empty(),
-            both_ways: false,
-            clean_columns: vec![CleanColumns::default(); ground.zone_count()],
             last: 0,
             is_slow: false,
         };
         evidence.visit(&mut look);
-        look.add_clean_columns();
         look.tallies.iter_mut().for_each(Tally::close);
         for (path, _) in paths {
             look.take_out(evidence, path);
@@ -151,34 +122,78 @@ impl<'a> Look<'a> {
 
     /// Legs that may be causes of their own, ascending. Found when they are asked for, which they are not as long as a cause of
     /// many legs explains more.
-    pub(super) fn notable(&self) -> Vec<(u32, u32)> {
-        let notable = self.suspicious.iter().filter(|leg| self.is_notable(leg));
-        let mut legs: Vec<(u32, u32)> = notable.map(|leg| leg.ends).collect();
+    pub(super) fn notable(&self, evidence: &impl Evidence) -> Vec<(u32, u32)> {
+        let bases = self.explained_by_zones();
+        let mut legs: Vec<(u32, u32)> = Vec::new();
+        evidence.visit_lossy(
+            |x, y, worst| {
+                let (sent, ratio) = (packets(worst.sent), worst.ratio);
+                self.may_be_worth(sent, ratio, bases.at(bases.place(x, y)))
+            },
+            |from, to, leg| {
+                if self.is_notable(from, to, leg) {
+                    legs.push((from as u32, to as u32));
+                }
+            },
+        );
         legs.sort_unstable();
         legs.dedup();
         legs
     }
 
     /// May a leg be worth the name of its path? Of the two looks at a leg, one has to explain half of the price.
-    fn is_notable(&self, leg: &Suspicious) -> bool {
-        let base = self.explained[leg.tally as usize];
-        let unit = f64::from(UNIT);
-        let (sent, lost) = (f64::from(leg.sent) / unit, f64::from(leg.lost) / unit);
-        let ratio = lost / sent;
+    fn is_notable(&self, from: usize, to: usize, leg: Leg) -> bool {
+        let (sent, lost, ratio) = (packets(leg.sent), packets(leg.lost), leg.ratio());
+        if !self.may_be_worth(sent, ratio, self.healthy) {
+            return false;
+        }
+        let base = self.explained(self.mask(from, to, leg.is_ambiguous));
+        self.may_be_worth(sent, ratio, base)
+            && 2.0 * (likelihood(sent, lost, ratio) - likelihood(sent, lost, base)) >= self.price
+    }
+
+    /// The same as far as it is known without a logarithm. The less is explained, the sooner it is so.
+    fn may_be_worth(&self, sent: f64, ratio: f64, base: f64) -> bool {
         // Of the legs that a cause covers half are no worse than it says.
         if ratio <= base {
             return false;
         }
-        // The divergence of two distributions is at most their chi-square, which needs no logarithm.
+        // The divergence of two distributions is at most their chi-square.
         let most = sent * (ratio - base).powi(2) / (base * (1.0 - base));
         2.0 * most >= self.price
-            && 2.0 * (likelihood(sent, lost, ratio) - likelihood(sent, lost, base)) >= self.price
     }
 
     /// No path, which has two legs with two words on each, explains more. What the causes take is measured anew after the look,
     /// so this is twice as much as the look itself says.
-    pub(super) fn most_of_a_path(&self) -> f64 {
-        2.0 * 4.0 * self.most_of_a_leg
+    pub(super) fn most_of_a_path(&self, evidence: &impl Evidence) -> f64 {
+        let bases = self.explained_by_zones();
+        // Even if all of it were lost.
+        let worth = |lost: u32, base: f64| packets(lost) * -base.ln();
+        let most = Cell::new(0.0);
+        evidence.visit_lossy(
+            |x, y, worst| worth(worst.lost, bases.at(bases.place(x, y))) > most.get(),
+            |from, to, leg| {
+                let base = self.explained(self.mask(from, to, leg.is_ambiguous));
+                most.set(worth(leg.lost, base).max(most.get()));
+            },
+        );
+        2.0 * 4.0 * most.get()
+    }
+
+    /// The loss of legs between zones that is explained, if no cause is about one of their ends alone.
+    fn explained_by_zones(&self) -> ZoneWays<f64> {
+        ZoneWays::of(self.ground, |x, y| {
+            let zones = &self.masks.zones;
+            self.explained(zones.at(zones.place(x.into(), y.into())))
+        })
+    }
+
+    /// The loss of legs that a set of causes covers, as far as they explain it.
+    fn explained(&self, mask: Mask) -> f64 {
+        if mask == 0 {
+            return self.healthy;
+        }
+        explained(self.ratios.iter().copied(), mask, self.healthy)
     }
 
     /// The sum of the legs of a shape that no cause covers.
@@ -188,9 +203,9 @@ impl<'a> Look<'a> {
 
     /// The causes that may take packets of a leg, as bits: of a round trip of which nobody knows which way lost them, those
     /// that cover either way.
-    pub(super) fn mask(&self, from: usize, to: usize, leg: &Leg) -> Mask {
+    pub(super) fn mask(&self, from: usize, to: usize, is_ambiguous: bool) -> Mask {
         let own = self.masks.at(from, to, self.zones(from, to));
-        if self.is_plain || !leg.is_ambiguous {
+        if !is_ambiguous {
             return own;
         }
         own | self.masks.at(to, from, self.zones(to, from))
@@ -207,10 +222,9 @@ impl<'a> Look<'a> {
             let (from, to) = (from as usize, to as usize);
             let zones = self.zones(from, to);
             for leg in evidence.words(from, to).into_iter().flatten() {
-                let mask = self.mask(from, to, &leg);
-                let mut sum = Sum::EMPTY;
-                sum.add(leg);
-                self.tally(mask).subtract(from, to, zones, &sum);
+                let mask = self.mask(from, to, leg.is_ambiguous);
+                let leg = Sum::of(leg);
+                self.tally(mask).subtract(from, to, zones, &leg);
             }
         }
     }
@@ -228,163 +242,61 @@ impl<'a> Look<'a> {
             let known = self.tallies.iter().position(|tally| tally.causes == mask);
             self.last = known.unwrap_or_else(|| {
                 self.tallies.push(Tally::new(mask, self.ground));
-                let explained = explained(self.ratios.iter().copied(), mask, self.healthy);
-                self.explained.push(explained);
-                self.worth_of_loss.push(-explained.ln());
                 self.tallies.len() - 1
             });
         }
         &mut self.tallies[self.last]
     }
-
-    /// The tally of a clean leg, and the zones that it is between.
-    #[inline]
-    fn tally_of_clean(&mut self, from: usize, to: usize) -> (&mut Tally, usize) {
-        let zones = self.zones(from, to);
-        let mask = if self.is_plain {
-            0
-        } else {
-            self.masks.at(from, to, zones)
-        };
-        (self.tally(mask), zones)
-    }
 }
 
 impl Visitor for Look<'_> {
-    fn clean(&mut self, from: usize, to: usize, leg: Clean, both_ways: bool) {
-        let (tally, zones) = self.tally_of_clean(from, to);
-        tally.add_clean(from, to, zones, leg);
-        if both_ways {
-            let (tally, zones) = self.tally_of_clean(to, from);
-            tally.add_clean(to, from, zones, leg);
+    fn leg(&mut self, from: usize, to: usize, leg: &Sum) {
+        let zones = self.zones(from, to);
+        let mask = self.mask(from, to, leg.ambiguous > 0);
+        self.tally(mask).add(from, to, zones, leg);
+    }
+
+    fn way(&mut self, way: &Way<'_>, end: End) {
+        let ((from, x), (to, y)) = (way.from, way.to);
+        let zones = self.masks.zones.place(x.into(), y.into());
+        let mask = self.masks.of_zones((x.into(), y.into()), way.is_unclear);
+        let tally = self.tally(mask);
+        if from == OTHERS {
+            tally.add_to(to as usize, way.sum);
+        } else {
+            tally.add_from(from as usize, way.sum);
+        }
+        if end == End::Source {
+            tally.add_between(zones, way.sum);
         }
     }
 
-    fn take_back(&mut self, from: usize, to: usize, leg: Clean, both_ways: bool) {
-        let (tally, zones) = self.tally_of_clean(from, to);
-        tally.take_back(from, to, zones, leg);
-        if both_ways {
-            let (tally, zones) = self.tally_of_clean(to, from);
-            tally.take_back(to, from, zones, leg);
-        }
+    fn apart(&self) -> Vec<u32> {
+        self.masks.covered.clone()
     }
 
-    fn clean_row(&mut self, from: usize, row: &LossRow, both_ways: bool) {
-        if !row.is_dense() || self.masks.is_covered(from) {
-            for (column, leg) in row.each_clean() {
-                if let Some(to) = self.ground.place(column) {
-                    self.clean(from, to, leg, both_ways);
-                }
-            }
-            return;
-        }
-        self.both_ways = both_ways;
-        self.add_clean_row(from, row);
-        // The few paths that a cause of their other end covers are counted with it instead.
-        for place in 0..self.masks.covered.len() {
-            let to = self.masks.covered[place] as usize;
-            let Some(leg) = row.clean_of(self.ground.node(to).index()) else {
-                continue;
-            };
-            let (there, back) = self
-                .masks
-                .zones
-                .between(self.ground.zone(from), self.ground.zone(to));
-            let zones = self.zones(from, to);
-            self.tally(there).take_back(from, to, zones, leg);
-            if both_ways {
-                let zones = self.zones(to, from);
-                self.tally(back).take_back(to, from, zones, leg);
-            }
-            self.clean(from, to, leg, both_ways);
-        }
+    fn set_apart(&mut self, from: usize, to: usize, leg: &Sum) {
+        let zones = (self.ground.zone(from), self.ground.zone(to));
+        let mask = self.masks.of_zones(zones, leg.ambiguous > 0);
+        let zones = self.zones(from, to);
+        self.tally(mask).subtract(from, to, zones, leg);
+        self.leg(from, to, leg);
+    }
+
+    fn take_back(&mut self, from: usize, to: usize, leg: &Sum) {
+        let zones = self.zones(from, to);
+        let mask = self.mask(from, to, leg.ambiguous > 0);
+        self.tally(mask).subtract(from, to, zones, leg);
     }
 
     fn slow(&mut self) {
         self.is_slow = true;
     }
-
-    fn leg(&mut self, from: usize, to: usize, leg: Leg) {
-        let zones = self.zones(from, to);
-        let mask = self.mask(from, to, &leg);
-        self.tally(mask).add(from, to, zones, leg);
-        if leg.lost == 0 {
-            return;
-        }
-        // Even if all of it were lost.
-        let most = f64::from(leg.lost) / f64::from(UNIT) * self.worth_of_loss[self.last];
-        self.most_of_a_leg = self.most_of_a_leg.max(most);
-        if 2.0 * most >= self.price {
-            self.suspicious.push(Suspicious {
-                ends: (from as u32, to as u32),
-                tally: self.last as u32,
-                sent: leg.sent,
-                lost: leg.lost,
-            });
-        }
-    }
 }
 
-impl Look<'_> {
-    /// The clean paths of a row that has all columns, as those of its source. As those of its targets they are counted when all
-    /// rows are in.
-    fn add_clean_row(&mut self, from: usize, row: &LossRow) {
-        let ground = self.ground;
-        let zone = ground.zone(from);
-        self.clean_columns[zone].add(row);
-        if !self.masks.zones.touches(zone) {
-            let mut sum = row.clean;
-            for column in ground.unjudged() {
-                if let Some(leg) = row.clean_of(column) {
-                    sum.take_back(leg);
-                }
-            }
-            self.add_clean_row_of(from, (0, 0), &sum);
-            return;
-        }
-        let mut sums = vec![CleanSum::default(); ground.zone_count()];
-        for to in 0..ground.len() {
-            if let Some(leg) = row.clean_at(ground.node(to).index()) {
-                sums[ground.zone(to)].add(leg);
-            }
-        }
-        for (other, sum) in sums.iter().enumerate() {
-            self.add_clean_row_of(from, self.masks.zones.between(zone, other), sum);
-        }
-    }
-
-    fn add_clean_row_of(&mut self, from: usize, (there, back): (Mask, Mask), sum: &CleanSum) {
-        if sum.is_empty() {
-            return;
-        }
-        self.tally(there).add_clean_row_from(from, sum);
-        if self.both_ways {
-            self.tally(back).add_clean_row_to(from, sum);
-        }
-    }
-
-    fn add_clean_columns(&mut self) {
-        let (ground, both_ways) = (self.ground, self.both_ways);
-        let all = std::mem::take(&mut self.clean_columns);
-        let pairs = all
-            .iter()
-            .enumerate()
-            .flat_map(|pair| (0..all.len()).map(move |other| (pair, other)));
-        for ((zone, columns), other) in pairs.filter(|(_, other)| ground.zone_size(*other) > 0) {
-            let (there, back) = self.masks.zones.between(zone, other);
-            let places = (0..ground.len()).filter(|place| ground.zone(*place) == other);
-            let sums = places.map(|place| (place, columns.sum(ground.node(place).index())));
-            let zones = self.masks.zones.place(zone, other);
-            let tally = self.tally(there);
-            sums.clone()
-                .for_each(|(to, sum)| tally.add_clean_column_to(to, zones, &sum));
-            if both_ways {
-                let zones = self.masks.zones.place(other, zone);
-                let tally = self.tally(back);
-                sums.for_each(|(from, sum)| tally.add_clean_column_from(from, zones, &sum));
-            }
-        }
-    }
+/// [`UNIT`]s as packets.
+fn packets(units: u32) -> f64 {
+    f64::from(units) / f64::from(UNIT)
 }
 
 /// The loss of legs that a set of causes covers, as far as they explain it. `ratios`: the share that each cause of many legs

@@ -1,9 +1,10 @@
 //! Loss of one layer, as legs.
 
 use super::ground::Ground;
-use super::loss_rows::{LayerRows, PathLegs};
-use super::shape::{Shape, ZoneWays};
-use super::tally::{Clean, Evidence, Leg, UNIT, Visitor};
+use super::leg::{Clean, Leg, Sum, UNIT, Worst};
+use super::loss_rows::{LayerRows, LossRow, PathLegs, Told};
+use super::shape::Shape;
+use super::tally::{End, Evidence, Visitor};
 use crate::diagnosis::{Arrived, CellPicture, LayerPicture};
 use crate::path::ProbeKind;
 use crate::verdict::{Verdict, wilson_bounds};
@@ -35,49 +36,76 @@ pub(super) struct LossOf<'a> {
 
 impl LossOf<'_> {
     /// What a path tells; `None`: nothing, or nothing of now.
-    fn path(&self, from: usize, to: usize) -> Option<PathLegs> {
+    fn path(&self, from: usize, to: usize) -> Option<Told<'_>> {
         let source = self.ground.node(from).index();
         let column = self.ground.node(to).index();
-        let one_way = is_one_way(self.layer.layer.kind);
-        let path = self.rows.row(source)?.path(column, one_way)?;
-        self.is_evidence(from, to, &path, self.outdated(source))
+        let path = self.rows.row(source)?.path(column)?;
+        let outdated = self.outdated(source);
+        self.is_evidence(from, (to, column), path.is_dead(), outdated)
             .then_some(path)
     }
 
-    /// The paths of a source that lost nothing, with their targets.
-    fn each_clean(&self, from: usize, mut take: impl FnMut(usize, Clean)) {
-        let source = self.ground.node(from).index();
-        let Some(row) = self.rows.row(source) else {
+    /// The paths of a source of which something is known, whatever it is worth, with their targets.
+    fn each_path(&self, from: usize) -> impl Iterator<Item = (usize, usize, Told<'_>)> {
+        let row = self.rows.row(self.ground.node(from).index());
+        let paths = row.into_iter().flat_map(LossRow::each);
+        paths.filter_map(|(column, path)| Some((self.ground.place(column)?, column, path)))
+    }
+
+    /// The same of the paths that start or end at one of these places, which ascend.
+    fn each_path_at(&self, places: &[u32], mut take: impl FnMut(usize, usize, Told<'_>)) {
+        if places.is_empty() {
             return;
-        };
-        let outdated = self.outdated(source);
-        for (column, clean) in row.each_clean() {
-            if let Some(to) = self.ground.place(column)
-                && (self.left_out.is_empty() || !self.is_at_left_out(from, to))
-                && (outdated.is_empty() || outdated.binary_search(&(column as u32)).is_err())
-            {
-                take(to, clean);
+        }
+        for from in 0..self.ground.len() {
+            if places.binary_search(&(from as u32)).is_ok() {
+                self.each_path(from)
+                    .for_each(|(to, _, path)| take(from, to, path));
+            } else if let Some(row) = self.rows.row(self.ground.node(from).index()) {
+                for to in places.iter().map(|to| *to as usize) {
+                    if let Some(path) = row.path(self.ground.node(to).index()) {
+                        take(from, to, path);
+                    }
+                }
             }
         }
     }
 
-    /// The paths of a source that lost something, with their targets.
-    fn each_lossy(&self, from: usize, mut take: impl FnMut(usize, &PathLegs)) {
-        let source = self.ground.node(from).index();
-        let row = self.rows.row(source);
-        let outdated = self.outdated(source);
-        for path in row.map_or(&[][..], |row| &row.lossy) {
-            if let Some(to) = self.ground.place(path.column as usize)
-                && self.is_evidence(from, to, path, outdated)
-            {
-                take(to, path);
+    /// The paths whose word is no evidence.
+    fn each_refused(&self, mut take: impl FnMut(usize, usize, Told<'_>)) {
+        if self.left_out.is_empty() && (!self.is_close || self.rows.is_up_to_date()) {
+            return;
+        }
+        for from in 0..self.ground.len() {
+            let source = self.ground.node(from).index();
+            let outdated = self.outdated(source);
+            if self.left_out.is_empty() {
+                let row = self.rows.row(source);
+                for column in outdated.iter().map(|column| *column as usize) {
+                    let path = row.and_then(|row| row.path(column));
+                    if let (Some(to), Some(path)) = (self.ground.place(column), path) {
+                        take(from, to, path);
+                    }
+                }
+                continue;
+            }
+            for (to, column, path) in self.each_path(from) {
+                if !self.is_evidence(from, (to, column), path.is_dead(), outdated) {
+                    take(from, to, path);
+                }
             }
         }
     }
 
-    fn is_evidence(&self, from: usize, to: usize, path: &PathLegs, outdated: &[u32]) -> bool {
-        (path.is_dead || !self.is_at_left_out(from, to))
-            && (outdated.is_empty() || outdated.binary_search(&path.column).is_err())
+    fn is_evidence(
+        &self,
+        from: usize,
+        (to, column): (usize, usize),
+        is_dead: bool,
+        outdated: &[u32],
+    ) -> bool {
+        (is_dead || !self.is_at_left_out(from, to))
+            && (outdated.is_empty() || outdated.binary_search(&(column as u32)).is_err())
     }
 
     fn is_at_left_out(&self, from: usize, to: usize) -> bool {
@@ -93,92 +121,140 @@ impl LossOf<'_> {
             &[]
         }
     }
+
+    fn one_way(&self) -> bool {
+        is_one_way(self.layer.layer.kind)
+    }
+}
+
+/// The legs that are known of a path, with their ends.
+fn with_ends<T>(
+    from: usize,
+    to: usize,
+    [out, back]: [Option<T>; 2],
+) -> impl Iterator<Item = (usize, usize, T)> {
+    let out = out.map(|leg| (from, to, leg));
+    let back = back.map(|leg| (to, from, leg));
+    out.into_iter().chain(back)
 }
 
 impl Evidence for LossOf<'_> {
     fn visit(&self, visitor: &mut impl Visitor) {
-        let one_way = is_one_way(self.layer.layer.kind);
-        for from in 0..self.ground.len() {
-            let source = self.ground.node(from).index();
-            let Some(row) = self.rows.row(source) else {
-                continue;
-            };
-            if row.is_slow {
+        let (sums, one_way) = (&self.rows.sums, self.one_way());
+        for place in 0..self.ground.len() {
+            let row = self.rows.row(self.ground.node(place).index());
+            if row.is_some_and(|row| row.is_slow) {
                 visitor.slow();
             }
-            if self.left_out.is_empty() {
-                visitor.clean_row(from, row, one_way);
-                for &column in self.outdated(source) {
-                    let to = self.ground.place(column as usize);
-                    if let (Some(to), Some(clean)) = (to, row.clean_of(column as usize)) {
-                        visitor.take_back(from, to, clean, one_way);
+            for end in [End::Source, End::Target] {
+                sums.each_way(self.ground, place, end, |way| visitor.way(way, end));
+            }
+        }
+        self.each_path_at(&visitor.apart(), |from, to, path| {
+            for (from, to, leg) in with_ends(from, to, path.sums(one_way)) {
+                visitor.set_apart(from, to, &leg);
+            }
+        });
+        self.each_refused(|from, to, path| {
+            for (from, to, leg) in with_ends(from, to, path.sums(one_way)) {
+                visitor.take_back(from, to, &leg);
+            }
+        });
+    }
+
+    fn visit_lossy(
+        &self,
+        mut is_asked: impl FnMut(usize, usize, &Worst) -> bool,
+        mut take: impl FnMut(usize, usize, Leg),
+    ) {
+        let mut asked = Vec::new();
+        for from in 0..self.ground.len() {
+            let source = self.ground.node(from).index();
+            let own = self.ground.zone(from);
+            let worst = self.rows.sums.worst(source).iter().enumerate();
+            asked.clear();
+            asked.extend(
+                worst.map(|(zone, [out, back])| {
+                    is_asked(own, zone, out) || is_asked(zone, own, back)
+                }),
+            );
+            let row = self.rows.row(source).filter(|_| asked.contains(&true));
+            let outdated = self.outdated(source);
+            for path in row.map_or(&[][..], |row| &row.lossy) {
+                let column = path.column as usize;
+                let Some(to) = self.ground.place(column) else {
+                    continue;
+                };
+                if asked[self.ground.zone(to)]
+                    && self.is_evidence(from, (to, column), path.is_dead, outdated)
+                {
+                    for (from, to, leg) in with_ends(from, to, [path.out, path.back]) {
+                        take(from, to, leg);
                     }
                 }
-            } else {
-                self.each_clean(from, |to, clean| visitor.clean(from, to, clean, one_way));
             }
-            self.each_lossy(from, |to, path| {
-                if let Some(out) = path.out {
-                    visitor.leg(from, to, out);
-                }
-                if let Some(back) = path.back {
-                    visitor.leg(to, from, back);
-                }
-            });
         }
     }
 
-    fn visit_in(&self, shape: Shape, mut take: impl FnMut(Leg)) {
-        let one_way = is_one_way(self.layer.layer.kind);
-        let all = 0..self.ground.len();
-        let pairs: Vec<(usize, usize)> = match shape {
-            Shape::Path(a, b) | Shape::Pair(a, b) => {
-                let (a, b) = (a as usize, b as usize);
-                vec![(a, b), (b, a)]
+    fn visit_in(&self, shape: Shape, mut take: impl FnMut(usize, usize, Leg)) {
+        let covers = |from, to| shape.covers(self.ground, from, to);
+        if let Shape::Path(a, b) | Shape::Pair(a, b) = shape {
+            let (a, b) = (a as usize, b as usize);
+            for (from, to) in [(a, b), (b, a)].into_iter().filter(|(a, b)| covers(*a, *b)) {
+                let words = self.words(from, to).into_iter().flatten();
+                words.for_each(|leg| take(from, to, leg));
             }
-            Shape::Node(node) | Shape::Ingress(node) | Shape::Egress(node) => {
-                let node = node as usize;
-                let both = all.flat_map(|other| [(node, other), (other, node)]);
-                both.collect()
-            }
-            Shape::Everywhere | Shape::Zone(_) | Shape::Zones(..) | Shape::ZonePair(..) => {
-                let ways = ZoneWays::covered(shape, self.ground);
-                for from in all {
-                    let zone = self.ground.zone(from);
-                    if !ways.touches(zone) {
-                        continue;
-                    }
-                    self.each_clean(from, |to, clean| {
-                        let (out, back) = ways.between(zone, self.ground.zone(to));
-                        let covered = usize::from(out) + usize::from(back && one_way);
-                        (0..covered).for_each(|_| take(clean.into()));
-                    });
-                    self.each_lossy(from, |to, path| {
-                        let (out, back) = ways.between(zone, self.ground.zone(to));
-                        let (out, back) = (path.out.filter(|_| out), path.back.filter(|_| back));
-                        out.into_iter().chain(back).for_each(&mut take);
-                    });
-                }
-                return;
+            return;
+        }
+        let mut take = |from, to, leg| {
+            if covers(from, to) {
+                take(from, to, leg);
             }
         };
-        let covers = |from, to| shape.covers(self.ground, from, to);
-        for (from, to) in pairs {
-            let Some(path) = self.path(from, to) else {
-                continue;
-            };
-            let out = path.out.filter(|_| covers(from, to));
-            let back = path.back.filter(|_| covers(to, from));
-            out.into_iter().chain(back).for_each(&mut take);
+        if let Some(node) = shape.node() {
+            self.each_path_at(&[node], |from, to, path| {
+                let source = self.ground.node(from).index();
+                let column = self.ground.node(to).index();
+                let outdated = self.outdated(source);
+                if self.is_evidence(from, (to, column), path.is_dead(), outdated) {
+                    for (from, to, leg) in with_ends(from, to, path.legs(self.one_way())) {
+                        take(from, to, leg);
+                    }
+                }
+            });
+            return;
         }
+        self.visit_lossy(|x, y, _| shape.may_cover(x, y), take);
+    }
+
+    fn sum(&self, shape: Shape) -> Sum {
+        let mut sum = Sum::EMPTY;
+        if shape.is_path() {
+            self.visit_in(shape, |_, _, leg| sum.add(leg));
+            return sum;
+        }
+        sum = self.rows.sums.sum(self.ground, shape);
+        self.each_refused(|from, to, path| {
+            for (from, to, leg) in with_ends(from, to, path.sums(self.one_way())) {
+                if shape.covers(self.ground, from, to) {
+                    sum.subtract(&leg);
+                }
+            }
+        });
+        sum
     }
 
     fn words(&self, from: usize, to: usize) -> [Option<Leg>; 2] {
-        let out = self.path(from, to).and_then(|path| path.out);
-        if !is_one_way(self.layer.layer.kind) {
+        let legs = |from, to| {
+            let path = self.path(from, to);
+            path.map_or([None; 2], |path| path.legs(self.one_way()))
+        };
+        let [out, _] = legs(from, to);
+        if !self.one_way() {
             return [out, None];
         }
-        [out, self.path(to, from).and_then(|path| path.back)]
+        let [_, back] = legs(to, from);
+        [out, back]
     }
 
     fn healthy(&self) -> f64 {
@@ -244,12 +320,14 @@ pub(super) fn clean(cell: &CellPicture) -> Option<Clean> {
 
 /// What a path tells of its legs.
 pub(super) fn legs_of(column: usize, cell: &CellPicture, one_way: bool) -> PathLegs {
+    let counts = Counts::of(cell);
+    let whole = round_trip(cell, &counts);
     let (out, back) = if one_way {
-        let (out, back) = legs(cell);
+        let (out, back) = legs(cell, &counts, whole);
         let known = |leg: Leg| (leg.sent > 0).then_some(leg);
         (known(out), known(back))
     } else {
-        (Some(round_trip(cell)), None)
+        (Some(whole), None)
     };
     PathLegs {
         column: column as u32,
@@ -260,8 +338,7 @@ pub(super) fn legs_of(column: usize, cell: &CellPicture, one_way: bool) -> PathL
 }
 
 /// What a path says of its round trip.
-pub(super) fn round_trip(cell: &CellPicture) -> Leg {
-    let counts = Counts::of(cell);
+fn round_trip(cell: &CellPicture, counts: &Counts) -> Leg {
     Leg {
         sent: counts.sent,
         lost: counts.lost,
@@ -280,12 +357,10 @@ pub(super) fn round_trip(cell: &CellPicture) -> Leg {
 }
 
 /// What a path says of the way out and of the way back.
-fn legs(cell: &CellPicture) -> (Leg, Leg) {
-    let whole = round_trip(cell);
+fn legs(cell: &CellPicture, counts: &Counts, whole: Leg) -> (Leg, Leg) {
     if whole.lost == 0 && whole.fast_lost == 0 {
         return (whole, whole);
     }
-    let counts = Counts::of(cell);
     let Some(arrived) = counts.arrived else {
         let leg = Leg {
             is_ambiguous: whole.lost > 0,
@@ -355,8 +430,8 @@ impl Counts {
         }
         let expected = cell.long_lost * f32::from(cell.sent);
         let is_over = lost == 0 && expected >= EXPECTED_UNSEEN * cell.long_sent;
-        let (least, _) = wilson_bounds(lost, sent);
-        let is_young = least * f64::from(cell.long_sent) > f64::from(cell.long_lost);
+        let least = |(least, _): (f64, f64)| least * f64::from(cell.long_sent);
+        let is_young = lost > 0 && least(wilson_bounds(lost, sent)) > f64::from(cell.long_lost);
         if is_over || is_young || cell.long_sent < f32::from(cell.sent) {
             let replied = sent.saturating_sub(lost);
             let arrived = cell

@@ -1,7 +1,7 @@
 //! What each row of a layer says of loss, worked out once for as long as the row stands.
 //!
-//! Nearly all paths lose nothing, and of these two numbers are enough. A look goes over those numbers, side by side, and over
-//! the few paths that lost something, instead of over all cells.
+//! Nearly all paths lose nothing, and of these two numbers are enough. What is asked of a row after that goes over those numbers,
+//! side by side, and over the few paths that lost something, instead of over all cells.
 
 #[cfg(test)]
 mod tests;
@@ -10,9 +10,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::ground::Ground;
+use super::leg::{Clean, Leg, Sum};
 use super::loss::{clean, is_one_way, is_told, legs_of};
+use super::loss_sums::{LossSums, Seats};
 use super::slow::is_slow;
-use super::tally::{Clean, CleanSum, Leg};
 use crate::diagnosis::per_row::PerRow;
 use crate::diagnosis::{CellPicture, LayerPicture, RowPicture};
 use crate::path::Layer;
@@ -25,16 +27,24 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default)]
 pub(in crate::diagnosis) struct LossRows {
     layers: HashMap<Layer, LayerRows>,
+    seats: Seats,
 }
 
 impl LossRows {
     /// The rows of these layers, and of no others.
-    pub(super) fn update(&mut self, layers: &[&LayerPicture]) {
+    pub(super) fn update(&mut self, layers: &[&LayerPicture], ground: &Ground<'_>) {
         let mut before = std::mem::take(&mut self.layers);
+        let seats = ground.seats();
+        if seats != self.seats {
+            for rows in before.values_mut() {
+                rows.sums = LossSums::NONE;
+            }
+            self.seats = seats;
+        }
         for layer in layers {
             let before = before.remove(&layer.layer).unwrap_or_default();
-            self.layers
-                .insert(layer.layer, LayerRows::of(layer, before));
+            let rows = LayerRows::of(layer, before, &self.seats);
+            self.layers.insert(layer.layer, rows);
         }
     }
 
@@ -42,6 +52,7 @@ impl LossRows {
     pub(super) fn of(&self, layer: Layer) -> &LayerRows {
         static NONE: LayerRows = LayerRows {
             rows: PerRow::NONE,
+            sums: LossSums::NONE,
             outdated: OnceLock::new(),
         };
         self.layers.get(&layer).unwrap_or(&NONE)
@@ -52,15 +63,21 @@ impl LossRows {
 #[derive(Clone, Debug, Default)]
 pub(super) struct LayerRows {
     rows: PerRow<LossRow>,
+    /// What they add up to.
+    pub(super) sums: LossSums,
     /// By source, see [`Self::outdated`].
     outdated: OnceLock<HashMap<u32, Vec<u32>>>,
 }
 
 impl LayerRows {
-    fn of(layer: &LayerPicture, before: Self) -> Self {
+    fn of(layer: &LayerPicture, before: Self, seats: &Seats) -> Self {
         let one_way = is_one_way(layer.layer.kind);
+        let rows = before.rows.renewed(layer, |row| LossRow::of(row, one_way));
         Self {
-            rows: before.rows.renewed(layer, |row| LossRow::of(row, one_way)),
+            sums: before
+                .sums
+                .renewed(|source| rows.known(source), seats, one_way),
+            rows,
             outdated: OnceLock::new(),
         }
     }
@@ -117,8 +134,6 @@ pub(super) struct LossRow {
     pub(super) clean_sent: Vec<u32>,
     /// Packets of the fast window of the same.
     pub(super) clean_fast_sent: Vec<u16>,
-    /// The sum of these.
-    pub(super) clean: CleanSum,
     /// Paths that lost something, by column, ascending.
     pub(super) lossy: Vec<PathLegs>,
     /// Some path is slow.
@@ -139,14 +154,34 @@ pub(super) struct PathLegs {
     pub(super) back: Option<Leg>,
 }
 
-impl PathLegs {
-    /// One that lost nothing.
-    pub(super) fn clean(column: usize, clean: Clean, one_way: bool) -> Self {
-        Self {
-            column: column as u32,
-            is_dead: false,
-            out: Some(clean.into()),
-            back: one_way.then(|| clean.into()),
+/// What is known of a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told<'a> {
+    /// It lost nothing.
+    Clean(Clean),
+    /// It lost something.
+    Lossy(&'a PathLegs),
+}
+
+impl Told<'_> {
+    /// Nothing gets through now.
+    pub(super) const fn is_dead(self) -> bool {
+        matches!(self, Self::Lossy(path) if path.is_dead)
+    }
+
+    /// The way out, or the round trip, and the way back.
+    pub(super) fn legs(self, one_way: bool) -> [Option<Leg>; 2] {
+        match self {
+            Self::Clean(clean) => [Some(clean.into()), one_way.then(|| clean.into())],
+            Self::Lossy(path) => [path.out, path.back],
+        }
+    }
+
+    /// The same as sums of one leg.
+    pub(super) fn sums(self, one_way: bool) -> [Option<Sum>; 2] {
+        match self {
+            Self::Clean(clean) => [Some(clean.into()), one_way.then(|| clean.into())],
+            Self::Lossy(path) => [path.out.map(Sum::of), path.back.map(Sum::of)],
         }
     }
 }
@@ -170,7 +205,6 @@ impl LossRow {
             if let Some(clean) = clean(cell) {
                 of.clean_sent[place] = clean.sent;
                 of.clean_fast_sent[place] = clean.fast_sent as u16;
-                of.clean.add(clean);
             } else {
                 of.lossy.push(legs_of(column, cell, one_way));
             }
@@ -183,9 +217,12 @@ impl LossRow {
         self.columns.is_none()
     }
 
-    /// The clean path at a place of the row.
-    #[inline]
-    pub(super) fn clean_at(&self, place: usize) -> Option<Clean> {
+    /// The clean path of a column.
+    fn clean_of(&self, column: usize) -> Option<Clean> {
+        let place = match &self.columns {
+            None => column,
+            Some(columns) => columns.binary_search(&(column as u32)).ok()?,
+        };
         let sent = *self.clean_sent.get(place)?;
         (sent > 0).then(|| Clean {
             sent,
@@ -193,34 +230,36 @@ impl LossRow {
         })
     }
 
-    /// The clean path of a column.
-    pub(super) fn clean_of(&self, column: usize) -> Option<Clean> {
-        let place = match &self.columns {
-            None => Some(column),
-            Some(columns) => columns.binary_search(&(column as u32)).ok(),
-        };
-        place.and_then(|place| self.clean_at(place))
+    /// What is known of the path to a column.
+    pub(super) fn path(&self, column: usize) -> Option<Told<'_>> {
+        if let Some(clean) = self.clean_of(column) {
+            return Some(Told::Clean(clean));
+        }
+        let column = column as u32;
+        let lossy = self.lossy.binary_search_by_key(&column, |path| path.column);
+        lossy.ok().map(|place| Told::Lossy(&self.lossy[place]))
     }
 
-    /// What is known of a column.
-    pub(super) fn path(&self, column: usize, one_way: bool) -> Option<PathLegs> {
-        let lossy = self
-            .lossy
-            .binary_search_by_key(&(column as u32), |path| path.column);
-        if let Ok(place) = lossy {
-            return Some(self.lossy[place]);
-        }
-        Some(PathLegs::clean(column, self.clean_of(column)?, one_way))
+    /// All paths of which something is known, with their columns; those that are clean first.
+    pub(super) fn each(&self) -> impl Iterator<Item = (usize, Told<'_>)> {
+        let clean = self.each_clean();
+        let clean = clean.map(|(column, clean)| (column, Told::Clean(clean)));
+        let lossy = self.lossy.iter();
+        clean.chain(lossy.map(|path| (path.column as usize, Told::Lossy(path))))
     }
 
     /// All clean paths, with their columns.
     pub(super) fn each_clean(&self) -> impl Iterator<Item = (usize, Clean)> {
-        (0..self.clean_sent.len()).filter_map(|place| {
-            let column = self.columns.as_deref().map(|columns| columns[place]);
-            Some((
-                column.map_or(place, |column| column as usize),
-                self.clean_at(place)?,
-            ))
+        let columns = self.columns.as_deref();
+        let cells = self.clean_sent.iter().zip(&self.clean_fast_sent);
+        let clean = cells.enumerate().filter(|(_, (sent, _))| **sent > 0);
+        clean.map(move |(place, (sent, fast_sent))| {
+            let column = columns.map_or(place, |columns| columns[place] as usize);
+            let clean = Clean {
+                sent: *sent,
+                fast_sent: (*fast_sent).into(),
+            };
+            (column, clean)
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Paths of which it is only known whether something is wrong with them: too slow, too small, with dead flows.
 
 use super::ground::Ground;
+use super::leg::{Leg, Sum, UNIT, Worst};
 use super::shape::Shape;
-use super::tally::{Evidence, Leg, UNIT, Visitor};
+use super::tally::{Evidence, Visitor};
 use crate::diagnosis::{CellPicture, Columns, LayerPicture, Picture};
 use crate::path::ProbeKind;
 
@@ -40,6 +41,12 @@ impl<'a> Marks<'a> {
     pub(super) fn sort(&mut self) {
         self.legs.sort_unstable();
     }
+
+    fn each(&self, mut take: impl FnMut(usize, usize, Leg)) {
+        for &(from, to, seen) in &self.legs {
+            take(from as usize, to as usize, leg(seen));
+        }
+    }
 }
 
 fn leg(seen: u8) -> Leg {
@@ -56,17 +63,29 @@ fn leg(seen: u8) -> Leg {
 
 impl Evidence for Marks<'_> {
     fn visit(&self, visitor: &mut impl Visitor) {
-        for &(from, to, seen) in &self.legs {
-            visitor.leg(from as usize, to as usize, leg(seen));
-        }
+        self.each(|from, to, leg| visitor.leg(from, to, &Sum::of(leg)));
     }
 
-    fn visit_in(&self, shape: Shape, mut take: impl FnMut(Leg)) {
-        for &(from, to, seen) in &self.legs {
-            if shape.covers(self.ground, from as usize, to as usize) {
-                take(leg(seen));
+    fn visit_lossy(
+        &self,
+        _: impl FnMut(usize, usize, &Worst) -> bool,
+        take: impl FnMut(usize, usize, Leg),
+    ) {
+        self.each(take);
+    }
+
+    fn visit_in(&self, shape: Shape, mut take: impl FnMut(usize, usize, Leg)) {
+        self.each(|from, to, leg| {
+            if shape.covers(self.ground, from, to) {
+                take(from, to, leg);
             }
-        }
+        });
+    }
+
+    fn sum(&self, shape: Shape) -> Sum {
+        let mut sum = Sum::EMPTY;
+        self.visit_in(shape, |_, _, leg| sum.add(leg));
+        sum
     }
 
     fn words(&self, from: usize, to: usize) -> [Option<Leg>; 2] {

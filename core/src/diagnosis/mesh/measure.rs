@@ -2,9 +2,9 @@
 
 use super::across::each_touched;
 use super::ground::Ground;
+use super::leg::{Sum, UNIT};
 use super::loss::dead_row;
 use super::shape::Shape;
-use super::tally::{Sum, UNIT};
 use crate::diagnosis::{CellPicture, LayerPicture};
 use crate::finding::{Counted, Estimate, Finding, NamedPath};
 use crate::outcome::OutcomeClass;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ground` | who is judged |
 //! | `shape` | the shapes of causes, and what they cover |
-//! | `tally`, `look`, `loss`, `loss_rows` | counts of legs, and how a layer's paths become legs |
+//! | `leg`, `tally`, `look`, `loss`, `loss_rows`, `loss_sums` | counts of legs, and how a layer's paths become legs |
 //! | `search`, `localiser` | the fewest shapes that explain the counts; layer after layer |
 //! | `flows`, `new_flows` | what takes some flows and spares others |
 //! | `across`, `cause` | what every layer says of a cause |
@@ -22,10 +22,12 @@ mod cause;
 mod explained;
 mod flows;
 mod ground;
+mod leg;
 mod localiser;
 mod look;
 mod loss;
 mod loss_rows;
+mod loss_sums;
 mod marks;
 mod measure;
 mod mtu;
@@ -63,7 +65,7 @@ pub(super) fn findings(
         return (Vec::new(), explained);
     }
     let layers = layers(picture);
-    rows.update(&layers);
+    rows.update(&layers, &ground);
     let localiser = Localiser {
         ground: &ground,
         layers: &layers,

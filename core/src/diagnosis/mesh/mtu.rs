@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::ground::Ground;
+use super::leg::Sum;
 use super::loss::is_told;
 use super::marks::{Marks, each_path, layers_of};
 use super::naming::place;
 use super::search::{Standing, search};
 use super::sentence;
 use super::shape::Shape;
-use super::tally::{Evidence, Sum};
+use super::tally::Evidence;
 use crate::detail::{Detail, MtuDetail, MtuLimit};
 use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::{Confidence, Estimate, Finding, NamedPath, Pattern, Scope};
@@ -47,7 +48,7 @@ pub(super) fn findings(
         for found in found.iter().filter(|f| f.standing == Standing::Found) {
             let scope = Scope::of(place(found.shape, ground));
             let is_known = findings.iter().any(|known| known.scope == scope);
-            let is_settled = found.sum.longest >= SETTLED;
+            let is_settled = found.spells.longest >= SETTLED;
             if is_known || !is_settled || sizes.is_healing(found.shape) {
                 continue;
             }

@@ -1,10 +1,13 @@
 //! The search for the fewest causes that explain what one matrix shows (DETECTION.md §3.3): each has to explain more than
 //! it costs to name it.
 
+use std::cell::Cell;
+
 use super::ground::Ground;
+use super::leg::{Leg, Spells, Sum, UNIT, Worst};
 use super::look::{Look, Mask, bit, explained, likelihood};
 use super::shape::Shape;
-use super::tally::{Evidence, Sum, Tally, UNIT};
+use super::tally::{Evidence, Tally};
 
 /// A loss is a fault from this many times the healthy loss on.
 const NEWS_FACTOR: f64 = 5.0;
@@ -53,6 +56,8 @@ pub(super) struct Found {
     pub(super) ratio: f64,
     /// Everything on the legs that it covers.
     pub(super) sum: Sum,
+    /// See `sum`.
+    pub(super) spells: Spells,
     /// Nothing gets through.
     pub(super) is_total: bool,
     /// Why it is here.
@@ -68,6 +73,7 @@ impl Found {
             shape,
             ratio,
             sum: Sum::EMPTY,
+            spells: Spells::NONE,
             is_total: ratio > 0.9,
             standing: Standing::Given,
             alternatives: Vec::new(),
@@ -123,7 +129,8 @@ pub(super) fn search<'a>(
             Vec::new()
         };
         // Nearly always a cause of many legs explains more than any path can, and there may be very many paths.
-        let is_decided = large.iter().any(|worth| worth.net > look.most_of_a_path());
+        let most_of_large = large.iter().map(|worth| worth.net).reduce(f64::max);
+        let is_decided = most_of_large.is_some_and(|most| most > look.most_of_a_path(evidence));
         let paths_now = if is_decided {
             Vec::new()
         } else {
@@ -173,6 +180,8 @@ struct Worth {
     net: f64,
     gain: f64,
     sum: Sum,
+    /// Of paths alone, whose worth is kept for the next looks, at which they may be covered by other causes.
+    spells: Option<Spells>,
     ratio: f64,
 }
 
@@ -180,7 +189,7 @@ impl<E: Evidence> Step<'_, E> {
     /// The single paths that are worth their name.
     fn paths(&self) -> Vec<Worth> {
         let mut worths = Vec::new();
-        let notable = self.look.notable();
+        let notable = self.look.notable(self.evidence);
         for &(from, to) in &notable {
             let is_second = from > to && notable.binary_search(&(to, from)).is_ok();
             worths.extend(self.worth(Shape::Path(from, to)));
@@ -209,18 +218,48 @@ impl<E: Evidence> Step<'_, E> {
                 && (worth.gain - best.gain).abs() < SAME_GAIN
                 && worth.sum.legs == best.sum.legs
         };
+        let spells = best.spells;
+        let spells = spells.unwrap_or_else(|| self.spells(best.shape));
         Some(Found {
             shape: best.shape,
             ratio: best.ratio,
             sum: best.sum,
+            spells,
             is_total: best.sum.is_dead(),
-            standing: if is_over(&best.sum) {
+            standing: if is_over(&best.sum, spells.quiet) {
                 Standing::Over
             } else {
                 Standing::Found
             },
             alternatives: worths.iter().filter(same).map(|w| w.shape).collect(),
         })
+    }
+
+    /// Of the legs that are in the sum of a candidate.
+    fn spells(&self, shape: Shape) -> Spells {
+        let mut masks = Vec::new();
+        self.each_part(shape, |mask, part| {
+            if mask == 0 || self.is_news(part, self.explained(mask)) {
+                masks.push(mask);
+            }
+        });
+        let spells = Cell::new(Spells::NONE);
+        let take = |from: usize, to: usize, leg: Leg| {
+            let mask = self.look.mask(from, to, leg.is_ambiguous);
+            if shape.covers(self.ground, from, to) && masks.contains(&mask) {
+                let mut all = spells.get();
+                all.add(leg.into());
+                spells.set(all);
+            }
+        };
+        if shape.is_path() {
+            self.evidence.visit_in(shape, take);
+        } else {
+            let is_asked =
+                |x, y, worst: &Worst| shape.may_cover(x, y) && !spells.get().have(worst.spells);
+            self.evidence.visit_lossy(is_asked, take);
+        }
+        spells.get()
     }
 
     fn is_taken(&self, shape: Shape) -> bool {
@@ -237,23 +276,17 @@ impl<E: Evidence> Step<'_, E> {
         let healthy = self.evidence.healthy();
         let mut gain = 0.0;
         let mut sum = Sum::EMPTY;
-        let parts = self.parts(shape);
         let both_ways = shape == shape.both_ways();
-        for (mask, part) in &parts {
-            let base = self.explained(*mask);
-            let ratio = part.ratio();
-            let is_news =
-                ratio > NEWS_FACTOR * healthy && (base <= healthy || ratio > 1.5 * base + 0.02);
-            if !is_news {
-                if *mask == 0 {
-                    sum.merge(part);
-                }
-                continue;
+        self.each_part(shape, |mask, part| {
+            let base = self.explained(mask);
+            if self.is_news(part, base) {
+                let (sent, lost) = part.packets(both_ways);
+                gain += likelihood(sent, lost, part.ratio()) - likelihood(sent, lost, base);
+                sum.merge(part);
+            } else if mask == 0 {
+                sum.merge(part);
             }
-            let (sent, lost) = part.packets(both_ways);
-            gain += likelihood(sent, lost, ratio) - likelihood(sent, lost, base);
-            sum.merge(part);
-        }
+        });
         let ratio = sum.ratio();
         if gain <= 0.0 || ratio <= NEWS_FACTOR * healthy || !self.has_shape(shape, &sum, ratio) {
             return None;
@@ -262,40 +295,49 @@ impl<E: Evidence> Step<'_, E> {
         let price =
             shape.family_size(self.ground).ln() + 0.5 * sent.max(1.0).ln() + CERTAINTY + LOOKS;
         let net = gain - price;
-        (net > 0.0).then_some(Worth {
+        (net > 0.0).then(|| Worth {
             shape,
             net,
             gain,
             sum,
+            spells: shape.is_path().then(|| self.spells(shape)),
             ratio,
         })
     }
 
     /// The legs of a candidate, apart by the causes that explain them already.
-    fn parts(&self, shape: Shape) -> Vec<(Mask, Sum)> {
-        if let Shape::Path(from, to) | Shape::Pair(from, to) = shape {
-            let ways: &[(u32, u32)] = match shape {
-                Shape::Pair(..) => &[(from, to), (to, from)],
-                _ => &[(from, to)],
-            };
-            let mut parts: Vec<(Mask, Sum)> = Vec::new();
-            for (from, to) in ways.iter().map(|(a, b)| (*a as usize, *b as usize)) {
-                for leg in self.evidence.words(from, to).into_iter().flatten() {
-                    let mask = self.look.mask(from, to, &leg);
-                    let known = parts.iter().position(|(known, _)| *known == mask);
-                    let place = known.unwrap_or_else(|| {
-                        parts.push((mask, Sum::EMPTY));
-                        parts.len() - 1
-                    });
-                    parts[place].1.add(leg);
-                }
+    fn each_part(&self, shape: Shape, mut take: impl FnMut(Mask, &Sum)) {
+        let ways: &[(u32, u32)] = match shape {
+            Shape::Path(from, to) => &[(from, to)],
+            Shape::Pair(from, to) => &[(from, to), (to, from)],
+            _ => {
+                let tallies = self.look.tallies.iter();
+                tallies.for_each(|tally| take(tally.causes, &tally.sum(shape)));
+                return;
             }
-            return parts;
+        };
+        let mut parts: Vec<(Mask, Sum)> = Vec::new();
+        for (from, to) in ways.iter().map(|(a, b)| (*a as usize, *b as usize)) {
+            for leg in self.evidence.words(from, to).into_iter().flatten() {
+                let mask = self.look.mask(from, to, leg.is_ambiguous);
+                let known = parts.iter().position(|(known, _)| *known == mask);
+                let place = known.unwrap_or_else(|| {
+                    parts.push((mask, Sum::EMPTY));
+                    parts.len() - 1
+                });
+                parts[place].1.add(leg);
+            }
         }
-        let tallies = self.look.tallies.iter();
-        tallies
-            .map(|tally| (tally.causes, tally.sum(shape)))
-            .collect()
+        for (mask, part) in parts {
+            take(mask, &part);
+        }
+    }
+
+    /// Does a part lose more than is explained already?
+    fn is_news(&self, part: &Sum, base: f64) -> bool {
+        let healthy = self.evidence.healthy();
+        let ratio = part.ratio();
+        ratio > NEWS_FACTOR * healthy && (base <= healthy || ratio > 1.5 * base + 0.02)
     }
 
     /// The loss that causes explain together.
@@ -343,7 +385,7 @@ impl<E: Evidence> Step<'_, E> {
 ///
 /// What confirms a loss is lost with it, so a burst looks like several. Whatever goes on is therefore renewed in the fast
 /// window.
-fn is_over(sum: &Sum) -> bool {
+fn is_over(sum: &Sum, quiet: u8) -> bool {
     if sum.is_dead() {
         return false;
     }
@@ -352,7 +394,7 @@ fn is_over(sum: &Sum) -> bool {
     }
     let fast = sum.fast_lost as f64 / (sum.fast_sent as f64).max(1.0);
     // The first replies after a loss may be those of the burst that confirms it.
-    let quiet = f64::from(sum.legs) * f64::from(sum.quiet.saturating_sub(BURST));
+    let quiet = f64::from(sum.legs) * f64::from(quiet.saturating_sub(BURST));
     if fast.max(sum.ratio()) * quiet >= MISSING {
         return true;
     }

@@ -55,6 +55,12 @@ impl Shape {
         }
     }
 
+    /// Does it cover any leg from a zone to another? It may not if it is about a node.
+    pub(super) fn may_cover(self, from: usize, to: usize) -> bool {
+        let others = |zone: usize| (u32::MAX, zone as u16);
+        self.is_path() || self.node().is_some() || self.covers_leg(others(from), others(to))
+    }
+
     /// Does it touch the round trip between two places: one of its legs?
     pub(super) fn touches(self, ground: &Ground<'_>, from: usize, to: usize) -> bool {
         self.covers(ground, from, to) || self.covers(ground, to, from)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ground::Ground;
+use super::leg::Sum;
 use super::loss::is_told;
 use super::marks::{Marks, each_path, layers_of};
 use super::measure::Paths;
@@ -10,7 +11,7 @@ use super::naming::place;
 use super::search::{Standing, search};
 use super::sentence;
 use super::shape::Shape;
-use super::tally::{Evidence, Sum};
+use super::tally::Evidence;
 use crate::diagnosis::{CellPicture, DiagnosisConfig, LayerPicture, Picture};
 use crate::finding::{Confidence, Estimate, Finding, NamedPath, Pattern, Scope};
 use crate::path::{Layer, Plane, ProbeKind};

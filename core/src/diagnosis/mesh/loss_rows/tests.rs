@@ -1,19 +1,21 @@
 use super::*;
 use crate::diagnosis::mesh::ground::Ground;
+use crate::diagnosis::mesh::leg::{Spells, Worst};
 use crate::diagnosis::mesh::look::Look;
 use crate::diagnosis::mesh::loss::{LossOf, dead_row};
 use crate::diagnosis::mesh::shape::Shape;
-use crate::diagnosis::mesh::tally::{Evidence, Sum, Visitor};
+use crate::diagnosis::mesh::tally::{Evidence, Visitor};
 use crate::diagnosis::sketch::Sketch;
 use crate::diagnosis::{Columns, Picture};
+use crate::ids::ZoneIndex;
 
 /// The same evidence, shown cell by cell.
 struct CellByCell<'a>(LossOf<'a>);
 
-impl Evidence for CellByCell<'_> {
-    fn visit(&self, visitor: &mut impl Visitor) {
+impl CellByCell<'_> {
+    /// Every path that is evidence, with its cell.
+    fn each(&self, mut take: impl FnMut(usize, usize, &CellPicture)) {
         let Self(of) = self;
-        let one_way = is_one_way(of.layer.layer.kind);
         for from in 0..of.ground.len() {
             for to in 0..of.ground.len() {
                 let cell = |from: usize, to: usize| {
@@ -27,29 +29,61 @@ impl Evidence for CellByCell<'_> {
                 let is_outdated = of.is_close
                     && is_told(back)
                     && back.lost_at.is_some_and(|lost| is_outdated(cell, lost));
-                if from == to || !is_told(cell) || is_left_out || is_outdated {
-                    continue;
+                if from != to && is_told(cell) && !is_left_out && !is_outdated {
+                    take(from, to, cell);
                 }
-                if is_slow(cell) {
-                    visitor.slow();
-                }
-                if let Some(clean) = clean(cell) {
-                    visitor.clean(from, to, clean, one_way);
-                    continue;
-                }
-                let path = legs_of(to, cell, one_way);
-                path.out
-                    .into_iter()
-                    .for_each(|leg| visitor.leg(from, to, leg));
-                path.back
-                    .into_iter()
-                    .for_each(|leg| visitor.leg(to, from, leg));
             }
         }
     }
 
-    fn visit_in(&self, shape: Shape, take: impl FnMut(Leg)) {
-        self.0.visit_in(shape, take);
+    fn each_leg(&self, mut take: impl FnMut(usize, usize, &Sum, Leg)) {
+        let one_way = is_one_way(self.0.layer.layer.kind);
+        self.each(|from, to, cell| {
+            let path = legs_of(to, cell, one_way);
+            let told = clean(cell).map_or(Told::Lossy(&path), Told::Clean);
+            let [out, back] = told.legs(one_way);
+            let [out_sum, back_sum] = told.sums(one_way);
+            for (leg, sum, from, to) in [(out, out_sum, from, to), (back, back_sum, to, from)] {
+                if let (Some(leg), Some(sum)) = (leg, sum) {
+                    take(from, to, &sum, leg);
+                }
+            }
+        });
+    }
+}
+
+impl Evidence for CellByCell<'_> {
+    fn visit(&self, visitor: &mut impl Visitor) {
+        self.each_leg(|from, to, sum, _| visitor.leg(from, to, sum));
+    }
+
+    fn visit_lossy(
+        &self,
+        _: impl FnMut(usize, usize, &Worst) -> bool,
+        mut take: impl FnMut(usize, usize, Leg),
+    ) {
+        self.each_leg(|from, to, _, leg| take(from, to, leg));
+    }
+
+    fn visit_in(&self, shape: Shape, mut take: impl FnMut(usize, usize, Leg)) {
+        self.visit_lossy(
+            |_, _, _| true,
+            |from, to, leg| {
+                if shape.covers(self.0.ground, from, to) {
+                    take(from, to, leg);
+                }
+            },
+        );
+    }
+
+    fn sum(&self, shape: Shape) -> Sum {
+        let mut all = Sum::EMPTY;
+        self.each_leg(|from, to, sum, _| {
+            if shape.covers(self.0.ground, from, to) {
+                all.merge(sum);
+            }
+        });
+        all
     }
 
     fn words(&self, from: usize, to: usize) -> [Option<Leg>; 2] {
@@ -97,6 +131,7 @@ struct Seen {
     sums: Vec<(u64, Shape, Sum)>,
     /// What may be a cause of its own.
     notable: Vec<(u32, u32)>,
+    most_of_a_path: f64,
 }
 
 fn seen(evidence: &impl Evidence, ground: &Ground<'_>, causes: &[(Shape, f64)]) -> Seen {
@@ -113,12 +148,20 @@ fn seen(evidence: &impl Evidence, ground: &Ground<'_>, causes: &[(Shape, f64)]) 
     sums.sort_by_key(|(mask, shape, _)| (*mask, *shape));
     Seen {
         sums,
-        notable: look.notable(),
+        notable: look.notable(evidence),
+        most_of_a_path: look.most_of_a_path(evidence),
     }
 }
 
-#[test]
-fn whole_rows_have_the_sums_that_their_cells_have() {
+/// What is known of a shape, whatever else covers its legs.
+fn known(evidence: &impl Evidence, shape: Shape) -> (Sum, Spells) {
+    let mut spells = Spells::NONE;
+    evidence.visit_in(shape, |_, _, leg| spells.add(leg.into()));
+    (evidence.sum(shape), spells)
+}
+
+/// Do the rows of a picture say the same in whole as cell by cell? How many cells of them are outdated?
+fn compare(picture: &Picture, rows: &mut LossRows) -> usize {
     let some: [(Shape, f64); 3] = [
         (Shape::Egress(2), 0.3),
         (Shape::ZonePair(0, 1), 0.1),
@@ -132,38 +175,67 @@ fn whole_rows_have_the_sums_that_their_cells_have() {
         &[(Shape::Everywhere, 0.1)],
     ];
     let mut outdated = 0;
-    for (seed, is_sampled) in (0..6).flat_map(|seed| [(seed, false), (seed, true)]) {
-        let picture = picture(seed, is_sampled);
-        let ground = Ground::of(&picture, &[]);
-        assert_eq!(ground.len(), 11);
-        let layers: Vec<&LayerPicture> = picture.layers.iter().collect();
-        let mut rows = LossRows::default();
-        rows.update(&layers);
-        for layer in layers {
-            let rows = rows.of(layer.layer);
-            outdated += (0..12).map(|row| rows.outdated(row).len()).sum::<usize>();
-            let places: [&[Shape]; 2] = [&[], &[Shape::Node(6)]];
-            for (left_out, is_close) in places.iter().flat_map(|p| [(*p, false), (*p, true)]) {
-                let of = || LossOf {
-                    layer,
-                    rows,
-                    ground: &ground,
-                    healthy: 1e-3,
-                    left_out,
-                    is_close,
-                };
-                for causes in all {
-                    let by_row = seen(&of(), &ground, causes);
-                    let by_cell = seen(&CellByCell(of()), &ground, causes);
-                    assert_eq!(
-                        by_row, by_cell,
-                        "{seed} {is_sampled} {causes:?} {left_out:?}"
-                    );
-                }
+    let ground = Ground::of(picture, &[]);
+    let layers: Vec<&LayerPicture> = picture.layers.iter().collect();
+    rows.update(&layers, &ground);
+    for layer in layers {
+        let rows = rows.of(layer.layer);
+        outdated += (0..12).map(|row| rows.outdated(row).len()).sum::<usize>();
+        let places: [&[Shape]; 2] = [&[], &[Shape::Node(6)]];
+        for (left_out, is_close) in places.iter().flat_map(|p| [(*p, false), (*p, true)]) {
+            let of = || LossOf {
+                layer,
+                rows,
+                ground: &ground,
+                healthy: 1e-3,
+                left_out,
+                is_close,
+            };
+            for shape in Shape::candidates(&ground) {
+                let by_cell = known(&CellByCell(of()), shape);
+                assert_eq!(known(&of(), shape), by_cell, "{shape:?} {left_out:?}");
+            }
+            for causes in all {
+                let by_row = seen(&of(), &ground, causes);
+                let by_cell = seen(&CellByCell(of()), &ground, causes);
+                assert_eq!(by_row, by_cell, "{causes:?} {left_out:?}");
             }
         }
     }
+    outdated
+}
+
+#[test]
+fn whole_rows_have_the_sums_that_their_cells_have() {
+    let mut outdated = 0;
+    for (seed, is_sampled) in (0..6).flat_map(|seed| [(seed, false), (seed, true)]) {
+        outdated += compare(&picture(seed, is_sampled), &mut LossRows::default());
+    }
     assert!(outdated > 10, "{outdated}");
+}
+
+#[test]
+fn sums_that_are_kept_are_those_of_the_rows_that_stand_now() {
+    let mut rows = LossRows::default();
+    let mut now = picture(0, false);
+    compare(&now, &mut rows);
+    for step in 1..12_usize {
+        let new = picture(step as u64, step % 3 == 0);
+        for (layer, new) in now.layers.iter_mut().zip(new.layers) {
+            for source in [step, (step * 5) % 12, (step * 7) % 12] {
+                layer.rows[source] = new.rows[source].clone();
+            }
+        }
+        // Now and then somebody else warms up, or is in another zone.
+        if step % 4 == 0 {
+            let mut topology = (*now.topology).clone();
+            let node = topology.nodes[step % 12].as_mut().expect("all are known");
+            node.is_warming_up ^= true;
+            node.zone = ZoneIndex(1);
+            now.topology = Arc::new(topology);
+        }
+        compare(&now, &mut rows);
+    }
 }
 
 #[test]
@@ -171,18 +243,19 @@ fn a_row_that_stays_is_worked_out_once() {
     let picture = picture(1, false);
     let layers: Vec<&LayerPicture> = picture.layers.iter().collect();
     let mut rows = LossRows::default();
-    rows.update(&layers);
+    let ground = Ground::of(&picture, &[]);
+    rows.update(&layers, &ground);
     let of = layers[0].layer;
     let first = std::ptr::from_ref(rows.of(of).row(3).expect("it reports"));
     let mut changed = picture.clone();
     changed.layers[0].rows[5] = Some(Arc::new(RowPicture::dense(Vec::new(), Vec::new())));
-    rows.update(&changed.layers.iter().collect::<Vec<_>>());
+    rows.update(&changed.layers.iter().collect::<Vec<_>>(), &ground);
     assert_eq!(
         first,
         std::ptr::from_ref(rows.of(of).row(3).expect("it reports"))
     );
     assert!(rows.of(of).row(5).expect("it reports").lossy.is_empty());
     // What is no longer shown is forgotten.
-    rows.update(&[]);
+    rows.update(&[], &ground);
     assert!(rows.of(of).row(3).is_none());
 }
