@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::cause::{Cause, Word};
+use super::cell_sums::CellSum;
 use super::ground::Ground;
-use super::loss::is_told;
+use super::loss::{LossOf, is_told};
 use super::shape::{Shape, ZoneWays};
 use crate::diagnosis::{CellPicture, LayerPicture};
 
-/// Losses in a row that say that a path fails now: its probe and what confirms it.
-const FAILS_AFTER: u8 = 3;
 /// Layers that are probed more rarely are not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// From a probe's turn to its result in the matrix.
@@ -27,111 +26,99 @@ const WHOLE_SLOT: f64 = 0.9;
 /// At least so much of that slot was after it began.
 const OF_THE_SLOT_BEFORE: f64 = 0.5;
 
-/// What `layer` says of a cause that another layer shows, which lasts ([`is_lasting`]) or may have begun just now.
-pub(super) fn word(
-    layer: &LayerPicture,
-    ground: &Ground<'_>,
-    cause: &Cause,
-    lasts: bool,
-    healthy: f64,
-) -> Word {
+/// What a layer, of which this is the evidence, says of a cause that another layer shows, which lasts ([`is_lasting`]) or may have
+/// begun just now.
+pub(super) fn word(evidence: &LossOf<'_>, cause: &Cause, lasts: bool) -> Word {
     if cause.is_total {
-        return word_of_outage(layer, ground, cause.shape, cause.age);
+        return word_of_outage(evidence, cause);
     }
-    if cause.ratio >= HEAVY && lasts {
-        return word_of_loss(layer, ground, cause, &slot_counts, healthy);
-    }
-    if cause.ratio < HEAVY || cause.age.is_zero() {
-        return word_of_loss(layer, ground, cause, &long_counts, healthy);
+    if cause.ratio < HEAVY || lasts || cause.age.is_zero() {
+        let cells = CellSum::of(evidence, cause.shape);
+        let counts = if cause.ratio >= HEAVY && lasts {
+            slot_counts(&cells)
+        } else {
+            long_counts(&cells)
+        };
+        return word_of_loss(evidence, cause, counts, cells.long_sent);
     }
     // Answers to probes from before the loss say nothing of it, and losses from before the newest answers neither.
-    let turns = cause.age.saturating_sub(TO_BE_TOLD).as_secs_f64() / layer.interval.as_secs_f64();
-    let young = |cell: &CellPicture| {
-        let answered = f64::from(cell.consecutive_replies).min(turns);
-        (answered, f64::from(cell.consecutive_losses))
-    };
-    match word_of_loss(layer, ground, cause, &young, healthy) {
+    let interval = evidence.layer.interval;
+    let turns = cause.age.saturating_sub(TO_BE_TOLD).as_secs_f64() / interval.as_secs_f64();
+    let (mut answered, mut lost, mut sent) = (0.0, 0.0, 0.0);
+    each_touched(
+        evidence.layer,
+        evidence.ground,
+        cause.shape,
+        |_, _, cell| {
+            answered += f64::from(cell.consecutive_replies).min(turns);
+            lost += f64::from(cell.consecutive_losses);
+            sent += f64::from(cell.long_sent);
+        },
+    );
+    match word_of_loss(evidence, cause, (answered, lost), sent) {
         // Many paths have their turns in the next seconds.
-        Word::Unknown if layer.interval <= LONGEST_WAIT && !cause.shape.is_path() => Word::Pending,
+        Word::Unknown if interval <= LONGEST_WAIT && !cause.shape.is_path() => Word::Pending,
         word => word,
     }
 }
 
 /// Does a cause, as its own layer shows it, last for longer than the newest slot of the fast window?
-pub(super) fn is_lasting(layer: &LayerPicture, ground: &Ground<'_>, cause: &Cause) -> bool {
-    let (mut sent, mut lost) = (0u32, 0u32);
-    each_touched(layer, ground, cause.shape, |_, _, cell| {
-        let ([_, sent_before], [_, lost_before]) = (cell.slot_sent, cell.slot_lost);
-        sent += u32::from(sent_before);
-        lost += u32::from(lost_before);
-    });
-    let predicted = f64::from(sent) * cause.of_round_trips();
-    lost > 0 && f64::from(lost) >= WHOLE_SLOT * predicted
+pub(super) fn is_lasting(evidence: &LossOf<'_>, cause: &Cause) -> bool {
+    let cells = CellSum::of(evidence, cause.shape);
+    let ([_, sent_before], [_, lost_before]) = (cells.slot_sent, cells.slot_lost);
+    let predicted = sent_before as f64 * cause.of_round_trips();
+    lost_before > 0 && lost_before as f64 >= WHOLE_SLOT * predicted
 }
 
-/// Answers and losses of a path over a minute or two.
-fn long_counts(cell: &CellPicture) -> (f64, f64) {
-    let lost = f64::from(cell.long_lost);
-    (f64::from(cell.long_sent) - lost, lost)
+/// Answers and losses over a minute or two.
+fn long_counts(cells: &CellSum) -> (f64, f64) {
+    (cells.long_sent - cells.long_lost, cells.long_lost)
 }
 
 /// The same since the middle of the slot before the newest.
-fn slot_counts(cell: &CellPicture) -> (f64, f64) {
-    let of =
-        |[newest, before]: [u16; 2]| f64::from(newest) + OF_THE_SLOT_BEFORE * f64::from(before);
-    let lost = of(cell.slot_lost);
-    (of(cell.slot_sent) - lost, lost)
+fn slot_counts(cells: &CellSum) -> (f64, f64) {
+    let of = |[newest, before]: [u64; 2]| newest as f64 + OF_THE_SLOT_BEFORE * before as f64;
+    let lost = of(cells.slot_lost);
+    (of(cells.slot_sent) - lost, lost)
 }
 
-fn word_of_outage(layer: &LayerPicture, ground: &Ground<'_>, shape: Shape, age: Duration) -> Word {
-    let (mut failing, mut fine) = (0u32, 0u32);
-    let mut undecided = 0u32;
-    each_touched(layer, ground, shape, |_, _, cell| {
-        match cell.consecutive_losses {
-            0 => fine += 1,
-            row if row >= FAILS_AFTER => failing += 1,
-            _ => undecided += 1,
-        }
-    });
-    let judged = failing + fine + undecided;
-    if judged == 0 {
+fn word_of_outage(evidence: &LossOf<'_>, cause: &Cause) -> Word {
+    let cells = CellSum::of(evidence, cause.shape);
+    let interval = evidence.layer.interval;
+    if cells.paths == 0 {
         return Word::Unknown;
     }
-    if 2 * failing >= judged {
+    if 2 * cells.failing >= cells.paths {
         return Word::Affected;
     }
-    if layer.interval > LONGEST_WAIT {
+    if interval > LONGEST_WAIT {
         return Word::Unknown;
     }
-    if age < layer.interval + TO_BE_TOLD || undecided > 0 {
+    if cause.age < interval + TO_BE_TOLD || cells.lossy > cells.failing {
         return Word::Pending;
     }
-    if 5 * failing <= judged {
+    if 5 * cells.failing <= cells.paths {
         Word::Clean
     } else {
         Word::Unknown
     }
 }
 
+/// `sent`: probes over a minute or two; without any the other counts say nothing.
 fn word_of_loss(
-    layer: &LayerPicture,
-    ground: &Ground<'_>,
+    evidence: &LossOf<'_>,
     cause: &Cause,
-    counts: &dyn Fn(&CellPicture) -> (f64, f64),
-    healthy: f64,
+    (answered, lost): (f64, f64),
+    sent: f64,
 ) -> Word {
+    let healthy = evidence.healthy;
     let lossy = (CONNECTIONS_LOSE * cause.of_round_trips()).clamp(2.0 * healthy, 0.999);
     // How much likelier "clean" is than "it loses as much as the other layer says", by each loss and each answer.
     let (by_loss, by_answer) = (
         (healthy / lossy).ln(),
         ((1.0 - healthy) / (1.0 - lossy)).ln(),
     );
-    let (mut odds, mut sent) = (0.0, 0.0);
-    each_touched(layer, ground, cause.shape, |_, _, cell| {
-        let (answered, lost) = counts(cell);
-        odds += lost * by_loss + answered * by_answer;
-        sent += f64::from(cell.long_sent);
-    });
+    let odds = lost * by_loss + answered * by_answer;
     if sent <= 0.0 || odds.abs() < DECIDED {
         Word::Unknown
     } else if odds > 0.0 {

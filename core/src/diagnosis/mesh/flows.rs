@@ -50,11 +50,10 @@ impl FlowCount {
     /// Of the paths that a shape touches.
     pub(super) fn of(layer: &LayerPicture, ground: &Ground<'_>, shape: Shape) -> Self {
         let mut count = Self::default();
-        each_touched(layer, ground, shape, |from, to, cell| {
-            let flows = flows(layer, ground, from, to);
-            let Some(flows) = flows.filter(|_| cell.long_lost > 0.0) else {
+        each_flow_loss(layer, ground, shape, |cell, flows| {
+            if cell.long_lost <= 0.0 {
                 return;
-            };
+            }
             // Where every flow fails it is no matter of flows.
             if flows.failing > 0 && flows.failing >= flows.tested {
                 count.whole += 1;
@@ -182,6 +181,41 @@ pub(super) fn flows<'a>(
     match row.as_deref()?.detail(ground.node(to).index())? {
         Detail::Udp(detail) => detail.flows.as_ref(),
         _ => None,
+    }
+}
+
+/// What is known of the flows of each path that a shape touches.
+fn each_flow_loss(
+    layer: &LayerPicture,
+    ground: &Ground<'_>,
+    shape: Shape,
+    mut take: impl FnMut(&CellPicture, &FlowLoss),
+) {
+    if shape.is_path() || shape.node().is_some() {
+        each_touched(layer, ground, shape, |from, to, cell| {
+            if let Some(flows) = flows(layer, ground, from, to) {
+                take(cell, flows);
+            }
+        });
+        return;
+    }
+    // Few paths have details.
+    for from in 0..ground.len() {
+        let row = layer.rows.get(ground.node(from).index());
+        let Some(Some(row)) = row else { continue };
+        for (column, detail) in &row.details {
+            let column = *column as usize;
+            let cell = row.cell(column);
+            if let Detail::Udp(detail) = detail
+                && let Some(flows) = &detail.flows
+                && let Some(to) = ground.place(column)
+                && from != to
+                && shape.touches(ground, from, to)
+                && is_told(cell)
+            {
+                take(cell, flows);
+            }
+        }
     }
 }
 

@@ -249,14 +249,14 @@ impl<'a> Localiser<'a> {
     /// Fills in what every other layer says of a cause.
     fn ask(&self, cause: &mut Cause) {
         let own = self.layer_of(cause);
-        let lasts = own.is_some_and(|own| across::is_lasting(own, self.ground, cause));
+        let lasts = own.is_some_and(|own| across::is_lasting(&self.evidence(own, &[]), cause));
         let others = self
             .layers
             .iter()
             .filter(|layer| layer.layer != cause.layer);
         let words = others.map(|layer| {
-            let word = across::word(layer, self.ground, cause, lasts, self.config.healthy_loss);
-            (layer.layer, word)
+            let evidence = self.evidence(layer, &[]);
+            (layer.layer, across::word(&evidence, cause, lasts))
         });
         cause.words = words.collect();
     }

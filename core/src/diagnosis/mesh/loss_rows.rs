@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::cell_sums::CellSum;
 use super::ground::Ground;
 use super::leg::{Clean, Leg, Sum};
 use super::loss::{clean, is_one_way, is_told, legs_of};
@@ -85,6 +86,15 @@ impl LayerRows {
     /// The row of a source, if it ever reported.
     pub(super) fn row(&self, source: usize) -> Option<&LossRow> {
         self.rows.get(source).map(|(_, row)| row)
+    }
+
+    /// What the cells of a source's row add up to, by zone of the target.
+    pub(super) fn cells(&self, source: usize, ground: &Ground<'_>) -> &[CellSum] {
+        let row = self.rows.get(source);
+        row.map_or(&[], |(row, _)| {
+            let work_out = || CellSum::by_zone(row, source, ground);
+            self.sums.cells(source, work_out)
+        })
     }
 
     /// Columns of a source, ascending, about which it says nothing of now: the other end has lost something on the same path since

@@ -3,8 +3,9 @@
 //! From one look to the next a tenth of the rows is new. What such a row said before is taken out of the sums of its columns,
 //! and what it says now is put in. A look adds up these sums, not the legs: there are millions of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::cell_sums::CellSum;
 use super::ground::Ground;
 use super::leg::{Clean, Leg, Sum, Worst};
 use super::loss_rows::{LossRow, PathLegs};
@@ -78,6 +79,16 @@ impl LossSums {
     pub(super) fn worst(&self, source: usize) -> &[[Worst; 2]] {
         let row = self.rows.get(source).and_then(Option::as_ref);
         row.map_or(&[], |row| &row.worst)
+    }
+
+    /// What the cells of the paths from a source add up to, by zone of the target; worked out when it is first asked for.
+    pub(super) fn cells(
+        &self,
+        source: usize,
+        work_out: impl FnOnce() -> Vec<CellSum>,
+    ) -> &[CellSum] {
+        let row = self.rows.get(source).and_then(Option::as_ref);
+        row.map_or(&[], |row| row.cells.get_or_init(work_out))
     }
 
     /// The legs of all paths of which a place is this end, by zone at the other one.
@@ -155,6 +166,8 @@ struct RowSums {
     zones: Sums,
     /// See [`LossSums::worst`].
     worst: Vec<[Worst; 2]>,
+    /// See [`LossSums::cells`].
+    cells: OnceLock<Vec<CellSum>>,
 }
 
 impl RowSums {
@@ -163,6 +176,7 @@ impl RowSums {
             row: Arc::clone(row),
             zones: Sums::of_none(zone_count, one_way),
             worst: vec![[Worst::NONE; 2]; zone_count],
+            cells: OnceLock::new(),
         };
         let zone = |column: usize| seats.get(column).copied().flatten().map(usize::from);
         let mut clean = vec![CleanSum::default(); zone_count];

@@ -12,13 +12,14 @@
 //! | `leg`, `tally`, `look`, `loss`, `loss_rows`, `loss_sums` | counts of legs, and how a layer's paths become legs |
 //! | `search`, `localiser` | the fewest shapes that explain the counts; layer after layer |
 //! | `flows`, `new_flows` | what takes some flows and spares others |
-//! | `across`, `cause` | what every layer says of a cause |
+//! | `across`, `cell_sums`, `cause` | what every layer says of a cause |
 //! | `naming`, `telling`, `sentence`, `measure` | its name, its sentences, its numbers |
 //! | `marks`, `mtu`, `slow` | what is no loss: sizes and times |
 //! | `explained` | what the stages after this one have to know |
 
 mod across;
 mod cause;
+mod cell_sums;
 mod explained;
 mod flows;
 mod ground;
