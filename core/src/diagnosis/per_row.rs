@@ -43,6 +43,11 @@ impl<T> PerRow<T> {
         }
     }
 
+    /// How many sources may have one.
+    pub(super) const fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The row of a source and what is known of it, if it ever reported.
     pub(super) fn get(&self, source: usize) -> Option<(&RowPicture, &T)> {
         let (row, known) = self.rows.get(source)?.as_ref()?;

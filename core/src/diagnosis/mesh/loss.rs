@@ -3,6 +3,7 @@
 use super::ground::Ground;
 use super::leg::{Clean, Leg, Sum, UNIT, Worst};
 use super::loss_rows::{LayerRows, LossRow, PathLegs, Told};
+use super::loss_sums::LossSums;
 use super::shape::Shape;
 use super::tally::{End, Evidence, Visitor};
 use crate::diagnosis::{Arrived, CellPicture, LayerPicture};
@@ -40,16 +41,19 @@ impl LossOf<'_> {
         let source = self.ground.node(from).index();
         let column = self.ground.node(to).index();
         let path = self.rows.row(source)?.path(column)?;
-        let outdated = self.outdated(source);
-        self.is_evidence(from, (to, column), path.is_dead(), outdated)
-            .then_some(path)
+        let is_evidence =
+            !self.is_outdated(source, column) && !self.is_left_out(from, to, path.is_dead());
+        is_evidence.then_some(path)
     }
 
-    /// The paths of a source of which something is known, whatever it is worth, with their targets.
-    fn each_path(&self, from: usize) -> impl Iterator<Item = (usize, usize, Told<'_>)> {
-        let row = self.rows.row(self.ground.node(from).index());
-        let paths = row.into_iter().flat_map(LossRow::each);
-        paths.filter_map(|(column, path)| Some((self.ground.place(column)?, column, path)))
+    /// The paths of a source that tell something of now, be they left out or not, with their targets.
+    fn each_path(&self, from: usize) -> impl Iterator<Item = (usize, Told<'_>)> {
+        let source = self.ground.node(from).index();
+        let paths = self.rows.row(source).into_iter().flat_map(LossRow::each);
+        paths.filter_map(move |(column, path)| {
+            let to = self.ground.place(column)?;
+            (!self.is_outdated(source, column)).then_some((to, path))
+        })
     }
 
     /// The same of the paths that start or end at one of these places, which ascend.
@@ -60,65 +64,58 @@ impl LossOf<'_> {
         for from in 0..self.ground.len() {
             if places.binary_search(&(from as u32)).is_ok() {
                 self.each_path(from)
-                    .for_each(|(to, _, path)| take(from, to, path));
-            } else if let Some(row) = self.rows.row(self.ground.node(from).index()) {
-                for to in places.iter().map(|to| *to as usize) {
-                    if let Some(path) = row.path(self.ground.node(to).index()) {
-                        take(from, to, path);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The paths whose word is no evidence.
-    fn each_refused(&self, mut take: impl FnMut(usize, usize, Told<'_>)) {
-        if self.left_out.is_empty() && (!self.is_close || self.rows.is_up_to_date()) {
-            return;
-        }
-        for from in 0..self.ground.len() {
-            let source = self.ground.node(from).index();
-            let outdated = self.outdated(source);
-            if self.left_out.is_empty() {
-                let row = self.rows.row(source);
-                for column in outdated.iter().map(|column| *column as usize) {
-                    let path = row.and_then(|row| row.path(column));
-                    if let (Some(to), Some(path)) = (self.ground.place(column), path) {
-                        take(from, to, path);
-                    }
-                }
+                    .for_each(|(to, path)| take(from, to, path));
                 continue;
             }
-            for (to, column, path) in self.each_path(from) {
-                if !self.is_evidence(from, (to, column), path.is_dead(), outdated) {
+            let source = self.ground.node(from).index();
+            let Some(row) = self.rows.row(source) else {
+                continue;
+            };
+            for to in places.iter().map(|to| *to as usize) {
+                let column = self.ground.node(to).index();
+                let path = row.path(column);
+                if let Some(path) = path.filter(|_| !self.is_outdated(source, column)) {
                     take(from, to, path);
                 }
             }
         }
     }
 
-    fn is_evidence(
-        &self,
-        from: usize,
-        (to, column): (usize, usize),
-        is_dead: bool,
-        outdated: &[u32],
-    ) -> bool {
-        (is_dead || !self.is_at_left_out(from, to))
-            && (outdated.is_empty() || outdated.binary_search(&(column as u32)).is_err())
+    /// The paths that are left out, although they tell something of now.
+    fn each_left_out(&self, mut take: impl FnMut(usize, usize, Told<'_>)) {
+        if self.left_out.is_empty() {
+            return;
+        }
+        for from in 0..self.ground.len() {
+            for (to, path) in self.each_path(from) {
+                if self.is_left_out(from, to, path.is_dead()) {
+                    take(from, to, path);
+                }
+            }
+        }
     }
 
-    fn is_at_left_out(&self, from: usize, to: usize) -> bool {
+    fn is_left_out(&self, from: usize, to: usize, is_dead: bool) -> bool {
         let mut places = self.left_out.iter();
-        places.any(|place| place.touches(self.ground, from, to))
+        !is_dead && places.any(|place| place.touches(self.ground, from, to))
     }
 
-    /// Columns about which a source says nothing of now.
-    fn outdated(&self, source: usize) -> &[u32] {
+    /// Does a source say nothing of now about a column?
+    fn is_outdated(&self, source: usize, column: usize) -> bool {
+        self.is_close
+            && self
+                .rows
+                .outdated(source)
+                .binary_search(&(column as u32))
+                .is_ok()
+    }
+
+    /// What the paths that tell something of now add up to.
+    fn sums(&self) -> &LossSums {
         if self.is_close {
-            self.rows.outdated(source)
+            self.rows.sums_of_now()
         } else {
-            &[]
+            &self.rows.kept.sums
         }
     }
 
@@ -140,7 +137,7 @@ fn with_ends<T>(
 
 impl Evidence for LossOf<'_> {
     fn visit(&self, visitor: &mut impl Visitor) {
-        let (sums, one_way) = (&self.rows.sums, self.one_way());
+        let (sums, one_way) = (self.sums(), self.one_way());
         for place in 0..self.ground.len() {
             let row = self.rows.row(self.ground.node(place).index());
             if row.is_some_and(|row| row.is_slow) {
@@ -155,7 +152,7 @@ impl Evidence for LossOf<'_> {
                 visitor.set_apart(from, to, &leg);
             }
         });
-        self.each_refused(|from, to, path| {
+        self.each_left_out(|from, to, path| {
             for (from, to, leg) in with_ends(from, to, path.sums(one_way)) {
                 visitor.take_back(from, to, &leg);
             }
@@ -171,7 +168,7 @@ impl Evidence for LossOf<'_> {
         for from in 0..self.ground.len() {
             let source = self.ground.node(from).index();
             let own = self.ground.zone(from);
-            let worst = self.rows.sums.worst(source).iter().enumerate();
+            let worst = self.rows.kept.worst(source).iter().enumerate();
             asked.clear();
             asked.extend(
                 worst.map(|(zone, [out, back])| {
@@ -179,14 +176,14 @@ impl Evidence for LossOf<'_> {
                 }),
             );
             let row = self.rows.row(source).filter(|_| asked.contains(&true));
-            let outdated = self.outdated(source);
             for path in row.map_or(&[][..], |row| &row.lossy) {
                 let column = path.column as usize;
                 let Some(to) = self.ground.place(column) else {
                     continue;
                 };
                 if asked[self.ground.zone(to)]
-                    && self.is_evidence(from, (to, column), path.is_dead, outdated)
+                    && !self.is_outdated(source, column)
+                    && !self.is_left_out(from, to, path.is_dead)
                 {
                     for (from, to, leg) in with_ends(from, to, [path.out, path.back]) {
                         take(from, to, leg);
@@ -213,10 +210,7 @@ impl Evidence for LossOf<'_> {
         };
         if let Some(node) = shape.node() {
             self.each_path_at(&[node], |from, to, path| {
-                let source = self.ground.node(from).index();
-                let column = self.ground.node(to).index();
-                let outdated = self.outdated(source);
-                if self.is_evidence(from, (to, column), path.is_dead(), outdated) {
+                if !self.is_left_out(from, to, path.is_dead()) {
                     for (from, to, leg) in with_ends(from, to, path.legs(self.one_way())) {
                         take(from, to, leg);
                     }
@@ -233,8 +227,8 @@ impl Evidence for LossOf<'_> {
             self.visit_in(shape, |_, _, leg| sum.add(leg));
             return sum;
         }
-        sum = self.rows.sums.sum(self.ground, shape);
-        self.each_refused(|from, to, path| {
+        sum = self.sums().sum(self.ground, shape);
+        self.each_left_out(|from, to, path| {
             for (from, to, leg) in with_ends(from, to, path.sums(self.one_way())) {
                 if shape.covers(self.ground, from, to) {
                     sum.subtract(&leg);

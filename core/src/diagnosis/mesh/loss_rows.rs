@@ -8,27 +8,24 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use super::cell_sums::CellSum;
 use super::ground::Ground;
+use super::kept::Kept;
 use super::leg::{Clean, Leg, Sum};
 use super::loss::{clean, is_one_way, is_told, legs_of};
-use super::loss_sums::{LossSums, Seats};
+use super::loss_sums::{LossSums, Seat};
+use super::outdated::{Outdated, Reports};
 use super::slow::is_slow;
 use crate::diagnosis::per_row::PerRow;
-use crate::diagnosis::{CellPicture, LayerPicture, RowPicture};
+use crate::diagnosis::{LayerPicture, RowPicture};
 use crate::path::Layer;
 use crate::time::Mark;
-
-/// Two ends that report of the same loss at once do so within this.
-const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The rows of all layers between nodes. What stays of the picture before is not worked out again.
 #[derive(Clone, Debug, Default)]
 pub(in crate::diagnosis) struct LossRows {
     layers: HashMap<Layer, LayerRows>,
-    seats: Seats,
 }
 
 impl LossRows {
@@ -36,15 +33,9 @@ impl LossRows {
     pub(super) fn update(&mut self, layers: &[&LayerPicture], ground: &Ground<'_>) {
         let mut before = std::mem::take(&mut self.layers);
         let seats = ground.seats();
-        if seats != self.seats {
-            for rows in before.values_mut() {
-                rows.sums = LossSums::NONE;
-            }
-            self.seats = seats;
-        }
         for layer in layers {
             let before = before.remove(&layer.layer).unwrap_or_default();
-            let rows = LayerRows::of(layer, before, &self.seats);
+            let rows = LayerRows::of(layer, before, &seats);
             self.layers.insert(layer.layer, rows);
         }
     }
@@ -53,7 +44,7 @@ impl LossRows {
     pub(super) fn of(&self, layer: Layer) -> &LayerRows {
         static NONE: LayerRows = LayerRows {
             rows: PerRow::NONE,
-            sums: LossSums::NONE,
+            kept: Kept::NONE,
             outdated: OnceLock::new(),
         };
         self.layers.get(&layer).unwrap_or(&NONE)
@@ -64,19 +55,19 @@ impl LossRows {
 #[derive(Clone, Debug, Default)]
 pub(super) struct LayerRows {
     rows: PerRow<LossRow>,
-    /// What they add up to.
-    pub(super) sums: LossSums,
-    /// By source, see [`Self::outdated`].
-    outdated: OnceLock<HashMap<u32, Vec<u32>>>,
+    /// By node and zone, those that are outdated among them.
+    pub(super) kept: Kept,
+    /// See [`Self::outdated`].
+    outdated: OnceLock<Outdated>,
 }
 
 impl LayerRows {
-    fn of(layer: &LayerPicture, before: Self, seats: &Seats) -> Self {
+    fn of(layer: &LayerPicture, before: Self, seats: &[Seat]) -> Self {
         let one_way = is_one_way(layer.layer.kind);
         let rows = before.rows.renewed(layer, |row| LossRow::of(row, one_way));
         Self {
-            sums: before
-                .sums
+            kept: before
+                .kept
                 .renewed(|source| rows.known(source), seats, one_way),
             rows,
             outdated: OnceLock::new(),
@@ -93,46 +84,30 @@ impl LayerRows {
         let row = self.rows.get(source);
         row.map_or(&[], |(row, _)| {
             let work_out = || CellSum::by_zone(row, source, ground);
-            self.sums.cells(source, work_out)
+            self.kept.cells(source, work_out)
         })
     }
 
-    /// Columns of a source, ascending, about which it says nothing of now: the other end has lost something on the same path since
-    /// the source last reported. Who loses most reports worst.
+    /// Columns of a source, ascending, about which it says nothing of now.
     pub(super) fn outdated(&self, source: usize) -> &[u32] {
-        let outdated = self.outdated.get_or_init(|| self.find_outdated());
-        let source = u32::try_from(source).ok();
-        source
-            .and_then(|source| outdated.get(&source))
-            .map_or(&[], Vec::as_slice)
+        self.known_outdated().columns(source)
     }
 
     /// Does every source speak of now?
     pub(super) fn is_up_to_date(&self) -> bool {
+        self.known_outdated().sums_of_others().is_none()
+    }
+
+    /// What the paths add up to of which the source speaks of now.
+    pub(super) fn sums_of_now(&self) -> &LossSums {
+        let sums = self.known_outdated().sums_of_others();
+        sums.unwrap_or(&self.kept.sums)
+    }
+
+    fn known_outdated(&self) -> &Outdated {
         self.outdated
-            .get_or_init(|| self.find_outdated())
-            .is_empty()
+            .get_or_init(|| Outdated::of(&self.rows, &self.kept.sums))
     }
-
-    fn find_outdated(&self) -> HashMap<u32, Vec<u32>> {
-        let mut outdated: HashMap<u32, Vec<u32>> = HashMap::new();
-        // In the order of the other ends, which are the columns.
-        for (other_end, _, row) in self.rows.iter() {
-            for &(source, lost) in &row.lost {
-                let picture = self.rows.get(source as usize).map(|(picture, _)| picture);
-                if picture.is_some_and(|picture| is_outdated(picture.cell(other_end), lost)) {
-                    outdated.entry(source).or_default().push(other_end as u32);
-                }
-            }
-        }
-        outdated
-    }
-}
-
-/// Was this, which the other end lost, lost after the cell was last heard of?
-fn is_outdated(cell: &CellPicture, lost: Mark) -> bool {
-    cell.reported_at
-        .is_some_and(|reported| lost.moment() > reported.moment() + AT_ONCE)
 }
 
 /// One row.
@@ -149,7 +124,9 @@ pub(super) struct LossRow {
     /// Some path is slow.
     pub(super) is_slow: bool,
     /// Columns with a loss that is remembered, ascending, with the newest.
-    lost: Vec<(u32, Mark)>,
+    pub(super) lost: Vec<(u32, Mark)>,
+    /// When the paths were last heard of.
+    pub(super) reports: Reports,
 }
 
 /// What a path tells of its legs.
@@ -209,6 +186,7 @@ impl LossRow {
                 continue;
             }
             of.is_slow |= is_slow(cell);
+            of.reports.add(cell);
             if let Some(lost) = cell.lost_at {
                 of.lost.push((column as u32, lost));
             }
@@ -248,6 +226,19 @@ impl LossRow {
         let column = column as u32;
         let lossy = self.lossy.binary_search_by_key(&column, |path| path.column);
         lossy.ok().map(|place| Told::Lossy(&self.lossy[place]))
+    }
+
+    /// What is known of the paths to some columns, which ascend.
+    pub(super) fn paths(&self, columns: &[u32]) -> impl Iterator<Item = (usize, Told<'_>)> {
+        let mut lossy = self.lossy.iter().peekable();
+        columns.iter().filter_map(move |column| {
+            while lossy.next_if(|path| path.column < *column).is_some() {}
+            let path = lossy.peek().filter(|path| path.column == *column);
+            let column = *column as usize;
+            let path = path.map(|path| Told::Lossy(path));
+            let path = path.or_else(|| self.clean_of(column).map(Told::Clean));
+            Some((column, path?))
+        })
     }
 
     /// All paths of which something is known, with their columns; those that are clean first.

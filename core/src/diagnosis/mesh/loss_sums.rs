@@ -1,94 +1,118 @@
-//! What the paths of a layer add up to by node and zone, kept from look to look.
+//! What the paths of a layer add up to by node and zone.
 //!
-//! From one look to the next a tenth of the rows is new. What such a row said before is taken out of the sums of its columns,
-//! and what it says now is put in. A look adds up these sums, not the legs: there are millions of them.
+//! A look adds up these sums, not the legs: there are millions of them.
 
-use std::sync::{Arc, OnceLock};
-
-use super::cell_sums::CellSum;
 use super::ground::Ground;
-use super::leg::{Clean, Leg, Sum, Worst};
-use super::loss_rows::{LossRow, PathLegs};
+use super::leg::{Clean, Leg, Sum};
+use super::loss_rows::{LossRow, PathLegs, Told};
 use super::shape::Shape;
 use super::tally::{End, OTHERS, Way};
 
-/// The zone of each node, by number; `None`: it is not judged, and its paths are in no sum.
-pub(super) type Seats = Vec<Option<u16>>;
+/// The zone of a node; `None`: it is not judged, and its paths are in no sum.
+pub(super) type Seat = Option<u16>;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LossSums {
-    /// By source.
-    rows: Vec<Option<RowSums>>,
+    /// By node.
+    seats: Vec<Seat>,
+    /// The paths of each source, by zone of the target: see [`Self::place`].
+    rows: Sums,
     /// By zone of the source.
     columns: Vec<ColumnSums>,
 }
 
 impl LossSums {
-    /// Of no rows.
+    /// Of no nodes.
     pub(super) const NONE: Self = Self {
-        rows: Vec::new(),
+        seats: Vec::new(),
+        rows: Sums::NONE,
         columns: Vec::new(),
     };
 
-    /// Those of these rows, by source. `self` are sums of rows that were seen from the same seats.
-    pub(super) fn renewed<'a>(
-        self,
-        rows: impl Fn(usize) -> Option<&'a Arc<LossRow>>,
-        seats: &Seats,
-        one_way: bool,
-    ) -> Self {
-        let known = self.rows.iter().enumerate();
-        let known = known.filter_map(|(source, known)| Some(known.as_ref()?.is_of(rows(source))));
-        let (stay, go): (Vec<bool>, Vec<bool>) = known.partition(|stays| *stays);
-        // It may be less to put in what stays than to take out what goes.
-        let mut sums = if self.rows.len() == seats.len() && stay.len() >= go.len() {
-            self
-        } else {
-            Self::of_none(seats, one_way)
-        };
-        let zone_count = sums.columns.len();
-        let each = sums.rows.iter_mut().zip(seats).enumerate();
-        for (source, (known, zone)) in each {
-            let Some(zone) = *zone else { continue };
-            let columns = &mut sums.columns[usize::from(zone)];
-            let row = rows(source);
-            if known.as_ref().is_some_and(|known| known.is_of(row)) {
-                continue;
-            }
-            if let Some(known) = known.take() {
-                columns.take_out(&known.row);
-            }
-            if let Some(row) = row {
-                columns.put_in(row);
-                *known = Some(RowSums::of(row, seats, zone_count, one_way));
-            }
-        }
-        sums
-    }
-
-    fn of_none(seats: &Seats, one_way: bool) -> Self {
+    /// Of no paths, between nodes that have these seats.
+    pub(super) fn of_none(seats: &[Seat], one_way: bool) -> Self {
         let zones = seats.iter().flatten().max().map_or(0, |last| last + 1);
         Self {
-            rows: vec![None; seats.len()],
+            seats: seats.to_vec(),
+            rows: Sums::of_none(seats.len() * usize::from(zones), one_way),
             columns: vec![ColumnSums::of_none(seats.len(), one_way); zones.into()],
         }
     }
 
-    /// The worst legs of the paths from a source to each zone: out, and back.
-    pub(super) fn worst(&self, source: usize) -> &[[Worst; 2]] {
-        let row = self.rows.get(source).and_then(Option::as_ref);
-        row.map_or(&[], |row| &row.worst)
+    /// By node.
+    pub(super) fn seats(&self) -> &[Seat] {
+        &self.seats
     }
 
-    /// What the cells of the paths from a source add up to, by zone of the target; worked out when it is first asked for.
-    pub(super) fn cells(
-        &self,
-        source: usize,
-        work_out: impl FnOnce() -> Vec<CellSum>,
-    ) -> &[CellSum] {
-        let row = self.rows.get(source).and_then(Option::as_ref);
-        row.map_or(&[], |row| row.cells.get_or_init(work_out))
+    /// How many zones judged nodes are in.
+    pub(super) fn zone_count(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The zone of a judged node.
+    pub(super) fn zone(&self, node: usize) -> Option<usize> {
+        self.seats.get(node).copied().flatten().map(usize::from)
+    }
+
+    /// Where what is kept of the paths from a source to a zone stands.
+    pub(super) fn place(&self, source: usize, zone: usize) -> usize {
+        source * self.zone_count() + zone
+    }
+
+    /// The row of a source is to be in it.
+    pub(super) fn put_in(&mut self, source: usize, row: &LossRow) {
+        let Some(own) = self.zone(source) else { return };
+        self.columns[own].put_in(row);
+        for (zone, clean) in self.clean_by_zone(row).into_iter().enumerate() {
+            let place = self.place(source, zone);
+            self.rows.put_in_clean(place, &clean.into());
+        }
+        for path in &row.lossy {
+            if let Some(zone) = self.zone(path.column as usize) {
+                let place = self.place(source, zone);
+                self.rows.put_in(place, path);
+            }
+        }
+    }
+
+    fn clean_by_zone(&self, row: &LossRow) -> Vec<CleanSum> {
+        let mut zones = vec![CleanSum::default(); self.zone_count()];
+        if !row.is_dense() {
+            for (column, leg) in row.each_clean() {
+                if let Some(zone) = self.zone(column) {
+                    zones[zone].add(leg.sent, leg.fast_sent);
+                }
+            }
+            return zones;
+        }
+        // No question is asked of each of a million cells that has its own answer.
+        let cells = row.clean_sent.iter().zip(&row.clean_fast_sent);
+        for (seat, (sent, fast_sent)) in self.seats.iter().zip(cells) {
+            if let Some(zone) = seat {
+                zones[usize::from(*zone)].add(*sent, (*fast_sent).into());
+            }
+        }
+        zones
+    }
+
+    /// The row of a source is no longer to be in it.
+    pub(super) fn take_out(&mut self, source: usize, row: &LossRow) {
+        let Some(own) = self.zone(source) else { return };
+        self.columns[own].take_out(row);
+        for zone in 0..self.zone_count() {
+            let place = self.place(source, zone);
+            self.rows.clear(place);
+        }
+    }
+
+    /// The same of one path of it.
+    pub(super) fn take_out_path(&mut self, source: usize, column: usize, path: Told<'_>) {
+        if let (Some(own), Some(other)) = (self.zone(source), self.zone(column)) {
+            let place = self.place(source, other);
+            self.rows.take_out(place, path);
+            self.columns[own].take_out_path(column, path);
+        }
     }
 
     /// The legs of all paths of which a place is this end, by zone at the other one.
@@ -101,39 +125,26 @@ impl LossSums {
     ) {
         let number = ground.node(place).index();
         let one = (place as u32, ground.zone(place) as u16);
-        let mut take = |zone: usize, sum: &Sum, is_out: bool, is_unclear: bool| {
+        for (zone, columns) in self.columns.iter().enumerate() {
             let other = (OTHERS, zone as u16);
-            let (from, to) = if is_out == (end == End::Source) {
-                (one, other)
-            } else {
-                (other, one)
-            };
-            if sum.legs > 0 {
-                take(&Way {
-                    from,
-                    to,
-                    sum,
-                    is_unclear,
-                });
-            }
-        };
-        match end {
-            End::Source => {
-                let Some(Some(row)) = self.rows.get(number) else {
-                    return;
+            let take = |sum: &Sum, is_out: bool, is_unclear: bool| {
+                let (from, to) = if is_out == (end == End::Source) {
+                    (one, other)
+                } else {
+                    (other, one)
                 };
-                for zone in 0..self.columns.len() {
-                    row.zones.each(zone, |sum, is_out, is_unclear| {
-                        take(zone, sum, is_out, is_unclear);
+                if sum.legs > 0 {
+                    take(&Way {
+                        from,
+                        to,
+                        sum,
+                        is_unclear,
                     });
                 }
-            }
-            End::Target => {
-                for (zone, columns) in self.columns.iter().enumerate() {
-                    columns.each(number, |sum, is_out, is_unclear| {
-                        take(zone, sum, is_out, is_unclear);
-                    });
-                }
+            };
+            match end {
+                End::Source => self.rows.each(self.place(number, zone), take),
+                End::Target => columns.each(number, take),
             }
         }
     }
@@ -156,51 +167,6 @@ impl LossSums {
             }
         }
         sum
-    }
-}
-
-/// The paths of a source, by zone of the target.
-#[derive(Clone, Debug)]
-struct RowSums {
-    row: Arc<LossRow>,
-    zones: Sums,
-    /// See [`LossSums::worst`].
-    worst: Vec<[Worst; 2]>,
-    /// See [`LossSums::cells`].
-    cells: OnceLock<Vec<CellSum>>,
-}
-
-impl RowSums {
-    fn of(row: &Arc<LossRow>, seats: &Seats, zone_count: usize, one_way: bool) -> Self {
-        let mut of = Self {
-            row: Arc::clone(row),
-            zones: Sums::of_none(zone_count, one_way),
-            worst: vec![[Worst::NONE; 2]; zone_count],
-            cells: OnceLock::new(),
-        };
-        let zone = |column: usize| seats.get(column).copied().flatten().map(usize::from);
-        let mut clean = vec![CleanSum::default(); zone_count];
-        for (column, leg) in row.each_clean() {
-            if let Some(zone) = zone(column) {
-                clean[zone].add(leg);
-            }
-        }
-        for (zone, clean) in clean.into_iter().enumerate() {
-            of.zones.put_in_clean(zone, &clean.into());
-        }
-        for path in &row.lossy {
-            if let Some(zone) = zone(path.column as usize) {
-                of.zones.put_in(zone, path);
-                let [out, back] = &mut of.worst[zone];
-                path.out.into_iter().for_each(|leg| out.add(leg));
-                path.back.into_iter().for_each(|leg| back.add(leg));
-            }
-        }
-        of
-    }
-
-    fn is_of(&self, row: Option<&Arc<LossRow>>) -> bool {
-        row.is_some_and(|row| Arc::ptr_eq(row, &self.row))
     }
 }
 
@@ -229,7 +195,14 @@ impl ColumnSums {
     fn take_out(&mut self, row: &LossRow) {
         self.clean.take_out(row);
         for path in &row.lossy {
-            self.lossy.take_out(path.column as usize, path);
+            self.lossy.take_out(path.column as usize, Told::Lossy(path));
+        }
+    }
+
+    fn take_out_path(&mut self, column: usize, path: Told<'_>) {
+        match path {
+            Told::Clean(leg) => self.clean.take_out_one(column, leg),
+            Told::Lossy(_) => self.lossy.take_out(column, path),
         }
     }
 
@@ -244,7 +217,7 @@ impl ColumnSums {
 }
 
 /// Sums of legs by number, apart by what is known of their direction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Sums {
     /// In the direction of the probes.
     out: Vec<Sum>,
@@ -255,6 +228,12 @@ struct Sums {
 }
 
 impl Sums {
+    const NONE: Self = Self {
+        out: Vec::new(),
+        back: Vec::new(),
+        unclear: Vec::new(),
+    };
+
     fn of_none(count: usize, one_way: bool) -> Self {
         let back = vec![Sum::EMPTY; if one_way { count } else { 0 }];
         Self {
@@ -268,19 +247,39 @@ impl Sums {
         !self.back.is_empty()
     }
 
-    fn put_in_clean(&mut self, number: usize, clean: &Sum) {
-        self.out[number].merge(clean);
-        if self.is_one_way() {
-            self.back[number].merge(clean);
-        }
-    }
-
     fn put_in(&mut self, number: usize, path: &PathLegs) {
         self.each_leg(number, path, Sum::add);
     }
 
-    fn take_out(&mut self, number: usize, path: &PathLegs) {
-        self.each_leg(number, path, |sum, leg| sum.subtract(&Sum::of(leg)));
+    fn put_in_clean(&mut self, number: usize, clean: &Sum) {
+        for sums in [&mut self.out, &mut self.back] {
+            sums.get_mut(number)
+                .into_iter()
+                .for_each(|sum| sum.merge(clean));
+        }
+    }
+
+    fn clear(&mut self, number: usize) {
+        for sums in [&mut self.out, &mut self.back, &mut self.unclear] {
+            if let Some(sum) = sums.get_mut(number) {
+                *sum = Sum::EMPTY;
+            }
+        }
+    }
+
+    fn take_out(&mut self, number: usize, path: Told<'_>) {
+        match path {
+            Told::Lossy(path) => {
+                self.each_leg(number, path, |sum, leg| sum.subtract(&Sum::of(leg)));
+            }
+            Told::Clean(leg) => {
+                for sums in [&mut self.out, &mut self.back] {
+                    sums.get_mut(number)
+                        .into_iter()
+                        .for_each(|sum| sum.subtract(&leg.into()));
+                }
+            }
+        }
     }
 
     fn each_leg(&mut self, number: usize, path: &PathLegs, change: impl Fn(&mut Sum, Leg)) {
@@ -317,10 +316,11 @@ struct CleanSum {
 }
 
 impl CleanSum {
-    fn add(&mut self, leg: Clean) {
-        self.sent += u64::from(leg.sent);
-        self.fast_sent += u64::from(leg.fast_sent);
-        self.legs += 1;
+    /// One leg, or none: that is one without packets.
+    fn add(&mut self, sent: u32, fast_sent: u32) {
+        self.sent += u64::from(sent);
+        self.fast_sent += u64::from(fast_sent);
+        self.legs += u32::from(sent > 0);
     }
 }
 
@@ -358,6 +358,12 @@ impl CleanColumns {
 
     fn take_out(&mut self, row: &LossRow) {
         self.change(row, |sum, one| sum - one, |sum, one| sum - one);
+    }
+
+    fn take_out_one(&mut self, column: usize, leg: Clean) {
+        self.sent[column] -= u64::from(leg.sent);
+        self.fast_sent[column] -= u64::from(leg.fast_sent);
+        self.legs[column] -= 1;
     }
 
     fn change(

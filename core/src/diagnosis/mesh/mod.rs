@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ground` | who is judged |
 //! | `shape` | the shapes of causes, and what they cover |
-//! | `leg`, `tally`, `look`, `loss`, `loss_rows`, `loss_sums` | counts of legs, and how a layer's paths become legs |
+//! | `leg`, `tally`, `look`, `loss`, `loss_rows`, `loss_sums`, `kept`, `outdated` | counts of legs, and how a layer's paths become legs |
 //! | `search`, `localiser` | the fewest shapes that explain the counts; layer after layer |
 //! | `flows`, `new_flows` | what takes some flows and spares others |
 //! | `across`, `cell_sums`, `cause` | what every layer says of a cause |
@@ -23,6 +23,7 @@ mod cell_sums;
 mod explained;
 mod flows;
 mod ground;
+mod kept;
 mod leg;
 mod localiser;
 mod look;
@@ -34,6 +35,7 @@ mod measure;
 mod mtu;
 mod naming;
 mod new_flows;
+mod outdated;
 mod search;
 mod sentence;
 mod shape;

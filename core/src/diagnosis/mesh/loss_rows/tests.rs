@@ -1,12 +1,15 @@
+use std::time::Duration;
+
 use super::*;
 use crate::diagnosis::mesh::ground::Ground;
 use crate::diagnosis::mesh::leg::{Spells, Worst};
 use crate::diagnosis::mesh::look::Look;
 use crate::diagnosis::mesh::loss::{LossOf, dead_row};
+use crate::diagnosis::mesh::outdated::is_outdated;
 use crate::diagnosis::mesh::shape::Shape;
 use crate::diagnosis::mesh::tally::{Evidence, Visitor};
 use crate::diagnosis::sketch::Sketch;
-use crate::diagnosis::{Columns, Picture};
+use crate::diagnosis::{CellPicture, Columns, Picture};
 use crate::ids::ZoneIndex;
 
 /// The same evidence, shown cell by cell.
@@ -235,6 +238,21 @@ fn sums_that_are_kept_are_those_of_the_rows_that_stand_now() {
             now.topology = Arc::new(topology);
         }
         compare(&now, &mut rows);
+    }
+}
+
+#[test]
+fn columns_that_are_no_nodes_are_in_no_sum() {
+    for is_sampled in [false, true] {
+        let picture = picture(2, is_sampled);
+        let mut fewer = picture.clone();
+        let mut topology = (*picture.topology).clone();
+        topology.nodes.truncate(9);
+        fewer.topology = Arc::new(topology);
+        let mut rows = LossRows::default();
+        for picture in [&fewer, &picture, &fewer] {
+            compare(picture, &mut rows);
+        }
     }
 }
 
