@@ -1,6 +1,7 @@
 //! The promises, in small: what `cargo xtask sim` tries for hours is tried here for minutes.
 
 use clap::Parser as _;
+use meshprobe_sim::diagnosis::DiagnosisArguments;
 use meshprobe_sim::experiment::{ClockStepArguments, CutsArguments, DarkArguments, Outcome as _};
 
 fn dark(arguments: &str) -> bool {
@@ -13,6 +14,22 @@ fn cuts(arguments: &str) -> bool {
     CutsArguments::parse_from(format!("cuts {arguments}").split(' '))
         .run()
         .passed()
+}
+
+fn diagnosis(arguments: &str) -> bool {
+    DiagnosisArguments::parse_from(format!("diagnosis {arguments}").split(' '))
+        .run()
+        .passed()
+}
+
+#[test]
+fn random_faults_of_every_family_are_named_and_nothing_else_is() {
+    assert!(diagnosis(
+        "--nodes 6 --faults 195 --seed 3 --hours 1 --explain 4"
+    ));
+    assert!(diagnosis(
+        "--nodes 12 --faults 78 --seed 33 --hours 0 --explain 4"
+    ));
 }
 
 #[test]
