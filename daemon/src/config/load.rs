@@ -176,6 +176,15 @@ mod tests {
     }
 
     #[test]
+    fn a_value_in_place_of_keys_is_refused_with_what_to_write() {
+        let error = refused("probe: 10s\n");
+        assert!(
+            error.starts_with("settings.yaml:1:8: expected keys with their values"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_bad_value_is_refused_with_what_to_write() {
         let error = refused("probe:\n  interval: 10\n");
         assert!(error.starts_with("settings.yaml:2:13: "), "{error}");

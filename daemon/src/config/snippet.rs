@@ -15,12 +15,15 @@ const MAX_LINE_CHARS: usize = 160;
 pub(super) fn message(error: &Error) -> String {
     let text = match error.without_snippet() {
         Error::InvalidScalar { ty, .. } => Cow::Owned(format!("expected {}", expected(ty))),
+        Error::Unexpected { expected: what, .. } => {
+            Cow::Owned(format!("expected {}", expected(what)))
+        }
         other => UserMessageFormatter.format_message(other),
     };
     without_control_characters(&text)
 }
 
-/// What to write where the type `ty` is read.
+/// What to write where the type `ty`, or this part of YAML, is read.
 fn expected(ty: &str) -> Cow<'static, str> {
     Cow::Borrowed(match ty {
         "u8" => "a whole number from 0 to 255",
@@ -30,6 +33,8 @@ fn expected(ty: &str) -> Cow<'static, str> {
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
         "f32" | "f64" | "float" => "a number",
         "bool" | "boolean" => "true or false",
+        "mapping start" => "keys with their values, each on a line of its own and indented",
+        "sequence start" => "a list, each of its items on a line that begins with `- `",
         other => return Cow::Owned(other.to_owned()),
     })
 }
